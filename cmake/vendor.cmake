@@ -1,0 +1,27 @@
+# Outside libraries, and which room may see which. The lint holds the includes to the same walls.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(OpenSSL 3.0 REQUIRED)
+pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
+pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
+find_package(Boost 1.74 REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+
+add_library(vendor_asio INTERFACE)
+target_link_libraries(vendor_asio INTERFACE Boost::headers OpenSSL::SSL Threads::Threads)
+target_compile_definitions(vendor_asio INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_BEAST_USE_STD_STRING_VIEW)
+target_compile_options(vendor_asio INTERFACE "SHELL:-include utility") # Asio 1.74 forgets it under g++ 12
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  target_compile_options(vendor_asio INTERFACE "SHELL:-include coroutine")
+  target_compile_definitions(vendor_asio INTERFACE BOOST_ASIO_HAS_CO_AWAIT BOOST_ASIO_HAS_STD_COROUTINE)
+endif()
+if(SHOAL_SANITIZE MATCHES "thread")
+  target_compile_definitions(vendor_asio INTERFACE BOOST_ASIO_DISABLE_FENCED_BLOCK)
+endif()
+
+set(SHOAL_VENDOR_crypto PkgConfig::SODIUM OpenSSL::Crypto PkgConfig::ISAL)
+set(SHOAL_VENDOR_net vendor_asio)
+set(SHOAL_VENDOR_dialect nlohmann_json::nlohmann_json)
+set(SHOAL_VENDOR_app fmt::fmt spdlog::spdlog)

@@ -1,0 +1,23 @@
+# Flags for our own code; vendor headers come in as SYSTEM.
+add_library(shoal_flags INTERFACE)
+target_compile_options(shoal_flags INTERFACE
+  -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Wold-style-cast -Wcast-qual
+  -Wimplicit-fallthrough -fno-strict-aliasing -fstack-protector-strong)
+target_compile_options(shoal_flags INTERFACE $<$<CONFIG:Release>:-D_FORTIFY_SOURCE=2>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  target_compile_options(shoal_flags INTERFACE -Wno-gnu-statement-expression)
+endif()
+if(SHOAL_SANITIZE)
+  target_compile_options(shoal_flags INTERFACE -fsanitize=${SHOAL_SANITIZE} -fno-omit-frame-pointer
+    -fno-sanitize-recover=all)
+  target_link_options(shoal_flags INTERFACE -fsanitize=${SHOAL_SANITIZE})
+endif()
+target_link_options(shoal_flags INTERFACE -Wl,-z,relro,-z,now)
+find_program(SHOAL_LLD ld.lld)
+if(SHOAL_LLD)
+  target_link_options(shoal_flags INTERFACE -fuse-ld=lld)
+endif()
+find_program(SHOAL_CCACHE ccache)
+if(SHOAL_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${SHOAL_CCACHE})
+endif()

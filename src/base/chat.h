@@ -1,0 +1,77 @@
+// What is asked and what comes back, between the API and the engine. Everything between them carries it sealed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/secret.h"
+
+namespace shoal {
+
+enum class Role : std::uint8_t { system, user, assistant, tool };
+
+struct ChatMessage {
+    Role role = Role::user;
+    Plaintext content;
+    friend bool operator==(const ChatMessage&, const ChatMessage&) = default;
+};
+
+// Ranges are those of the OpenAI interface where it has the parameter; wire/chat.h refuses what is outside.
+struct Sampling {
+    float temperature = 1.0F;        // [0, 2]; 0 is greedy
+    float top_p = 1.0F;              // (0, 1]
+    std::uint32_t top_k = 0;         // 0: off
+    float min_p = 0.0F;              // [0, 1]
+    float presence_penalty = 0.0F;   // [-2, 2]
+    float frequency_penalty = 0.0F;  // [-2, 2]
+    std::optional<std::uint64_t> seed;  // none: the client draws one, so that a reply can always be re-checked
+    friend bool operator==(const Sampling&, const Sampling&) = default;
+};
+
+struct ChatRequest {
+    std::vector<ChatMessage> messages;  // 1 to limits::chat_messages_max
+    Sampling sampling;
+    std::uint32_t completion_tokens_max = 0;  // 0: as many as the context leaves
+    std::vector<std::string> stop;            // at most limits::stop_strings_max
+    friend bool operator==(const ChatRequest&, const ChatRequest&) = default;
+};
+
+enum class FinishReason : std::uint8_t { stop, length };
+
+struct Usage {
+    TokenCount prompt;
+    TokenCount completion;
+    friend bool operator==(const Usage&, const Usage&) = default;
+};
+
+// Why a request ended without an answer, as the asking program learns it.
+enum class AskFault : std::uint8_t {
+    bad_request,       // the node refuses the request; the message names the parameter
+    context_exceeded,  // the prompt does not fit the model's context
+    model_unknown,
+    overloaded,        // every slot and queue place is taken
+    no_circuit,        // no circuits are ready
+    no_model_node,     // no node serves the model, or none answers
+    engine_failed,     // the engine died and the request could not be moved
+    node_lost,         // the node was lost after the first token
+    refused,           // the node's policy (unpaid, expired, replayed)
+    cancelled,
+    timeout,
+};
+
+struct ChatDelta {
+    Plaintext text;
+};
+struct ChatEnd {
+    FinishReason reason = FinishReason::stop;
+    Usage usage;
+};
+struct ChatFault {
+    AskFault fault = AskFault::engine_failed;
+    std::string message;
+};
+
+}  // namespace shoal

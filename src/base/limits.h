@@ -1,0 +1,188 @@
+// Every limit and protocol number of Shoal, with its reason. A queue without a line here is a bug.
+//
+// Units stand last in a name. Sizes on the wire are fixed by protocol/*.md; the static_asserts below say how the
+// numbers hang together, so that one cannot be changed alone.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/time.h"
+
+namespace shoal::limits {
+
+// ---- cells (protocol/cell.md) --------------------------------------------------------------------------------------
+// 1400 bytes + 22 of TLS record fit the 1428-byte segment of IPv6 with timestamps, and hold a hybrid CREATE of 1312.
+inline constexpr std::size_t cell_bytes = 1400;
+inline constexpr std::size_t cell_header_bytes = 8;
+inline constexpr std::size_t cell_body_bytes = cell_bytes - cell_header_bytes;
+// Inside the onion: 16 zero bytes that authenticate, then 6 of header.
+inline constexpr std::size_t relay_header_bytes = 22;
+inline constexpr std::size_t relay_data_bytes = cell_body_bytes - relay_header_bytes;
+// One sealed record fills the data of one relay cell exactly.
+inline constexpr std::size_t sealed_record_bytes = relay_data_bytes;
+inline constexpr std::size_t aead_tag_bytes = 16;
+inline constexpr std::size_t record_bytes = sealed_record_bytes - aead_tag_bytes;
+inline constexpr std::size_t record_header_bytes = 4;
+inline constexpr std::size_t record_body_bytes = record_bytes - record_header_bytes;
+inline constexpr std::size_t clove_first_header_bytes = 4 + 16 + 2 + 4 + 2 + 32;
+inline constexpr std::size_t clove_first_fragment_bytes = record_body_bytes - clove_first_header_bytes;
+inline constexpr std::size_t clove_more_header_bytes = 1 + 1 + 2;
+inline constexpr std::size_t clove_more_fragment_bytes = record_body_bytes - clove_more_header_bytes;
+static_assert(cell_body_bytes == 1392 && relay_data_bytes == 1370 && record_bytes == 1354);
+static_assert(clove_first_fragment_bytes == 1290 && clove_more_fragment_bytes == 1346);
+
+// ---- links -----------------------------------------------------------------------------------------------------------
+// Circuits of one link: a busy guard serves some hundred clients, each with tens of circuits, each client on a link of
+// its own; relay to relay links carry the rest.
+inline constexpr std::size_t circuits_per_link_max = 4096;
+inline constexpr std::size_t link_streams_per_link_max = 4096;
+// Cells waiting on one link. The holder is the link; above this, circuits that add to it are destroyed.
+inline constexpr std::size_t link_queue_cells_max = 8192;
+// What TLS and the socket may hold back before the link stops handing over cells, so that priorities still count.
+inline constexpr std::size_t link_in_flight_bytes_max = 128 * 1024;
+inline constexpr std::size_t links_max = 2048;
+// A link that has not finished its handshake and VERSIONS by then is closed.
+inline constexpr Duration link_handshake_timeout = 10s;
+// A link with no circuit and no stream. At least ten minutes, so that a proxy's link to a model node stays warm.
+inline constexpr Duration link_idle_timeout = 10min;
+// Nothing heard in this time while circuits are open: a PADDING cell asks; as long again without a cell: dead.
+inline constexpr Duration link_keepalive = 30s;
+inline constexpr Duration dial_backoff_min = 250ms;
+inline constexpr Duration dial_backoff_max = 30s;
+// Dials under way at once.
+inline constexpr std::size_t dials_max = 64;
+
+// ---- circuits (protocol/relay.md) ------------------------------------------------------------------------------------
+inline constexpr std::size_t hops = 3;
+// More would let a client make the network amplify; eight leaves room for longer paths (Tor's number).
+inline constexpr std::size_t relay_early_per_circuit_max = 8;
+inline constexpr std::size_t streams_per_circuit_max = 16;
+// Window of one stream in relay cells, each direction, and how many cells one SENDME gives back.
+inline constexpr std::uint32_t stream_window_cells = 100;
+inline constexpr std::uint32_t sendme_cells = 50;
+static_assert(stream_window_cells == 2 * sendme_cells);
+// Window of one stream between proxy and model node. Small: what waits here cannot be merged into fuller records.
+inline constexpr std::uint32_t link_stream_window_cells = 16;
+inline constexpr std::uint32_t link_sendme_cells = 8;
+static_assert(link_stream_window_cells == 2 * link_sendme_cells);
+// Cells that wait at a terminus for the link to the model node; the stream window bounds it.
+inline constexpr std::size_t terminus_queue_cells_max = stream_window_cells;
+inline constexpr std::uint32_t circuit_cells_max = 65'536;
+inline constexpr std::uint32_t layer_rekey_cells = 4096;
+inline constexpr Duration circuit_idle_lifetime_min = 8min;
+inline constexpr Duration circuit_idle_lifetime_max = 12min;
+inline constexpr Duration circuit_lifetime = 30min;
+inline constexpr Duration circuit_build_timeout_min = 3s;
+// The relay drops a circuit of which it has heard nothing in this time: longer than any client keeps one.
+inline constexpr Duration relay_circuit_idle = 35min;
+static_assert(relay_circuit_idle > circuit_lifetime);
+// 16 bytes a CREATE for the life of an onion key; a day of 100 a second.
+inline constexpr std::size_t create_replays_max = 8'640'000;
+// Handshakes that wait for the processor; more are refused (DESTROY busy). 105 microseconds each: 50 ms of work.
+inline constexpr std::size_t creates_queued_max = 512;
+// Circuits ready and not in use that a client keeps: one message and one in reserve.
+inline constexpr std::size_t circuits_ready_target = 8;
+inline constexpr std::size_t circuits_building_max = 16;
+inline constexpr std::size_t client_circuits_max = 256;
+// Selective denial of service steers paths; so building backs off after this many failures in the window.
+inline constexpr std::size_t build_failures_max = 6;
+inline constexpr Duration build_failure_window = 5min;
+inline constexpr Duration build_backoff_min = 500ms;
+inline constexpr Duration build_backoff_max = 30s;
+inline constexpr std::size_t guards = 2;
+inline constexpr Duration guard_lifetime_min = 30 * 24h;
+inline constexpr Duration guard_lifetime_max = 60 * 24h;
+// A relay's record of success is judged after this many builds, and dropped below this share.
+inline constexpr std::uint32_t relay_builds_judged = 20;
+inline constexpr double relay_success_min = 0.70;
+
+// ---- messages (protocol/record.md, protocol/request.md) --------------------------------------------------------------
+inline constexpr std::size_t cloves_max = 16;  // n; the selector uses at most 6
+inline constexpr std::uint8_t cloves_default = 4;
+inline constexpr std::uint8_t cloves_needed_default = 2;
+// Cells a path: the buckets that a prompt's length is rounded up to, all that its size gives away.
+inline constexpr std::array<std::uint16_t, 12> bucket_cells = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
+inline constexpr std::size_t fragment_bytes_max =
+    clove_first_fragment_bytes + (bucket_cells.back() - 1) * clove_more_fragment_bytes;
+inline constexpr Duration request_expiry = 5min;
+inline constexpr Duration request_expiry_max = 10min;
+// Clocks of volunteers differ; what is signed is taken this much too early.
+inline constexpr Duration clock_skew = 90s;
+// D keeps finished and running replies this long for RESUME.
+inline constexpr Duration reply_kept = 60s;
+// With no live stream D decodes this much longer, then frees the slot.
+inline constexpr Duration orphan_decode = 5s;
+// Cloves of a message that did not reach k; then they are dropped.
+inline constexpr Duration clove_gather_timeout = 30s;
+inline constexpr std::size_t messages_gathering_max = 1024;
+inline constexpr std::size_t streams_per_message_max = 2 * cloves_max;  // first tries and resends
+inline constexpr std::size_t requests_seen_max = 1 << 20;               // 24 bytes each, expire with the request
+inline constexpr std::size_t replies_kept_max = 4096;
+// A model answers at most this much text; the engine stops there (finish reason length).
+inline constexpr std::size_t reply_bytes_max = 4 * 1024 * 1024;
+inline constexpr Duration reply_flush = 10ms;
+// Copies of each reply record on streams with different guards (mode R0).
+inline constexpr std::size_t reply_copies = 2;
+inline constexpr Duration got_timeout_min = 400ms;
+// A client that has heard nothing on any stream in this time gives the node up.
+inline constexpr Duration accept_timeout = 10s;
+inline constexpr Duration silence_timeout = 120s;
+inline constexpr std::size_t asks_max = 64;
+inline constexpr unsigned message_attempts_max = 4;
+
+// ---- chat (protocol/chat.md) -----------------------------------------------------------------------------------------
+inline constexpr std::size_t chat_messages_max = 512;
+inline constexpr std::size_t chat_body_bytes_max = 96 * 1024;
+inline constexpr std::size_t stop_strings_max = 16;
+inline constexpr std::size_t stop_string_bytes_max = 256;
+inline constexpr std::uint32_t top_k_max = 100'000;
+// k = 2 of the default profile must carry the largest request in the largest bucket.
+static_assert(chat_body_bytes_max + 4096 <= cloves_needed_default * fragment_bytes_max);
+
+// ---- directory (protocol/descriptor.md, snapshot.md) -----------------------------------------------------------------
+inline constexpr std::size_t addresses_per_node_max = 4;
+inline constexpr std::size_t models_per_node_max = 16;
+inline constexpr std::size_t committee_max = 31;
+inline constexpr std::size_t snapshot_nodes_max = 20'000;
+inline constexpr std::size_t snapshot_bytes_max = 16 * 1024 * 1024;
+inline constexpr std::size_t descriptor_bytes_max = 4096;
+inline constexpr Duration descriptor_age_max = 24h;
+inline constexpr Duration snapshot_fresh = 1h;
+inline constexpr Duration snapshot_valid = 3h;
+// Between two snapshots that a verifier signs because something changed.
+inline constexpr Duration snapshot_interval_min = 1s;
+inline constexpr Duration directory_retry_min = 500ms;
+inline constexpr Duration directory_retry_max = 60s;
+inline constexpr Duration directory_fetch_timeout = 20s;
+inline constexpr std::size_t directory_transfers_max = 256;
+inline constexpr std::size_t bootstraps_max = 32;
+inline constexpr Duration onion_key_lifetime = 24h;
+inline constexpr Duration hpke_key_lifetime = 7 * 24h;
+
+// ---- engine ----------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t engine_frame_bytes_max = 1024 * 1024;
+inline constexpr std::size_t engine_sequences_max = 64;
+inline constexpr std::size_t engine_jobs_queued_max = 256;
+inline constexpr Duration engine_start_timeout = 120s;
+inline constexpr Duration engine_restart_min = 500ms;
+inline constexpr Duration engine_restart_max = 60s;
+inline constexpr std::uint32_t context_tokens_max = 1 << 20;
+inline constexpr std::uint32_t prefill_chunk_tokens = 512;
+
+// ---- admission (sched) -----------------------------------------------------------------------------------------------
+// Requests that wait for a slot at a model node. Full: 503 with Retry-After.
+inline constexpr std::size_t sched_queue_max = 128;
+inline constexpr Duration sched_wait_max = 60s;
+
+// ---- gateway ---------------------------------------------------------------------------------------------------------
+inline constexpr std::uint16_t api_port_default = 8642;
+inline constexpr std::size_t http_header_bytes_max = 32 * 1024;
+inline constexpr std::size_t http_body_bytes_max = 1024 * 1024;
+inline constexpr std::size_t http_connections_max = 256;
+inline constexpr Duration http_idle_timeout = 60s;
+inline constexpr std::size_t sse_buffer_bytes_max = 1024 * 1024;
+inline constexpr std::size_t json_depth_max = 64;
+
+}  // namespace shoal::limits
