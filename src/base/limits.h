@@ -53,6 +53,20 @@ inline constexpr Duration dial_backoff_min = 250ms;
 inline constexpr Duration dial_backoff_max = 30s;
 // Dials under way at once.
 inline constexpr std::size_t dials_max = 64;
+// Handshakes under way that others began: half-open connections must not take the places of links.
+inline constexpr std::size_t accepts_pending_max = 512;
+// From goodbye to the cut, for a peer that does not say goodbye too.
+inline constexpr Duration link_close_timeout = 2s;
+
+// ---- event loop ------------------------------------------------------------------------------------------------------
+// Threads for work that blocks, and jobs that wait for one.
+inline constexpr std::size_t blocking_threads = 2;
+inline constexpr std::size_t blocking_jobs_max = 256;
+// Addresses that one name may stand for; the rest are dropped.
+inline constexpr std::size_t resolved_endpoints_max = 16;
+// Of a child process: one line of its output, and what waits to be read by it (two frames of the engine's pipe).
+inline constexpr std::size_t child_line_bytes_max = 4096;
+inline constexpr std::size_t child_unsent_bytes_max = 2 * 1024 * 1024;
 
 // ---- circuits (protocol/relay.md) ------------------------------------------------------------------------------------
 inline constexpr std::size_t hops = 3;
@@ -182,6 +196,11 @@ inline constexpr std::size_t http_header_bytes_max = 32 * 1024;
 inline constexpr std::size_t http_body_bytes_max = 1024 * 1024;
 inline constexpr std::size_t http_connections_max = 256;
 inline constexpr Duration http_idle_timeout = 60s;
+// What a program may send ahead of the answer to its last request.
+inline constexpr std::size_t http_pipeline_bytes_max = 64 * 1024;
+// As a client: silence of the other side (a first token may take long), and the size of one answer.
+inline constexpr Duration http_client_silence_timeout = 180s;
+inline constexpr std::size_t http_response_bytes_max = 64 * 1024 * 1024;
 inline constexpr std::size_t sse_buffer_bytes_max = 1024 * 1024;
 inline constexpr std::size_t json_depth_max = 64;
 
