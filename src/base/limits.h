@@ -81,8 +81,8 @@ static_assert(stream_window_cells == 2 * sendme_cells);
 inline constexpr std::uint32_t link_stream_window_cells = 16;
 inline constexpr std::uint32_t link_sendme_cells = 8;
 static_assert(link_stream_window_cells == 2 * link_sendme_cells);
-// Cells that wait at a terminus for the link to the model node; the stream window bounds it.
-inline constexpr std::size_t terminus_queue_cells_max = stream_window_cells;
+// END and SENDME cells that wait at a terminus for the pacer: each stream's END and its two SENDMEs, twice over.
+inline constexpr std::size_t terminus_answers_max = 2 * 3 * streams_per_circuit_max;
 inline constexpr std::uint32_t circuit_cells_max = 65'536;
 inline constexpr std::uint32_t layer_rekey_cells = 4096;
 inline constexpr Duration circuit_idle_lifetime_min = 8min;
@@ -94,8 +94,6 @@ inline constexpr Duration relay_circuit_idle = 35min;
 static_assert(relay_circuit_idle > circuit_lifetime);
 // 16 bytes a CREATE for the life of an onion key; a day of 100 a second.
 inline constexpr std::size_t create_replays_max = 8'640'000;
-// Handshakes that wait for the processor; more are refused (DESTROY busy). 105 microseconds each: 50 ms of work.
-inline constexpr std::size_t creates_queued_max = 512;
 // Circuits ready and not in use that a client keeps: one message and one in reserve.
 inline constexpr std::size_t circuits_ready_target = 8;
 inline constexpr std::size_t circuits_building_max = 16;
@@ -108,6 +106,18 @@ inline constexpr Duration build_backoff_max = 30s;
 inline constexpr std::size_t guards = 2;
 inline constexpr Duration guard_lifetime_min = 30 * 24h;
 inline constexpr Duration guard_lifetime_max = 60 * 24h;
+// Guards a client ever looks at: the two, and two that stand in while one is unreachable. Who can block a client's
+// guards must not thereby make it draw until it meets his own.
+inline constexpr std::size_t guards_sampled_max = 4;
+// Kept this long while the directory does not list it: an operator's holiday is no reason for a new draw.
+inline constexpr Duration guard_unlisted_max = 7 * 24h;
+// Unlisted ones do not count against guards_sampled_max, but they end somewhere too.
+inline constexpr std::size_t guards_kept_max = 16;
+// Failures in a row that make a guard unreachable; then it is tried again after min, doubling to max.
+inline constexpr std::uint32_t guard_failures_max = 3;
+inline constexpr Duration guard_retry_min = 30s;
+inline constexpr Duration guard_retry_max = 30min;
+static_assert(guards < guards_sampled_max && guards_sampled_max < guards_kept_max);
 // A relay's record of success is judged after this many builds, and dropped below this share.
 inline constexpr std::uint32_t relay_builds_judged = 20;
 inline constexpr double relay_success_min = 0.70;
@@ -118,6 +128,8 @@ inline constexpr std::uint8_t cloves_default = 4;
 inline constexpr std::uint8_t cloves_needed_default = 2;
 // Cells a path: the buckets that a prompt's length is rounded up to, all that its size gives away.
 inline constexpr std::array<std::uint16_t, 12> bucket_cells = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
+// Of a message with wrong fragments, how many k-subsets are tried: all of (9, 4) and (16, 2), and 5 ms of work at most.
+inline constexpr std::size_t clove_subsets_max = 128;
 inline constexpr std::size_t fragment_bytes_max =
     clove_first_fragment_bytes + (bucket_cells.back() - 1) * clove_more_fragment_bytes;
 inline constexpr Duration request_expiry = 5min;
@@ -172,6 +184,21 @@ inline constexpr Duration directory_retry_max = 60s;
 inline constexpr Duration directory_fetch_timeout = 20s;
 inline constexpr std::size_t directory_transfers_max = 256;
 inline constexpr std::size_t bootstraps_max = 32;
+// Those who serve the directory to others ask this often, slower while nothing changes.
+inline constexpr Duration directory_poll_min = 2s;
+inline constexpr Duration directory_poll_max = 60s;
+static_assert(directory_poll_max <= snapshot_fresh / 4);
+// A descriptor is offered again until the directory shows it: soon after a refusal or silence, later once accepted.
+inline constexpr Duration publish_retry_min = 1s;
+inline constexpr Duration publish_retry_max = 5min;
+inline constexpr Duration publish_accepted_retry = 60s;
+inline constexpr Duration publish_timeout = 20s;
+// A verifier lets this many entries of a snapshot cost one more snapshot_interval_min, so that the bytes of directory
+// a second that the network carries do not grow with its square.
+inline constexpr std::size_t snapshot_entries_per_interval = 100;
+// Sum of the committee's weights: three times it fits in 64 bits with room to spare.
+inline constexpr std::uint64_t committee_weight_max = 1'000'000'000;
+inline constexpr std::size_t network_name_bytes_max = 64;
 inline constexpr Duration onion_key_lifetime = 24h;
 inline constexpr Duration hpke_key_lifetime = 7 * 24h;
 
@@ -203,5 +230,19 @@ inline constexpr Duration http_client_silence_timeout = 180s;
 inline constexpr std::size_t http_response_bytes_max = 64 * 1024 * 1024;
 inline constexpr std::size_t sse_buffer_bytes_max = 1024 * 1024;
 inline constexpr std::size_t json_depth_max = 64;
+// Values in one JSON text. A chat of chat_messages_max messages of parts has a tenth; each costs up to 100 bytes of memory.
+inline constexpr std::size_t json_values_max = 65'536;
+// One event that a client of ours takes: a chunk is far below, an error or another server's first chunk may be longer.
+inline constexpr std::size_t sse_event_bytes_max = 1024 * 1024;
+// A stream that has nothing to say sends a comment: proxies and clients often give up after 30 s or 60 s of silence.
+inline constexpr Duration sse_keepalive = 15s;
+static_assert(2 * sse_keepalive < http_idle_timeout);
+// What a program should wait after 503: slots and circuits come back in seconds, a model node has to appear first.
+inline constexpr std::chrono::seconds retry_after_busy = 2s;
+inline constexpr std::chrono::seconds retry_after_absent = 5s;
+// A reason that came from another machine, as it is shown to the user.
+inline constexpr std::size_t error_text_bytes_max = 512;
+// In a list of models: what a directory can have at most is far above what a person can choose from.
+inline constexpr std::size_t models_listed_max = 1024;
 
 }  // namespace shoal::limits
