@@ -26,6 +26,7 @@ public:
         items_.pop_front();
         return item;
     }
+    void drop_front() { items_.pop_front(); }
     T& front() { return items_.front(); }
     const T& front() const { return items_.front(); }
     bool empty() const { return items_.empty(); }
