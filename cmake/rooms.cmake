@@ -39,7 +39,8 @@ function(shoal_room name)
     find_package(GTest REQUIRED)
     add_executable(${name}_test ${tests})
     target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/src)
-    target_link_libraries(${name}_test PRIVATE ${self} ${SHOAL_VENDOR_${name}} GTest::gtest GTest::gtest_main rapidcheck)
+    target_link_libraries(${name}_test PRIVATE ${self} ${SHOAL_VENDOR_${name}} GTest::gtest GTest::gtest_main rapidcheck
+      nlohmann_json::nlohmann_json) # tests read protocol/vectors/*.json in every room
     target_compile_definitions(${name}_test PRIVATE SHOAL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     add_test(NAME ${name} COMMAND ${name}_test)
   endif()

@@ -2,7 +2,10 @@
 // Plaintext and TokenIds in link, circuit, directory, ledger, net and store.
 #pragma once
 
+#include <algorithm>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -45,50 +48,90 @@ private:
 
 using Key32 = Sensitive<ByteArray<32>>;
 
-// What a person wrote or a model answered. Movable, wiped, never logged.
+// What a person wrote or a model answered. Movable, wiped, never logged. Every buffer that the text leaves, by growth,
+// by assignment or by a move, is wiped to its full capacity: short texts live inside the object and would stay there.
 class Plaintext {
 public:
     Plaintext() = default;
-    explicit Plaintext(std::string text) : text_(std::move(text)) {}
+    explicit Plaintext(std::string&& text) { take(text); }
+    explicit Plaintext(std::string_view text) : text_(text) {}
+    explicit Plaintext(const char* text) : text_(text) {}
     Plaintext(const Plaintext&) = default;
-    Plaintext& operator=(const Plaintext&) = default;
-    Plaintext(Plaintext&& other) noexcept : text_(std::move(other.text_)) { other.clear(); }
-    Plaintext& operator=(Plaintext&& other) noexcept {
+    Plaintext& operator=(const Plaintext& other) {
         if (this != &other) {
-            clear();
-            text_ = std::move(other.text_);
-            other.clear();
+            std::string copy = other.text_;
+            take(copy);
         }
         return *this;
     }
-    ~Plaintext() { clear(); }
+    Plaintext(Plaintext&& other) noexcept { take(other.text_); }
+    Plaintext& operator=(Plaintext&& other) noexcept {
+        if (this != &other) take(other.text_);
+        return *this;
+    }
+    ~Plaintext() { wipe_all(text_); }
 
     const std::string& expose() const { return text_; }
     std::size_t size() const { return text_.size(); }
     bool empty() const { return text_.empty(); }
-    void append(std::string_view more) { text_.append(more); }
-    void clear() {
-        wipe(text_.data(), text_.size());
-        text_.clear();
+    void append(std::string_view more) {
+        if (more.size() > text_.capacity() - text_.size()) {
+            std::string grown;
+            grown.reserve(std::max(text_.size() + more.size(), 2 * text_.capacity()));
+            grown.append(text_);
+            grown.append(more);
+            take(grown);
+        } else {
+            text_.append(more);
+        }
     }
+    // Keeps the capacity.
+    void clear() { wipe_all(text_); }
     friend bool operator==(const Plaintext&, const Plaintext&) = default;
 
 private:
+    static void wipe_all(std::string& text) {
+        text.resize(text.capacity());  // within the capacity: nothing moves
+        wipe(text.data(), text.size());
+        text.clear();
+    }
+    // Leaves `from` empty and wiped.
+    void take(std::string& from) noexcept {
+        wipe_all(text_);
+        text_.swap(from);
+        wipe_all(from);
+    }
     std::string text_;
 };
 
-// Token ids give the text away as surely as the text does.
+// Token ids give the text away as surely as the text does. Reserve before filling: growth would leave a copy behind.
 class TokenIds {
 public:
     TokenIds() = default;
     explicit TokenIds(std::vector<std::int32_t> ids) : ids_(std::move(ids)) {}
     TokenIds(TokenIds&&) noexcept = default;
-    TokenIds& operator=(TokenIds&&) noexcept = default;
+    TokenIds& operator=(TokenIds&& other) noexcept {
+        if (this != &other) {
+            clear();
+            ids_ = std::move(other.ids_);
+        }
+        return *this;
+    }
     TokenIds(const TokenIds&) = default;
-    TokenIds& operator=(const TokenIds&) = default;
-    ~TokenIds() { wipe(ids_.data(), ids_.size() * sizeof(std::int32_t)); }
+    TokenIds& operator=(const TokenIds& other) {
+        if (this != &other) {
+            clear();
+            ids_ = other.ids_;
+        }
+        return *this;
+    }
+    ~TokenIds() { clear(); }
     const std::vector<std::int32_t>& expose() const { return ids_; }
     std::vector<std::int32_t>& expose() { return ids_; }
+    void clear() {
+        wipe(ids_.data(), ids_.size() * sizeof(std::int32_t));
+        ids_.clear();
+    }
 
 private:
     std::vector<std::int32_t> ids_;

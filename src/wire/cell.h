@@ -14,19 +14,19 @@
 namespace shoal::wire {
 
 enum class CellCommand : std::uint8_t {
-    padding = 0,        // ignored
-    create = 1,         // a handshake: opens a circuit
-    created = 2,        // its answer
-    relay = 3,          // one onion layer around 1392 bytes
-    relay_early = 4,    // as relay; only these may carry EXTEND
-    destroy = 5,        // reason u8
-    stream_open = 6,    // proxy to model node
-    stream_data = 7,    // 1370 sealed bytes
-    stream_end = 8,     // reason u8
-    versions = 9,       // first cell of each side
-    pad_negotiate = 10, // client to guard: idle padding of this link on or off
-    stream_sendme = 11, // gives window back, between proxy and model node
-    directory = 12,     // one fragment of a directory message
+    padding = 0,         // ignored
+    create = 1,          // a handshake: opens a circuit
+    created = 2,         // its answer
+    relay = 3,           // one onion layer around 1392 bytes
+    relay_early = 4,     // as relay; only these may carry EXTEND
+    destroy = 5,         // reason u8
+    stream_open = 6,     // proxy to model node
+    stream_data = 7,     // 1370 sealed bytes
+    stream_end = 8,      // reason u8
+    versions = 9,        // first cell of each side
+    pad_negotiate = 10,  // client to guard: idle padding of this link on or off
+    stream_sendme = 11,  // gives window back, between proxy and model node
+    directory = 12,      // one fragment of a directory message
 };
 inline constexpr std::uint8_t cell_command_max = 12;
 
@@ -37,8 +37,8 @@ enum class DestroyReason : std::uint8_t {
     handshake = 3,    // CREATE does not verify, or was seen before
     unreachable = 4,  // the next hop is unknown or does not answer
     link_lost = 5,
-    expired = 6,      // too old, or too many cells
-    stopping = 7,     // the relay goes down
+    expired = 6,   // too old, or too many cells
+    stopping = 7,  // the relay goes down
 };
 inline constexpr std::uint8_t destroy_reason_max = 7;
 
@@ -48,7 +48,7 @@ enum class StreamEndReason : std::uint8_t {
     unreachable = 2,  // no link to the node
     link_lost = 3,
     protocol = 4,
-    unknown_node = 5, // not in the directory, or without a role that takes streams
+    unknown_node = 5,  // not in the directory, or without a role that takes streams
     busy = 6,
     stopping = 7,
 };
@@ -56,7 +56,8 @@ inline constexpr std::uint8_t stream_end_reason_max = 7;
 
 // One cell, decoded: command and flags are known, length is within the body.
 struct Cell {
-    std::uint32_t id = 0;  // CircuitId or LinkStreamId by command; 0 where neither applies
+    // CircuitId or LinkStreamId by command. Zero where neither applies: padding, versions, pad_negotiate, directory.
+    std::uint32_t id = 0;
     CellCommand command = CellCommand::padding;
     std::uint8_t flags = 0;    // none is defined: zero
     std::uint16_t length = 0;  // meaningful bytes of the body
@@ -65,16 +66,18 @@ struct Cell {
     ByteView payload() const { return ByteView(body).first(length); }
 };
 
-// Writes the cell into exactly cell_bytes at `out`. Bytes of the body behind `length` go out as they are: build cells
+// Writes the cell into exactly cell_bytes at `out`, without allocating; the cell must be one that decode_cell would
+// give (ASSERT). Bytes of the body behind `length` go out as they are: build cells
 // with make_cell, which fills them.
 void encode_cell(const Cell& cell, std::span<std::uint8_t, limits::cell_bytes> out);
 // Errc::malformed: unknown command, flag set, length too large, length other than what the command fixes
-// (relay and relay_early 1392, stream_data 1370).
+// (relay and relay_early 1392, stream_data 1370), an id on a command of the link. No allocation but for an error.
 Result<Cell> decode_cell(std::span<const std::uint8_t, limits::cell_bytes> in);
 // A cell with this payload (at most cell_body_bytes) and random bytes behind it.
 Cell make_cell(CellCommand command, std::uint32_t id, ByteView payload, Rng& rng);
 
-// ---- bodies ----------------------------------------------------------------------------------------------------------
+// ---- bodies
+// ----------------------------------------------------------------------------------------------------------
 
 inline constexpr std::uint16_t link_version = 1;
 // VERSIONS: the first cell in each direction. Another version or network closes the link.
@@ -84,15 +87,18 @@ struct Versions {
     UnixTime sent{};  // for a warning about clocks that differ; nothing depends on it
 };
 Bytes encode(const Versions& m);
+// Errc::unsupported: another link version, whatever follows it. Errc::malformed.
 Result<Versions> decode_versions(ByteView in);
 
 // CREATE and CREATED: a circuit handshake (crypto/ntor.h). Type 3 is ntor-v3; 4 is reserved for the hybrid.
 inline constexpr std::uint16_t handshake_ntor3 = 3;
+inline constexpr std::size_t handshake_data_bytes_max = limits::relay_data_bytes - 32 - 4;  // also fits an EXTEND
 struct Handshake {
     std::uint16_t type = handshake_ntor3;
-    Bytes data;  // at most relay_data_bytes - 36, so that it also fits an EXTEND
+    Bytes data;  // 1 to handshake_data_bytes_max
 };
 Bytes encode(const Handshake& m);
+// Errc::malformed; Errc::unsupported: a type other than handshake_ntor3.
 Result<Handshake> decode_handshake(ByteView in);
 
 Bytes encode(DestroyReason reason);
@@ -107,9 +113,10 @@ struct StreamOpen {
     ByteArray<32> encapsulated{};
 };
 Bytes encode(const StreamOpen& m);
+// Errc::malformed; Errc::unsupported: another protocol.
 Result<StreamOpen> decode_stream_open(ByteView in);
 
-// STREAM_SENDME: this many cells may follow.
+// STREAM_SENDME: this many cells more may follow, 1 to link_stream_window_cells.
 struct StreamSendme {
     std::uint16_t cells = limits::link_sendme_cells;
 };

@@ -2,41 +2,52 @@
 #pragma once
 
 #include <variant>
+#include <vector>
 
 #include "base/chat.h"
 #include "base/codec.h"
 #include "base/limits.h"
+#include "wire/text.h"
 
 namespace shoal::wire {
 
-// Errc::invalid: a value outside the range that base/chat.h gives; the message names the field.
+// Errc::invalid: a value outside the range that base/chat.h gives; the message begins with the field, in the words of
+// the OpenAI interface. NaN is outside every range. Text must be UTF-8 without U+0000, since engines hand it on as C
+// strings; a stop string has 1 to stop_string_bytes_max bytes; completion_tokens_max is at most context_tokens_max.
 Status check_chat_request(const ChatRequest& request);
-// Errc::exhausted: longer than chat_body_bytes_max.
+// Errc::invalid as check_chat_request; Errc::exhausted: longer than chat_body_bytes_max.
 Result<Bytes> encode_chat_request(const ChatRequest& request);
-// Errc::malformed, Errc::invalid. Text must be UTF-8.
+// Errc::malformed: does not parse. Errc::invalid as check_chat_request: what decodes can be given to an engine.
 Result<ChatRequest> decode_chat_request(ByteView in);
 
 // A reply is a byte string of frames: kind u8, length u16, body. Frames may be cut anywhere into REPLY records.
+// Any number of text frames, then exactly one end or fault.
 using ReplyFrame = std::variant<ChatDelta, ChatEnd, ChatFault>;
-inline constexpr std::size_t reply_frame_bytes_max = 3 + 8192;
-// Text longer than 8192 bytes must be split by the caller.
+inline constexpr std::size_t reply_frame_text_bytes_max = 8192;
+inline constexpr std::size_t reply_frame_bytes_max = 3 + reply_frame_text_bytes_max;
+inline constexpr std::size_t fault_text_bytes_max = 512;
+inline constexpr std::uint8_t ask_fault_max = static_cast<std::uint8_t>(AskFault::timeout);
+
+// Text must be whole UTF-8 characters (utf8_incomplete_tail) and at most reply_frame_text_bytes_max: the caller splits.
+// Empty text writes nothing. A fault's message goes out as plain_text.
 void append_reply_frame(Bytes& out, const ReplyFrame& frame);
 
-// Takes bytes as they come and gives whole frames; holds at most one incomplete frame.
+// Takes bytes as they come and gives whole frames; holds at most one incomplete frame, which is wiped when done with.
+// One thread; O(bytes).
 class ReplyFrames {
 public:
-    // Errc::malformed; the object is then spent. Frames come out in order through `sink`.
+    // The frames that these bytes complete, in order. Errc::malformed: unknown kind, a length that the kind does not
+    // have (told from the header, before the body is buffered), text that is not UTF-8, bytes after the end. The object
+    // is then spent.
     Result<std::vector<ReplyFrame>> feed(ByteView bytes);
     // No frame is half received.
     bool at_boundary() const { return pending_.empty(); }
+    // An end or a fault has come; nothing may follow.
+    bool ended() const { return ended_; }
 
 private:
-    Bytes pending_;  // bounded: reply_frame_bytes_max
+    Plaintext pending_;  // bounded: reply_frame_bytes_max
+    bool ended_ = false;
 };
-
-// Whether `text` is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF).
-bool is_utf8(std::string_view text);
-// How many bytes at the end of `text` begin a character that is not complete yet (0 to 3).
-std::size_t utf8_incomplete_tail(std::string_view text);
 
 }  // namespace shoal::wire

@@ -12,10 +12,10 @@
 namespace shoal::wire {
 
 enum class RelayCommand : std::uint8_t {
-    connect = 1,        // client to proxy: open a stream to a node
-    data = 2,           // 1370 sealed bytes
-    end = 3,            // StreamEndReason u8
-    extend = 4,         // in RELAY_EARLY only
+    connect = 1,  // client to proxy: open a stream to a node
+    data = 2,     // 1370 sealed bytes
+    end = 3,      // StreamEndReason u8
+    extend = 4,   // in RELAY_EARLY only
     extended = 5,
     drop = 6,           // padding
     sendme = 7,         // window back, with the tweak as an authenticated acknowledgement
@@ -28,7 +28,7 @@ using RelayBlock = ByteArray<limits::cell_body_bytes>;
 
 struct RelayPayload {
     RelayCommand command = RelayCommand::drop;
-    StreamId stream;           // zero where no stream is meant
+    StreamId stream;           // not zero with connect, data, end and sendme; zero with all others
     std::uint16_t length = 0;  // at most relay_data_bytes
     ByteArray<limits::relay_data_bytes> data{};
 
@@ -37,11 +37,14 @@ struct RelayPayload {
 
 // Whether the first sixteen bytes are zero: the cell is for this hop (constant time).
 bool relay_recognised(const RelayBlock& block);
+// `data` is at most relay_data_bytes, for data exactly sealed_record_bytes, and `stream` as RelayPayload says (ASSERT).
 RelayBlock encode_relay(RelayCommand command, StreamId stream, ByteView data);
-// `block` must be recognised. Errc::malformed: unknown command, flags, length, bytes behind the length not zero.
+// Errc::malformed: not recognised, unknown command, flags, length, a stream where none is meant or none where one is,
+// bytes behind the length not zero.
 Result<RelayPayload> decode_relay(const RelayBlock& block);
 
-// ---- data of the commands --------------------------------------------------------------------------------------------
+// ---- data of the commands
+// --------------------------------------------------------------------------------------------
 
 struct Connect {
     NodeId node;

@@ -2,6 +2,7 @@
 // Formats: protocol/snapshot.md.
 #pragma once
 
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -12,13 +13,13 @@ namespace shoal::wire {
 struct SnapshotEntry {
     Descriptor descriptor;
     std::uint32_t weight = 1;      // for path selection, of bandwidth; 0: not to be chosen
-    std::uint16_t reputation = 0;  // thousandths
+    std::uint16_t reputation = 0;  // thousandths, at most 1000
     friend bool operator==(const SnapshotEntry&, const SnapshotEntry&) = default;
 };
 
 struct Snapshot {
     NetworkId network;
-    Epoch epoch;
+    Epoch epoch;  // from 1
     UnixTime valid_after{};
     UnixTime fresh_until{};
     UnixTime valid_until{};
@@ -28,7 +29,7 @@ struct Snapshot {
 };
 
 struct CommitteeSignature {
-    std::uint8_t index = 0;  // of the verifier in network.toml
+    std::uint8_t index = 0;  // of the verifier in network.toml; below limits::committee_max
     ByteArray<64> signature{};
 };
 
@@ -39,14 +40,20 @@ struct SignedSnapshot {
     std::vector<CommitteeSignature> signatures;  // strictly ascending by index
 };
 
+// Entries must be such as the decoder would give (ASSERT). What comes out may exceed snapshot_bytes_max if nodes offer
+// much: who makes snapshots asks size() and leaves entries out.
 Bytes encode_snapshot_body(const Snapshot& s);
+// `body` as it stands, then the signatures. The maker of a snapshot sets body = encode_snapshot_body(snapshot).
 Bytes encode(const SignedSnapshot& m);
-// Errc::malformed: order, limits, bytes left over, times that contradict each other.
+// Errc::malformed: order, limits, bytes left over, times that contradict each other (valid_after < fresh_until <=
+// valid_until <= valid_after + snapshot_valid). Errc::unsupported: another version. Errc::invalid: an entry that
+// check_descriptor refuses.
 Result<SignedSnapshot> decode_signed_snapshot(ByteView in);
 
-// ---- directory messages over a link ----------------------------------------------------------------------------------
-// One message is cut into DIRECTORY cells: first fragment u8 (1 or 0), kind u8, total u32 in the first, then bytes.
-// One message at a time in each direction; a new first fragment while one is incomplete closes the link.
+// ---- directory messages over a link
+// ---------------------------------------------------------------------------------- A message is kind u8, then its
+// fields. It is cut into DIRECTORY cells: first u8 (1 or 0), total u32 in the first, then bytes, every cell full but
+// the last. One message at a time in each direction; a new first fragment while one is incomplete closes the link.
 
 struct GetSnapshot {
     Epoch newer_than;  // answer NotNewer if there is none
@@ -57,28 +64,33 @@ struct NotNewer {
 struct PublishDescriptor {
     SignedDescriptor descriptor;
 };
+inline constexpr std::size_t publish_reason_bytes_max = 256;
 struct PublishResult {
     bool accepted = false;
-    std::string reason;  // at most 256 bytes
+    std::string reason;  // plain text, at most publish_reason_bytes_max: cut and cleaned when encoded
 };
 using DirectoryMessage = std::variant<GetSnapshot, NotNewer, SignedSnapshot, PublishDescriptor, PublishResult>;
 
 Bytes encode_directory_message(const DirectoryMessage& m);
+// Errc::malformed, Errc::unsupported, Errc::invalid, as the parts say.
 Result<DirectoryMessage> decode_directory_message(ByteView in);
 
-// Cuts an encoded message into payloads of DIRECTORY cells.
+inline constexpr std::size_t directory_first_bytes = limits::cell_body_bytes - 5;
+inline constexpr std::size_t directory_more_bytes = limits::cell_body_bytes - 1;
+// Cuts an encoded message, which is never empty, into payloads of DIRECTORY cells.
 std::vector<Bytes> fragment_directory(ByteView message);
-// Puts them together again; memory grows with what has arrived, not with what is announced.
+// Puts them together again; memory grows with what has arrived, not with what is announced. One thread.
 class DirectoryAssembler {
 public:
-    // A whole message, or nullopt: more is to come. Errc::malformed, Errc::exhausted (announced above `bytes_max`).
     explicit DirectoryAssembler(std::size_t bytes_max) : bytes_max_(bytes_max) {}
+    // A whole message, or nullopt: more is to come. Errc::malformed: a fragment out of place, not full though not the
+    // last, or beyond what was announced; Errc::exhausted: announced above `bytes_max`. What was held is then dropped.
     Result<std::optional<Bytes>> feed(ByteView payload);
 
 private:
     std::size_t bytes_max_;
-    std::size_t expected_ = 0;
-    Bytes buffer_;  // bounded: bytes_max_
+    std::size_t expected_ = 0;  // zero: no message is under way
+    Bytes buffer_;              // bounded: bytes_max_
 };
 
 }  // namespace shoal::wire
