@@ -103,6 +103,10 @@ ApiResult<Document> Document::parse(std::string_view text) {
     if (text.starts_with("\xEF\xBB\xBF")) {
         return invalid_request("invalid_json", {}, "the body begins with a byte order mark: send plain UTF-8");
     }
+    // A zero byte is nowhere in JSON, but to nlohmann it is the end: what follows would not be read.
+    if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
+        return invalid_request("invalid_json", {}, "the body has a zero byte at byte " + std::to_string(at + 1));
+    }
     TreeBuilder builder;
     if (!Json::sax_parse(text, &builder)) {
         builder.wipe_tree();

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
 #include "base/limits.h"
+#include "base/result.h"
 #include "dialect/json.h"
 
 namespace shoal::dialect {

@@ -105,17 +105,18 @@ void write_sampling(const Sampling& sampling, OrderedJson& out) {
 std::string write_chat_request(std::string_view model, const ChatRequest& request, const AskOptions& options) {
     OrderedJson out;
     out["model"] = model;
-    OrderedJson& messages = out["messages"] = OrderedJson::array();
+    OrderedJson messages = OrderedJson::array();
     for (const ChatMessage& message : request.messages) {
         messages.push_back({{"role", role_name(message.role)}, {"content", message.content.expose()}});
     }
+    out["messages"] = std::move(messages);
     write_sampling(request.sampling, out);
     if (request.completion_tokens_max > 0) out["max_completion_tokens"] = request.completion_tokens_max;
     if (!request.stop.empty()) out["stop"] = request.stop;
     out["stream"] = options.stream;
     if (options.stream && options.include_usage) out["stream_options"] = {{"include_usage", true}};
     std::string text = dump(out);
-    for (OrderedJson& message : messages) {
+    for (OrderedJson& message : out["messages"]) {
         auto& content = message["content"].get_ref<std::string&>();
         wipe(content.data(), content.size());
     }
