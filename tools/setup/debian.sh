@@ -30,7 +30,11 @@ missing() {
 }
 
 # Whether this release has a package of that name to install.
-has_candidate() { LC_ALL=C apt-cache policy -- "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'; }
+has_candidate() {
+    local policy
+    policy=$(LC_ALL=C apt-cache policy -- "$1" 2>/dev/null || true)
+    [[ $policy =~ Candidate:\ [^\(] ]]
+}
 
 # For each line of $1 the first name that the release has, into `chosen`; lines without one into `unknown`.
 choose() {
