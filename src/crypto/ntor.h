@@ -9,8 +9,7 @@
 //     relay    Y 32 | AUTH 32 | encrypted relay message
 //
 // What an attacker can do: replay a client's message (the relay keeps replay_id() for the life of the onion key and
-// refuses), or make relays compute (two multiplications a message that passes the MAC, one that does not; bounded by
-// limits::creates_queued_max).
+// refuses), or make relays compute: one multiplication for a message whose MAC fails, three more for one that passes.
 #pragma once
 
 #include <string_view>
