@@ -49,9 +49,9 @@ public:
 private:
     template <typename T>
     void integer(T v) {
-        std::uint8_t raw[sizeof(T)];
-        store_le<T>(raw, v);
-        append(out_, raw);
+        const std::size_t at = out_.size();
+        out_.resize(at + sizeof(T));
+        store_le<T>(out_.data() + at, v);
     }
     Bytes out_;
 };

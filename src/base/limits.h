@@ -143,9 +143,14 @@ inline constexpr Duration orphan_decode = 5s;
 // Cloves of a message that did not reach k; then they are dropped.
 inline constexpr Duration clove_gather_timeout = 30s;
 inline constexpr std::size_t messages_gathering_max = 1024;
+// Cloves of the largest bucket are 86 kB each; a thousand messages of typical size, or a hundred of the largest.
+inline constexpr std::size_t gathering_bytes_max = 64 * 1024 * 1024;
+// Sealed streams at one model node.
+inline constexpr std::size_t prompt_streams_max = 32'768;
 inline constexpr std::size_t streams_per_message_max = 2 * cloves_max;  // first tries and resends
 inline constexpr std::size_t requests_seen_max = 1 << 20;               // 24 bytes each, expire with the request
 inline constexpr std::size_t replies_kept_max = 4096;
+inline constexpr std::size_t replies_kept_bytes_max = 256 * 1024 * 1024;
 // A model answers at most this much text; the engine stops there (finish reason length).
 inline constexpr std::size_t reply_bytes_max = 4 * 1024 * 1024;
 inline constexpr Duration reply_flush = 10ms;

@@ -32,12 +32,13 @@ Pacer::Departure Pacer::poll_shaped(Instant now, std::size_t waiting) {
         if (waiting == 0) return {};
         start_train(now);
     }
+    follow_clock_back(now);
     Departure out;
     while (next_tick_ && *next_tick_ <= now) {
         const Instant at = *next_tick_;
         const std::size_t left = waiting - out.data;
         if (left > 0) train_until_ = at + tail_;
-        if (left == 0 && at >= train_until_) {
+        if (left == 0 && at > train_until_) {
             next_tick_.reset();
             break;
         }
@@ -52,16 +53,28 @@ Pacer::Departure Pacer::poll_shaped(Instant now, std::size_t waiting) {
     return out;
 }
 
+Instant Pacer::next_grid_point(Instant now) const {
+    auto into = (now.time_since_epoch() - phase_) % tick;
+    if (into < Duration::zero()) into += tick;
+    return into == Duration::zero() ? now : now + (tick - into);
+}
+
 void Pacer::start_train(Instant now) {
     // The first tick is the next point of this pacer's own grid, wherever in the interval the data came.
-    const auto since = now.time_since_epoch() - phase_;
-    auto into = since % tick;
-    if (into < Duration::zero()) into += tick;
-    next_tick_ = now + (into == Duration::zero() ? Duration::zero() : tick - into);
+    next_tick_ = next_grid_point(now);
     class_until_ = *next_tick_ + rng_.between(class_hold_min, class_hold_max);
     // Drawn once a train, so that how much randomness is used does not depend on when data came.
     tail_ = std::clamp(rng_.exponential(tail_mean), tail_min, tail_max);
     train_until_ = *next_tick_ + tail_;
+}
+
+void Pacer::follow_clock_back(Instant now) {
+    // The next tick is never further away than one interval, unless the clock went back: then the whole train does.
+    if (*next_tick_ - now <= tick) return;
+    const Duration back = *next_tick_ - next_grid_point(now);
+    *next_tick_ -= back;
+    class_until_ -= back;
+    train_until_ -= back;
 }
 
 void Pacer::maybe_change_class(Instant tick_at, std::size_t waiting) {

@@ -13,6 +13,9 @@
 //         Rationale: inside a class the sequence does not depend on when data came. What still leaks: that something
 //         was sent, the class, and the length rounded up to the tail (CRYPTO 6.7).
 //
+// A clock that jumps forwards costs the ticks it jumped over: they are not made up for. One that steps back takes the
+// train with it. Neither makes a burst or a stall.
+//
 // Pure: time and randomness are arguments. One thread.
 #pragma once
 
@@ -60,7 +63,10 @@ public:
 private:
     Departure poll_fast(Instant now, std::size_t waiting);
     Departure poll_shaped(Instant now, std::size_t waiting);
+    // The first instant of this pacer's grid that is not before `now`.
+    Instant next_grid_point(Instant now) const;
     void start_train(Instant now);
+    void follow_clock_back(Instant now);
     void maybe_change_class(Instant tick_at, std::size_t waiting);
     std::size_t cells_per_tick() const { return static_cast<std::size_t>(class_) / 5; }
 
