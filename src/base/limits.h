@@ -149,6 +149,8 @@ inline constexpr std::size_t gathering_bytes_max = 64 * 1024 * 1024;
 inline constexpr std::size_t prompt_streams_max = 32'768;
 inline constexpr std::size_t streams_per_message_max = 2 * cloves_max;  // first tries and resends
 inline constexpr std::size_t requests_seen_max = 1 << 20;               // 24 bytes each, expire with the request
+// Records that a client holds beyond the first missing one: two windows of every stream that may bring them.
+inline constexpr std::size_t reply_early_max = 1024;
 inline constexpr std::size_t replies_kept_max = 4096;
 inline constexpr std::size_t replies_kept_bytes_max = 256 * 1024 * 1024;
 // A model answers at most this much text; the engine stops there (finish reason length).

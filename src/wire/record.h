@@ -44,7 +44,7 @@ struct Got {
 };
 // k cloves are here and the request is taken; generation follows.
 struct Accepted {};
-// One slice of the reply, AEAD(reply_key, nonce = sequence, AD = message id) over reply frames (wire/chat.h).
+// One slice of the reply, AEAD(reply_key, nonce = sequence, AD = request id) over reply frames (wire/chat.h).
 struct Reply {
     std::uint32_t sequence = 0;
     bool last = false;

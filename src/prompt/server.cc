@@ -1,0 +1,520 @@
+#include "prompt/server.h"
+
+#include <algorithm>
+
+#include "crypto/hash.h"
+
+namespace shoal::prompt {
+
+using wire::CellCommand;
+using wire::StreamEndReason;
+
+struct Server::Answer {
+    Handle handle;
+    RequestId request;
+    Key32 reply_key;
+    Reply reply;
+    std::vector<MessageId> messages;  // bounded: message_attempts_max; the cloves that brought it
+    std::vector<Key> streams;         // bounded: streams_per_message_max
+    std::vector<Key> copies;          // bounded: reply_copies; those that carry the reply
+    bool stopped = false;             // the model was told to stop
+    Instant alone_since = Instant::max();     // no stream since
+    Instant finished_since = Instant::max();  // reply complete since
+
+    Answer(Handle h, RequestId r, Key32 key) : handle(h), request(r), reply_key(std::move(key)), reply(reply_key, r) {}
+};
+
+struct Server::Stream {
+    Key key;
+    // Two while it is not known which HPKE key the client used.
+    std::vector<crypto::StreamSealer> sealers;  // bounded: 2
+    std::uint32_t credit = limits::link_stream_window_cells;
+    CloveReader clove;
+    std::optional<MessageId> message;  // of its clove
+    std::optional<Handle> answer;      // once accepted or resumed
+    bool resumed = false;
+    std::uint64_t resumed_order = 0;
+    std::deque<wire::Record> control;  // bounded: GOT, ACCEPTED, ERROR; one of each
+    bool end_after_control = false;
+    std::uint32_t next_reply = 0;
+    Instant since{};
+};
+
+Server::Server(ServerConfig config, Rng& rng) : config_(config), rng_(rng) {}
+Server::~Server() = default;
+
+void Server::set_hpke_keys(const crypto::KeyPair& current, const crypto::KeyPair* previous) {
+    hpke_key_ = current.clone();
+    previous_hpke_key_.reset();
+    if (previous != nullptr) previous_hpke_key_ = previous->clone();
+}
+
+// ---- streams -----------------------------------------------------------------------------------------------------
+
+void Server::on_cell(Now now, LinkId link, const wire::Cell& cell) {
+    const Key key{link, LinkStreamId(cell.id)};
+    switch (cell.command) {
+        case CellCommand::stream_open: return on_open(now, key, cell);
+        case CellCommand::stream_data: return on_data(now, key, cell);
+        case CellCommand::stream_end: return detach(now, key);
+        case CellCommand::stream_sendme: {
+            const auto at = streams_.find(key);
+            const auto sendme = wire::decode_stream_sendme(cell.payload());
+            if (at == streams_.end() || !sendme) return;
+            // More than a window is more than the proxy can owe.
+            at->second.credit = std::min<std::uint32_t>(at->second.credit + sendme->cells,
+                                                        limits::link_stream_window_cells);
+            flush_stream(at->second);
+            const auto stream = streams_.find(key);
+            if (stream == streams_.end() || !stream->second.answer) return;
+            if (const auto answer = answers_.find(*stream->second.answer); answer != answers_.end()) {
+                flush(now, answer->second);
+            }
+            return;
+        }
+        default: return;
+    }
+}
+
+void Server::on_open(Now now, const Key& key, const wire::Cell& cell) {
+    const auto refuse = [&](StreamEndReason reason) {
+        ++stats_.refused;
+        out_.emplace_back(StreamCell{key.link, key.id, CellCommand::stream_end, wire::encode(reason)});
+    };
+    if (streams_.contains(key)) return end_stream(key, StreamEndReason::protocol);
+    if (streams_.size() >= limits::prompt_streams_max) return refuse(StreamEndReason::busy);
+    const auto open = wire::decode_stream_open(cell.payload());
+    if (!open || open->protocol != wire::StreamProtocol::prompt) return refuse(StreamEndReason::refused);
+    Stream stream;
+    stream.key = key;
+    stream.since = now.mono;
+    const auto try_key = [&](const std::optional<crypto::KeyPair>& hpke) {
+        if (!hpke) return;
+        auto sealer = crypto::StreamSealer::server(config_.network, config_.self, *hpke, open->encapsulated);
+        if (sealer) stream.sealers.push_back(std::move(sealer).value());
+    };
+    try_key(hpke_key_);
+    try_key(previous_hpke_key_);
+    if (stream.sealers.empty()) return refuse(StreamEndReason::refused);
+    ++stats_.streams;
+    streams_.emplace(key, std::move(stream));
+}
+
+std::optional<crypto::StreamRecord> Server::unseal(Stream& stream, const wire::Cell& cell) {
+    const auto sealed = first_bytes<limits::sealed_record_bytes>(cell.payload());
+    for (std::size_t i = 0; i < stream.sealers.size(); ++i) {
+        auto record = stream.sealers[i].open(sealed);
+        if (!record) continue;
+        if (stream.sealers.size() > 1) {
+            std::swap(stream.sealers[0], stream.sealers[i]);
+            stream.sealers.erase(stream.sealers.begin() + 1, stream.sealers.end());
+        }
+        return *record;
+    }
+    return std::nullopt;
+}
+
+void Server::on_data(Now now, const Key& key, const wire::Cell& cell) {
+    const auto at = streams_.find(key);
+    if (at == streams_.end()) return;
+    const auto bytes = unseal(at->second, cell);
+    if (!bytes) {
+        ++stats_.bad_seals;
+        return end_stream(key, StreamEndReason::protocol);
+    }
+    auto record = wire::decode_record(*bytes);
+    if (!record) {
+        ++stats_.bad_records;
+        return end_stream(key, StreamEndReason::protocol);
+    }
+    on_record(now, key, at->second, std::move(*record));
+}
+
+void Server::on_record(Now now, const Key& key, Stream& stream, wire::Record record) {
+    Status done = fail(Errc::malformed, "prompt: a record that only a model node sends");
+    if (const auto* first = std::get_if<wire::CloveFirst>(&record)) {
+        done = stream.answer ? fail(Errc::malformed, "prompt: a clove on a stream that resumed")
+                             : stream.clove.feed(*first);
+        if (done) done = on_clove(now, stream);
+    } else if (const auto* more = std::get_if<wire::CloveMore>(&record)) {
+        done = stream.clove.feed(*more);
+        if (done) done = on_clove(now, stream);
+    } else if (const auto* resume = std::get_if<wire::Resume>(&record)) {
+        done = on_resume(now, stream, *resume);
+    } else if (const auto* cancel = std::get_if<wire::Cancel>(&record)) {
+        done = on_cancel(now, stream, *cancel);
+    } else if (std::holds_alternative<wire::Pad>(record)) {
+        done = ok();
+    }
+    if (!done) {
+        ++stats_.bad_records;
+        end_stream(key, StreamEndReason::protocol);
+    }
+}
+
+Status Server::on_clove(Now now, Stream& stream) {
+    const wire::CloveFirst& first = stream.clove.first();
+    if (!stream.message) {
+        stream.message = first.message;
+        const auto at = gathering_.find(first.message);
+        const bool known = at != gathering_.end() || messages_.contains(first.message);
+        if (at != gathering_.end() && !at->second.fits(first)) {
+            return fail(Errc::malformed, "prompt: a clove that contradicts the others of its message");
+        }
+        const std::size_t size = std::size_t{first.k} * wire::clove_bytes(first.total);
+        if (!known && (gathering_.size() >= limits::messages_gathering_max ||
+                       gathering_bytes_ + size > limits::gathering_bytes_max)) {
+            ++stats_.refused;
+            send(stream, wire::RecordError{AskFault::overloaded, "the node is gathering too many requests"});
+            stream.end_after_control = true;
+            flush_stream(stream);
+            return ok();
+        }
+        if (!known) {
+            gathering_.emplace(first.message, Gathering(first, now.mono));
+            gathering_bytes_ += size;
+            arm(now.mono + limits::clove_gather_timeout);
+        }
+    }
+    if (!stream.clove.complete()) return ok();
+    const MessageId message = *stream.message;
+    send(stream, wire::Got{first.index});
+    const auto at = gathering_.find(message);
+    if (at != gathering_.end()) {
+        at->second.add(stream.clove.take());
+        flush_stream(stream);
+        if (at->second.enough()) open_message(now, message);
+        return ok();
+    }
+    // A clove behind the first k: its stream joins the answer.
+    const auto bound = messages_.find(message);
+    if (bound == messages_.end()) return fail(Errc::malformed, "prompt: a clove of a message that is gone");
+    accept(message, answers_.at(bound->second));
+    return ok();
+}
+
+// ---- requests ----------------------------------------------------------------------------------------------------
+
+void Server::open_message(Now now, MessageId message) {
+    const auto at = gathering_.find(message);
+    auto request = at->second.open();
+    // Fragments that do not fit together: with another clove they may.
+    if (!request && request.error().code == Errc::unauthenticated) return;
+    gathering_bytes_ -= std::min(gathering_bytes_, at->second.expected_bytes());
+    gathering_.erase(at);
+    if (!request) return refuse_message(message, {AskFault::bad_request, request.error().message});
+    auto admitted = admit(now, message, std::move(*request));
+    if (const auto* error = std::get_if<wire::RecordError>(&admitted)) {
+        ++stats_.refused;
+        return refuse_message(message, *error);
+    }
+    accept(message, *std::get<Answer*>(admitted));
+}
+
+std::variant<Server::Answer*, wire::RecordError> Server::admit(Now now, MessageId message, wire::Request request) {
+    const auto refuse = [](AskFault fault, const char* text) { return wire::RecordError{fault, text}; };
+    if (const auto known = by_request_.find(request.id); known != by_request_.end()) {
+        Answer& answer = answers_.at(known->second);
+        const bool same = crypto::equal_constant_time(answer.reply_key.expose(), request.reply_key.expose());
+        if (!same || answer.messages.size() >= limits::message_attempts_max) {
+            ++stats_.replays;
+            return refuse(AskFault::refused, "this request was seen before");
+        }
+        messages_.emplace(message, answer.handle);
+        answer.messages.push_back(message);
+        return &answer;
+    }
+    if (seen_.contains(request.id)) {
+        ++stats_.replays;
+        return refuse(AskFault::refused, "this request was seen before");
+    }
+    if (request.expires <= now.wall) return refuse(AskFault::refused, "the request has expired: is the clock right?");
+    const UnixTime issued = request.expires - std::chrono::duration_cast<std::chrono::seconds>(limits::request_expiry);
+    if (issued > now.wall + std::chrono::duration_cast<std::chrono::seconds>(limits::clock_skew)) {
+        return refuse(AskFault::refused, "the request is from the future: is the clock right?");
+    }
+    if (issued < config_.started) return refuse(AskFault::refused, "the request is older than this node's start");
+    if (answers_.size() >= limits::replies_kept_max || seen_.size() >= limits::requests_seen_max ||
+        reply_bytes_ >= limits::replies_kept_bytes_max) {
+        return refuse(AskFault::overloaded, "the node keeps too many replies");
+    }
+    ++stats_.requests;
+    const Handle handle(next_handle_++);
+    seen_.emplace(request.id, request.expires);
+    by_request_.emplace(request.id, handle);
+    messages_.emplace(message, handle);
+    Answer& answer = answers_.try_emplace(handle, handle, request.id, std::move(request.reply_key)).first->second;
+    answer.messages.push_back(message);
+    out_.emplace_back(Opened{handle, std::move(request)});
+    return &answer;
+}
+
+void Server::accept(MessageId message, Answer& answer) {
+    for (auto& [key, stream] : streams_) {
+        if (stream.message != message || stream.answer) continue;
+        if (answer.streams.size() >= limits::streams_per_message_max) break;
+        stream.answer = answer.handle;
+        // A late stream starts where the reply is: what came before is on the others.
+        stream.next_reply = answer.reply.records();
+        answer.streams.push_back(key);
+        send(stream, wire::Accepted{});
+        flush_stream(stream);
+    }
+    if (!answer.streams.empty()) answer.alone_since = Instant::max();
+    choose_copies(answer);
+}
+
+void Server::refuse_message(MessageId message, const wire::RecordError& error) {
+    std::vector<Key> keys;
+    for (auto& [key, stream] : streams_) {
+        if (stream.message == message && !stream.answer) keys.push_back(key);
+    }
+    for (const Key& key : keys) {
+        Stream& stream = streams_.at(key);
+        send(stream, error);
+        stream.end_after_control = true;
+        flush_stream(stream);
+    }
+}
+
+Status Server::on_resume(Now now, Stream& stream, const wire::Resume& resume) {
+    if (stream.answer || stream.clove.started()) return fail(Errc::malformed, "prompt: RESUME behind other records");
+    const auto known = by_request_.find(resume.request);
+    Answer* answer = known == by_request_.end() ? nullptr : &answers_.at(known->second);
+    if (answer == nullptr ||
+        !crypto::equal_constant_time(resume_proof(answer->reply_key, resume.request, resume.next), resume.proof) ||
+        resume.next > answer->reply.records() || answer->streams.size() >= limits::streams_per_message_max) {
+        ++stats_.refused;
+        send(stream, wire::RecordError{AskFault::node_lost, "there is no such reply here any more"});
+        stream.end_after_control = true;
+        flush_stream(stream);
+        return ok();
+    }
+    ++stats_.resumes;
+    stream.answer = answer->handle;
+    stream.resumed = true;
+    stream.resumed_order = stats_.resumes;
+    stream.next_reply = resume.next;
+    answer->streams.push_back(stream.key);
+    answer->alone_since = Instant::max();
+    send(stream, wire::Accepted{});
+    choose_copies(*answer);
+    flush(now, *answer);
+    return ok();
+}
+
+Status Server::on_cancel(Now now, Stream& stream, const wire::Cancel& cancel) {
+    if (!stream.answer) {
+        // Before it was accepted: nothing runs. The client ends its streams, and the cloves are dropped in time.
+        return ok();
+    }
+    Answer& answer = answers_.at(*stream.answer);
+    if (answer.request != cancel.request) return fail(Errc::malformed, "prompt: CANCEL of another request");
+    stop(answer);
+    if (answer.finished_since == Instant::max()) answer.finished_since = now.mono;
+    arm(now.mono + limits::reply_kept);
+    return ok();
+}
+
+void Server::stop(Answer& answer) {
+    if (answer.stopped || answer.reply.ended()) return;
+    answer.stopped = true;
+    // Who resumes it after all gets what there is, and this end.
+    const bool added = answer.reply.add(ChatFault{AskFault::cancelled, "stopped: nobody was listening"});
+    ASSERT(added);
+    out_.emplace_back(Stopped{answer.handle});
+}
+
+// ---- replies -----------------------------------------------------------------------------------------------------
+
+bool Server::reply(Now now, Handle handle, const wire::ReplyFrame& frame) {
+    const auto at = answers_.find(handle);
+    if (at == answers_.end() || at->second.stopped || at->second.reply.ended()) return false;
+    Answer& answer = at->second;
+    const std::size_t before = answer.reply.bytes();
+    if (!answer.reply.add(frame)) return false;
+    reply_bytes_ += answer.reply.bytes() - before;
+    flush(now, answer);
+    return true;
+}
+
+void Server::choose_copies(Answer& answer) {
+    std::vector<Key> order = answer.streams;
+    const auto rank = [&](const Key& key) {
+        const Stream& s = streams_.at(key);
+        return std::pair(s.resumed ? 0 : 1, s.resumed ? UINT64_MAX - s.resumed_order : 0);
+    };
+    std::stable_sort(order.begin(), order.end(), [&](const Key& a, const Key& b) { return rank(a) < rank(b); });
+    // What carries the reply already goes on: changing without need would leave gaps.
+    std::erase_if(answer.copies, [&](const Key& key) { return !streams_.contains(key); });
+    const auto parity = [&](const Key& key) { return streams_.at(key).clove.first().index % 2; };
+    for (const bool any : {false, true}) {
+        for (const Key& key : order) {
+            if (answer.copies.size() >= limits::reply_copies) return;
+            if (std::find(answer.copies.begin(), answer.copies.end(), key) != answer.copies.end()) continue;
+            const bool alike = !answer.copies.empty() && !streams_.at(key).resumed &&
+                               parity(key) == parity(answer.copies.front());
+            if (alike && !any) continue;
+            answer.copies.push_back(key);
+        }
+    }
+}
+
+void Server::flush(Now now, Answer& answer) {
+    for (;;) {
+        bool someone_waits = false;
+        const std::vector<Key> copies = answer.copies;  // flush_stream may end a stream
+        for (const Key& key : copies) {
+            const auto at = streams_.find(key);
+            if (at == streams_.end()) continue;
+            flush_stream(at->second);
+            const Stream& stream = at->second;
+            someone_waits = someone_waits || (stream.credit > 0 && stream.next_reply >= answer.reply.records());
+        }
+        // Cut only for somebody who could take it now; else text waits and is merged.
+        if (!someone_waits || !answer.reply.has_uncut()) break;
+        if (now.mono < answer.reply.cut_after()) {
+            arm(answer.reply.cut_after());
+            break;
+        }
+        answer.reply.cut(now.mono);
+    }
+    if (answer.reply.complete() && answer.finished_since == Instant::max()) {
+        answer.finished_since = now.mono;
+        arm(now.mono + limits::reply_kept);
+    }
+}
+
+void Server::flush_stream(Stream& stream) {
+    while (stream.credit > 0 && !stream.control.empty()) {
+        const wire::Record record = std::move(stream.control.front());
+        stream.control.pop_front();
+        --stream.credit;
+        const auto sealed = stream.sealers.front().seal(wire::encode_record(record));
+        out_.emplace_back(StreamCell{stream.key.link, stream.key.id, CellCommand::stream_data, to_bytes(sealed)});
+    }
+    if (stream.control.empty() && stream.end_after_control) return end_stream(stream.key, StreamEndReason::done);
+    if (!stream.answer || !stream.control.empty()) return;
+    const auto at = answers_.find(*stream.answer);
+    if (at == answers_.end()) return;
+    const Answer& answer = at->second;
+    if (std::find(answer.copies.begin(), answer.copies.end(), stream.key) == answer.copies.end()) return;
+    while (stream.credit > 0 && stream.next_reply < answer.reply.records()) {
+        --stream.credit;
+        const auto sealed = stream.sealers.front().seal(wire::encode_record(answer.reply.record(stream.next_reply++)));
+        out_.emplace_back(StreamCell{stream.key.link, stream.key.id, CellCommand::stream_data, to_bytes(sealed)});
+    }
+}
+
+void Server::send(Stream& stream, const wire::Record& record) { stream.control.push_back(record); }
+
+// ---- endings -----------------------------------------------------------------------------------------------------
+
+void Server::end_stream(const Key& key, StreamEndReason reason) {
+    out_.emplace_back(StreamCell{key.link, key.id, CellCommand::stream_end, wire::encode(reason)});
+    detach({Instant::min(), {}}, key);
+}
+
+void Server::detach(Now now, const Key& key) {
+    const auto at = streams_.find(key);
+    if (at == streams_.end()) return;
+    const auto handle = at->second.answer;
+    streams_.erase(at);
+    if (!handle) return;
+    const auto found = answers_.find(*handle);
+    if (found == answers_.end()) return;
+    Answer& answer = found->second;
+    std::erase(answer.streams, key);
+    choose_copies(answer);
+    if (answer.streams.empty()) {
+        // A caller without the time: the next tick takes it as now.
+        answer.alone_since = now.mono;
+        arm(now.mono == Instant::min() ? Instant::min() : now.mono + limits::orphan_decode);
+    } else {
+        flush(now, answer);
+    }
+}
+
+void Server::on_link_down(Now now, LinkId link) {
+    std::vector<Key> gone;
+    for (const auto& [key, stream] : streams_) {
+        if (key.link == link) gone.push_back(key);
+    }
+    for (const Key& key : gone) detach(now, key);
+}
+
+void Server::forget(Handle handle) {
+    const auto at = answers_.find(handle);
+    for (const MessageId& message : at->second.messages) messages_.erase(message);
+    by_request_.erase(at->second.request);
+    reply_bytes_ -= std::min(reply_bytes_, at->second.reply.bytes());
+    const std::vector<Key> streams = at->second.streams;
+    answers_.erase(at);
+    for (const Key& key : streams) end_stream(key, StreamEndReason::done);
+}
+
+void Server::on_tick(Now now) {
+    deadline_ = Instant::max();
+    for (auto at = gathering_.begin(); at != gathering_.end();) {
+        const Instant due = at->second.since() + limits::clove_gather_timeout;
+        if (now.mono >= due) {
+            const MessageId message = at->first;
+            gathering_bytes_ -= std::min(gathering_bytes_, at->second.expected_bytes());
+            at = gathering_.erase(at);
+            refuse_message(message, {AskFault::timeout, "too few parts of the request arrived"});
+        } else {
+            arm(due);
+            ++at;
+        }
+    }
+    std::vector<Handle> over;
+    for (auto& [handle, answer] : answers_) {
+        if (answer.alone_since == Instant::min()) answer.alone_since = now.mono;
+        if (answer.alone_since != Instant::max() && !answer.reply.ended() && !answer.stopped) {
+            if (now.mono >= answer.alone_since + limits::orphan_decode) {
+                stop(answer);
+                answer.finished_since = now.mono;
+            } else {
+                arm(answer.alone_since + limits::orphan_decode);
+            }
+        }
+        flush(now, answer);
+        if (answer.finished_since == Instant::max()) continue;
+        if (now.mono >= answer.finished_since + limits::reply_kept) {
+            over.push_back(handle);
+        } else {
+            arm(answer.finished_since + limits::reply_kept);
+        }
+    }
+    for (const Handle handle : over) forget(handle);
+    if (now.mono >= next_sweep_) {
+        next_sweep_ = now.mono + limits::reply_kept;
+        std::erase_if(seen_, [&](const auto& entry) { return entry.second < now.wall; });
+        std::vector<Key> idle;
+        for (const auto& [key, stream] : streams_) {
+            const bool unused = !stream.answer && now.mono - stream.since >= 2 * limits::clove_gather_timeout;
+            if (unused) idle.push_back(key);
+        }
+        for (const Key& key : idle) end_stream(key, StreamEndReason::done);
+    }
+}
+
+Instant Server::next_deadline() const { return std::min(deadline_, next_sweep_); }
+
+std::optional<ServerOutput> Server::poll() {
+    if (out_.empty()) return std::nullopt;
+    ServerOutput next = std::move(out_.front());
+    out_.pop_front();
+    return next;
+}
+
+Server::Usage Server::usage() const {
+    return {streams_.size(), gathering_.size(), gathering_bytes_, answers_.size(), reply_bytes_};
+}
+
+bool Server::uses_link(LinkId link) const {
+    const auto at = streams_.lower_bound(Key{link, LinkStreamId(0)});
+    return at != streams_.end() && at->first.link == link;
+}
+
+}  // namespace shoal::prompt
