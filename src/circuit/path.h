@@ -26,6 +26,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/ids.h"
 #include "base/limits.h"
 #include "base/result.h"
@@ -67,8 +68,6 @@ public:
     // One build that reached this relay or was to reach it. When relays_max are known, further ones are not recorded.
     void on_build(const NodeId& relay, bool success);
     bool dropped(const NodeId& relay) const;
-    // Share of successes over all recorded builds; 1 while there is none.
-    double overall() const;
     std::size_t size() const { return counts_.size(); }
 
 private:
@@ -85,14 +84,15 @@ public:
     // `rng` must outlive the object.
     explicit Guards(Rng& rng) : rng_(rng) {}
 
-    // Errc::malformed; the object is then unchanged. Call before update().
+    // Errc::malformed; the object is then unchanged. Call before update(). The guards are not used before it either.
     Status restore(ByteView state);
     // Changes with the sample only: see take_changed(). Who reads it learns the client's guards: 0600.
     Bytes state() const;
     // Whether the state should be written again; true once after each change.
     bool take_changed();
 
-    // A new directory: what is listed, expired or missing. `self`: own relay and family, never sampled.
+    // A new directory: what is listed, expired or missing. `self`: own relay and family, never sampled. Only here
+    // guards end: a verified directory vouches for the clock, and a wrong clock alone must not make a client redraw.
     void update(Now now, std::span<const RelayInfo> relays, const Exclusions& self);
     void on_tick(Now now);
     std::optional<Instant> next_deadline() const;
@@ -120,12 +120,11 @@ private:
         Duration retry{};
         std::optional<Instant> retry_at;  // unreachable until then
     };
-    bool usable(const Sampled& guard) const { return !guard.unlisted_since && !guard.info.id.is_zero(); }
-    std::vector<const Sampled*> pick(bool reachable_only) const;
+    static bool usable(const Sampled& guard) { return !guard.unlisted_since && !guard.info.id.is_zero(); }
+    std::vector<NodeId> pick(bool reachable_only) const;
     void expire(Now now);
-    // Adds one related to none that is listed; false when there is none or the sample is full.
+    // Adds one that is related to none of the sample; false when there is none or the sample is full.
     bool draw(Now now);
-    void fill(Now now);
 
     Rng& rng_;
     std::vector<Sampled> sample_;        // in the order drawn; bounded: guards_kept_max
@@ -138,26 +137,47 @@ struct Path {
     friend bool operator==(const Path&, const Path&) = default;
 };
 
+// Relays of one directory, prepared for drawing and looking up. Building it is O(relays) when they come sorted by id,
+// as a view gives them. Implicit from a list, so that who needs one path does not have to know; who needs many keeps
+// one. Refers to the list, which must outlive it and stay as it is. No relay may be there twice.
+class RelayIndex {
+public:
+    RelayIndex(std::span<const RelayInfo> relays);  // NOLINT(google-explicit-constructor)
+    RelayIndex(const std::vector<RelayInfo>& relays) : RelayIndex(std::span<const RelayInfo>(relays)) {}  // NOLINT
+
+    std::span<const RelayInfo> relays() const { return relays_; }
+    const RelayInfo* find(const NodeId& id) const;
+    // One that `eligible` likes, with odds in proportion to the weights of those; nullptr when there is none.
+    template <typename Eligible>
+    const RelayInfo* draw(Rng& rng, Eligible eligible) const;
+
+private:
+    std::span<const RelayInfo> relays_;
+    std::vector<std::uint32_t> by_id_;
+    std::vector<std::uint64_t> weight_before_;  // sum over all earlier ones, and one more: the total
+};
+
 class PathSelector {
 public:
     // A path through `guard` by rules 1 and 2, or nullopt when the directory has none (or does not list the guard).
     // `exclusions`: Guards::exclusions() and the client's own relay and family. Relays that `record` has dropped are
     // taken only when there is no path without them: else who breaks the circuits of others would get them all.
-    // O(relays). Pure.
-    static std::optional<Path> select(std::span<const RelayInfo> relays, const NodeId& guard,
-                                      const Exclusions& exclusions, const SuccessRecord& record, Rng& rng);
+    // Among relays that are nearly all related to one another a path may be missed; 16 proxies are tried.
+    static std::optional<Path> select(const RelayIndex& relays, const NodeId& guard, const Exclusions& exclusions,
+                                      const SuccessRecord& record, Rng& rng);
 
-    // Rule 5 for two paths. False when a middle or proxy is not listed: what it is related to is then unknown.
-    static bool disjoint(const Path& a, const Path& b, std::span<const RelayInfo> relays);
+    // Rule 5 for two paths. False when a relay of them is not listed: what it is related to is then unknown.
+    static bool disjoint(const Path& a, const Path& b, const RelayIndex& relays);
 
     // Indices of n of the ready circuits' paths that keep rule 5, at most `per_guard_max` through one guard, or
-    // nullopt. Among those that do, random. A client with one reachable guard says per_guard_max = n: its choice, it
-    // then survives no guard. `ready` at most limits::client_circuits_max; n at most limits::cloves_max.
+    // nullopt. Random among those that do. A client with one reachable guard says per_guard_max = n: its choice, it
+    // then survives no guard. `ready` at most limits::client_circuits_max, n at most limits::cloves_max. The search is
+    // bounded, and may in a large and crowded pool miss a set.
     static std::optional<std::vector<std::size_t>> choose_set(std::span<const Path> ready, std::size_t n,
-                                                              std::span<const RelayInfo> relays, Rng& rng,
+                                                              const RelayIndex& relays, Rng& rng,
                                                               std::size_t per_guard_max);
     static std::optional<std::vector<std::size_t>> choose_set(std::span<const Path> ready, std::size_t n,
-                                                              std::span<const RelayInfo> relays, Rng& rng) {
+                                                              const RelayIndex& relays, Rng& rng) {
         return choose_set(ready, n, relays, rng, (n + 1) / 2);
     }
 };
@@ -174,7 +194,7 @@ inline constexpr Profile profile_default{limits::cloves_default, limits::cloves_
 inline constexpr Profile profile_planetserve{4, 3};
 // Half as many bytes again on the wire; at 20 % relay failure .85 instead of .68.
 inline constexpr Profile profile_lossy{6, 2};
-// Below this per-path success the lossy profile is worth its bytes (relay failure above about 10 %).
+// Below this share the lossy profile is worth its bytes (relay failure above about 10 %).
 inline constexpr double lossy_below = 0.72;
 
 // From the measured share of circuits that survive from build to use, in [0, 1].

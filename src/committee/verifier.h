@@ -6,19 +6,20 @@
 // the BFT engine beside a committee of several.)
 //
 // Rules
-//   1. Never two hashes for one epoch. Epoch and hash leave through take_persist() before the snapshot does, and
-//      take_snapshot() gives nothing until on_persisted(). After a restart the next epoch is one above the persisted
-//      one, whether or not that one was ever sent.
+//   1. Never two hashes for one epoch. The draft leaves through take_persist() before it or its signature leaves in any
+//      other way: take_snapshot() and draft() give nothing until on_persisted(). After a restart the next epoch is one
+//      above the persisted one; the persisted one itself, if it was complete, is handed out again as it was.
 //   2. A node's sequence only rises. What was accepted is remembered until no older descriptor of it can run, also when
 //      the node itself has left. The same descriptor again is welcome: the first answer may have been lost.
 //   3. Snapshots are snapshot_interval_min apart, and one more for each snapshot_entries_per_interval entries; at half
 //   of
-//      snapshot_fresh at the latest.
+//      snapshot_fresh at the latest. An empty one is never the first.
 //   4. Starting without state is for a new network. A verifier that lost its disk reads its own last snapshot back from
 //      any node (adopt) before it signs anything; without it, it would break rule 1.
 //
-// State of a snapshot:   draft -(quorum)-> sealed -(take_persist)-> persisting -(on_persisted)-> ready
-// -(take_snapshot)->
+//        make_draft          quorum of signatures            taken from the disk's point of view
+//   (none) -------> drafted -------------------> sealed -------------------------------------> ready -> taken
+//                      \__ no quorum within draft_patience: another one, of the next epoch
 //
 // Thread: the one that owns the object.
 #pragma once
@@ -37,6 +38,11 @@ namespace shoal::committee {
 
 class Verifier {
 public:
+    // How often entries that have ended are looked for.
+    static constexpr Duration sweep_interval = 30s;
+    // How long a draft waits for the others' signatures.
+    static constexpr Duration draft_patience = 20s;
+
     // `key` must be a verifier's of the genesis (ASSERT; see is_member) and outlive the object.
     Verifier(directory::Genesis genesis, const crypto::SigningKey& key);
     static bool is_member(const directory::Genesis& genesis, const NodeId& node);
@@ -47,6 +53,7 @@ public:
     // Errc::unauthenticated: unknown signer, or the signature does not hold.
     Status on_signature(Now now, Epoch epoch, const wire::CommitteeSignature& signature);
     void on_tick(Now now);
+    // May lie in the past: at once.
     std::optional<Instant> next_deadline() const { return next_; }
 
     // The whole state, to replace what is on disk durably before on_persisted() is called. Given once each.
@@ -55,11 +62,12 @@ public:
     // A snapshot for the world. Given once each.
     std::optional<wire::SignedSnapshot> take_snapshot();
     // What waits for the others' signatures, with ours on it: nullptr when nothing does.
-    const wire::SignedSnapshot* draft() const { return draft_ && !sealed_ ? &*draft_ : nullptr; }
+    const wire::SignedSnapshot* draft() const;
 
     // What take_persist() last gave or would give now; no secret in it.
     Bytes state() const;
-    // Before anything else is called. Errc::malformed, Errc::unauthenticated (not our own state).
+    // Before anything else is called. Errc::malformed; Errc::unauthenticated: neither our signature nor a quorum is on
+    // the snapshot in it; Errc::invalid: another network's.
     Status restore(Now now, ByteView state);
     // A snapshot of this network found elsewhere, of a higher epoch than ours: go on behind it. Errors as View::verify
     // (its end is not minded: descriptors in it may run still); Errc::replayed: not higher.
@@ -73,20 +81,23 @@ public:
     Use usage() const;
     // Invariants; ASSERTs. For tests and fuzzing.
     void check() const;
+    // Of the last draft.
     Epoch epoch() const { return epoch_; }
 
 private:
     struct Known {
-        wire::Descriptor descriptor;
-        std::size_t bytes = 0;  // of its entry
-        bool listed = true;     // false: only the sequence is remembered
-        UnixTime forget{};      // no older descriptor can run after this
+        std::uint64_t sequence = 0;
+        std::optional<wire::Descriptor> descriptor;  // none: only the sequence is remembered
+        std::size_t bytes = 0;                       // of its entry
+        UnixTime forget{};                           // no older descriptor can run after this
     };
 
     Status admit(Now now, const wire::Descriptor& descriptor);
-    Status check_roles(const wire::Descriptor& descriptor) const;
-    Status take_entries(Now now, const wire::Snapshot& snapshot);
+    void put(Now now, const wire::Descriptor& descriptor);
+    void unlist(Known& known);
+    void take_entries(Now now, const wire::Snapshot& snapshot);
     void sweep(Now now);
+    void forget_surplus();
     bool due(Now now) const;
     void make_draft(Now now);
     void seal_if_quorum();
@@ -100,15 +111,18 @@ private:
     std::map<NodeId, Known> known_;  // bounded: snapshot_nodes_max listed, as many remembered
     std::size_t listed_ = 0;
     std::size_t listed_bytes_ = 0;
-
-    Epoch epoch_;           // of the last draft: never used again
-    ByteArray<32> hash_{};  // of its body
-    Bytes last_;            // the last sealed snapshot, encoded
     bool changed_ = false;  // since the last draft
+    std::optional<Instant> sweep_at_;
+
+    Epoch epoch_;                  // of the last draft: never used again
+    ByteArray<32> sealed_hash_{};  // of the last snapshot with a quorum: what the next one names
+    UnixTime valid_after_{};       // of the last draft
     std::optional<Instant> drafted_at_;
+    Bytes last_;  // the last draft with its signatures, encoded; empty before the first
     std::optional<wire::SignedSnapshot> draft_;
     bool sealed_ = false;
-    bool persist_taken_ = false;
+    bool persist_due_ = false;
+    bool persist_under_way_ = false;
     std::optional<wire::SignedSnapshot> ready_;
     std::optional<Instant> next_;
 };

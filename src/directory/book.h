@@ -56,6 +56,7 @@ public:
 
 private:
     Status refuse_conflict(const View& held, const View& other);
+    void keep_evidence(const View& first, const View& second);
 
     Genesis genesis_;
     NetworkId network_;

@@ -50,15 +50,16 @@ public:
 
     // Ask this node now, for anything newer than the book's epoch. Each asking is given once.
     std::optional<NodeId> poll();
-    // nullopt: nothing to wait for (no sources).
+    // May lie in the past: at once. nullopt: nothing to wait for (no sources, no directory).
     std::optional<Instant> next_deadline() const;
     // Who is being asked.
     const std::optional<NodeId>& asking() const { return asking_; }
 
 private:
-    void schedule(Now now);
-    void schedule_client(Now now, const View& view);
-    void back_off(Now now, Duration& delay, Duration low, Duration high);
+    static constexpr Instant at_once = Instant::min();
+
+    void schedule(Now now, const View& view);
+    void wait(Now now, Duration delay);
     void rotate();
 
     const Book& book_;
@@ -69,10 +70,12 @@ private:
     std::optional<NodeId> asking_;
     bool announced_ = false;  // poll() has given asking_
     Instant asked_at_{};
-    std::optional<Instant> next_;  // when to ask; nullopt: at the next tick
-    Duration retry_{};             // back-off after failures; zero: none yet
-    Duration quiet_{};             // back-off after NotNewer
-    bool had_view_ = false;        // to notice that the directory ended
+    Instant next_ = at_once;  // when to ask, while nobody is being asked
+    bool reschedule_ = false;
+    bool usable_ = false;             // as of the last call that told the time
+    std::optional<Instant> ends_at_;  // of the directory
+    Duration retry_{};                // back-off after failures; zero: none yet
+    Duration quiet_{};                // back-off after NotNewer
 };
 
 }  // namespace shoal::directory

@@ -42,7 +42,7 @@ struct Genesis {
     std::uint64_t total_weight() const;
     // Errc::invalid, naming the field: no name or one outside its letters, no verifier, more than committee_max, one
     // twice, weight zero, weights above committee_weight_max together, more than bootstraps_max, a bootstrap twice or
-    // without a port.
+    // with an address that is not dialable.
     Status check() const;
 
     friend bool operator==(const Genesis&, const Genesis&) = default;

@@ -46,15 +46,17 @@ public:
     // Everything to survive a restart. Holds secret keys: a file of mode 0600.
     Bytes state() const;
 
-    // Each takes effect with the next on_tick(). Nothing is published until roles and an address are set.
+    // Each takes effect with the next on_tick(). Nothing is published until roles and an address are set. What a
+    // descriptor cannot carry (wire/descriptor.h: unknown roles, a guard that is no relay, addresses that are not
+    // dialable, models without a proper name or context, and all beyond the limits) is left out.
     void set_roles(std::uint16_t roles);
     void set_family(FamilyId family);
-    // At most addresses_per_node_max; further ones are left out.
     void set_addresses(std::vector<wire::Address> addresses);
-    // At most models_per_node_max; further ones are left out. Published only with role_model.
+    // Published only with role_model.
     void set_models(std::vector<wire::OfferedModel> models);
 
     void on_tick(Now now);
+    // May lie in the past: at once.
     std::optional<Instant> next_deadline() const { return next_; }
     // The book took a newer directory.
     void on_directory(Now now, const View& view);
@@ -86,9 +88,11 @@ private:
         UnixTime previous_until{};
     };
 
+    // True: the current pair is a new one.
     bool rotate(Rotating& keys, UnixTime now, Duration life);
     void sign(Now now);
-    void retry_in(Now now, Duration delay);
+    bool must_sign(UnixTime now) const;
+    void touch();
     void set_deadline(Now now);
 
     const crypto::SigningKey& identity_;
@@ -108,8 +112,10 @@ private:
     bool shown_ = false;
     bool persist_due_ = true;  // the state differs from what was last taken
     bool persist_under_way_ = false;
+    bool offer_due_ = false;
     bool waiting_ = false;  // given, no answer yet
     std::optional<Instant> offer_at_;
+    std::optional<Instant> answer_by_;
     Duration backoff_{};
     std::string refusal_;
     std::optional<Instant> next_;

@@ -19,7 +19,7 @@ inline constexpr crypto::Domain domain_snapshot{"SC1-SNAP"};
 wire::SignedDescriptor sign_descriptor(const crypto::SigningKey& key, NetworkId network, wire::Descriptor descriptor);
 // The descriptor, if its own node signed it for this network and its time is now.
 // Errc::unauthenticated; Errc::expired: valid_until has passed, or valid_after is more than limits::clock_skew ahead;
-// Errc::invalid: it runs longer than limits::descriptor_age_max, or backwards.
+// Errc::invalid: what wire::check_descriptor refuses.
 Result<wire::Descriptor> verify_descriptor(const wire::SignedDescriptor& signed_descriptor, NetworkId network, Now now);
 
 // `index` is the verifier's place in the genesis, `body` wire::encode_snapshot_body of the snapshot.

@@ -5,8 +5,9 @@
 //      if its signature holds. A signer that the genesis does not know refuses the whole.
 //   2. The times make sense (valid_after, fresh_until, valid_until in order, spans within limits::snapshot_fresh and
 //      snapshot_valid) and now lies between them, with limits::clock_skew of grace at the start and none at the end.
-//   3. What was signed is what is used: the body is encoded again and compared.
-//      Rationale: a SignedSnapshot holds both; one that pairs an honest body with other entries must get nowhere.
+//   3. What was signed is what is used: verify decodes the body again and uses nothing else of its argument but the
+//      signatures. Rationale: a SignedSnapshot holds both forms; one that pairs an honest body with other entries must
+//      get nowhere.
 //   4. A model name belongs to the model that nodes of the largest total weight offer under it; ties go to the smaller
 //      id. In the same way name and context of a model are those that most weight claims.
 //      Rationale: nodes choose the names they claim, so a name alone identifies nothing; whoever takes over a name must
@@ -44,8 +45,8 @@ struct ModelSummary {
 
 class View {
 public:
-    // Errc::unauthenticated: rules 1 and 3, or another network. Errc::expired: not now. Errc::invalid: entries or times
-    // that contradict themselves.
+    // Errc::unauthenticated: rule 1, or another network. Errc::expired: not now. Errc::invalid: entries or times that
+    // contradict themselves. Errc::malformed, Errc::unsupported: the body is no snapshot (wire/snapshot.h).
     static Result<View> verify(const Genesis& genesis, wire::SignedSnapshot snapshot, Now now);
 
     View(View&&) = default;
