@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Trains shoal-mini and shoal-nano from nothing and writes models/shoal-mini.gguf and models/shoal-nano.gguf.
+
+    tools/mini/train.py                 both models, about 90 minutes on two cores
+    tools/mini/train.py --model nano    one of them
+    tools/mini/train.py --steps 200 --out build/mini/try    a short run elsewhere
+
+It may be killed at any time: the same command goes on from the last checkpoint in build/mini. `--fresh` starts over.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import bootstrap  # noqa: E402
+
+bootstrap.enter()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+import bpe  # noqa: E402
+import corpus  # noqa: E402
+import gguf  # noqa: E402
+import model  # noqa: E402
+import optimizer  # noqa: E402
+
+SEED = 20
+TOKENIZER_CONVERSATIONS = 60000
+STEPS = {"mini": 2400, "nano": 2400}
+WARM_UP_STEPS = 60
+RATE_MUON = 4e-3
+RATE_ADAM = 4e-3
+DECAY = 0.05
+CHECKPOINT_EVERY = 50
+
+
+def schedule(step, steps):
+    """Share of the full rate: a short rise, a plateau, then straight down to zero over the second half."""
+    return min(1.0, (step + 1) / WARM_UP_STEPS, 2.0 * (steps - step) / steps)
+
+
+def tokenizer_of(folder):
+    path = folder / "tokenizer.json"
+    if path.exists():
+        return bpe.Tokenizer.load(path)
+    print("Training the tokenizer.", flush=True)
+    tokenizer = bpe.Tokenizer(bpe.train(corpus.texts(SEED, TOKENIZER_CONVERSATIONS), model.MINI.vocab))
+    tokenizer.save(path)
+    return tokenizer
+
+
+def save(path, step, params, state):
+    flat = {f"p.{n}": p for n, p in params.items()}
+    flat |= {f"1.{n}": p for n, p in state["first"].items()}
+    flat |= {f"2.{n}": p for n, p in state["second"].items()}
+    part = path.with_suffix(".part.npz")
+    np.savez(part, step=step, **{n: np.asarray(p) for n, p in flat.items()})
+    part.replace(path)
+
+
+def load(path):
+    with np.load(path) as data:
+        pick = lambda prefix: {n[2:]: data[n] for n in data.files if n.startswith(prefix)}
+        return int(data["step"]), pick("p."), {"first": pick("1."), "second": pick("2.")}
+
+
+class Progress:
+    """One line with a bar, loss and time left; on a terminal it is redrawn, in a log it comes every 25 steps."""
+
+    def __init__(self, name, first, steps):
+        self.name, self.first, self.steps, self.start, self.loss = name, first, steps, time.monotonic(), None
+
+    def show(self, step, loss, tokens):
+        self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
+        terminal = sys.stdout.isatty()
+        if not terminal and step % 25 and step != self.steps:
+            return
+        spent = time.monotonic() - self.start
+        left = spent / (step - self.first) * (self.steps - step)
+        bar = "#" * (24 * step // self.steps)
+        start = "\r" if terminal else ""
+        print(f"{start}{self.name} [{bar:24}] {step}/{self.steps}  loss {self.loss:.3f}  "
+              f"{tokens / spent:,.0f} tokens/s  {left // 60:.0f} min {left % 60:02.0f} s left",
+              end="" if terminal and step != self.steps else "\n", flush=True)
+
+
+def train(name, steps, folder, tokenizer, fresh):
+    """The trained weights of one model, as numpy arrays."""
+    shape = model.SHAPES[name]
+    checkpoint = folder / f"{name}.npz"
+    if checkpoint.exists() and not fresh:
+        done, params, state = load(checkpoint)
+        print(f"{name}: going on after step {done}.", flush=True)
+    else:
+        done, params = 0, model.init(shape, SEED)
+        state = optimizer.init(params)
+    print(f"{name}: {model.parameter_count(params):,} parameters, {steps} steps.", flush=True)
+    gradient = jax.jit(jax.value_and_grad(lambda p, batch: model.loss(shape, p, batch)))
+    update = jax.jit(optimizer.step, donate_argnums=(0, 2))
+    add = jax.jit(lambda a, b: jax.tree.map(jax.numpy.add, a, b), donate_argnums=0)
+    packer = corpus.Packer(tokenizer, SEED)
+    progress, tokens = Progress(name, done, steps), 0
+    for step in range(done, steps):
+        batches = packer.batch(step)
+        total = float(sum(b["weights"].sum() for b in batches))
+        loss, grads = 0.0, None
+        for batch in batches:
+            part, g = gradient(params, batch | {"scale": np.float32(1 / total)})
+            loss, grads = loss + part, g if grads is None else add(grads, g)
+        share = schedule(step, steps)
+        params, state = update(params, grads, state, np.float32(step + 1), np.float32(RATE_MUON * share),
+                               np.float32(RATE_ADAM * share), np.float32(DECAY))
+        tokens += sum(int((b["segments"] >= 0).sum()) for b in batches)
+        progress.show(step + 1, float(loss), tokens)
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+            save(checkpoint, step + 1, params, state)
+    return {n: np.asarray(p) for n, p in params.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=[*model.SHAPES, "both"], default="both")
+    parser.add_argument("--steps", type=int, help="training steps instead of the full number")
+    parser.add_argument("--out", type=Path, default=bootstrap.ROOT / "models", help="folder for the GGUF files")
+    parser.add_argument("--work", type=Path, default=bootstrap.BUILD, help="folder for tokenizer and checkpoints")
+    parser.add_argument("--fresh", action="store_true", help="forget checkpoints and tokenizer, start over")
+    parser.add_argument("--export-only", action="store_true", help="write the GGUF of the last checkpoint")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(bootstrap.BUILD / "compiled"))
+    if args.fresh:
+        (args.work / "tokenizer.json").unlink(missing_ok=True)
+    tokenizer = tokenizer_of(args.work)
+    for name in model.SHAPES if args.model == "both" else [args.model]:
+        if args.export_only:
+            _, params, _ = load(args.work / f"{name}.npz")
+        else:
+            params = train(name, args.steps or STEPS[name], args.work, tokenizer, args.fresh)
+        path = args.out / f"shoal-{name}.gguf"
+        gguf.write(path, f"shoal-{name}", model.SHAPES[name], params, tokenizer)
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
