@@ -1,0 +1,140 @@
+"""A client of the OpenAI interface: plain HTTP and server-sent events, with the time at which each event came."""
+
+import http.client
+import json
+import time
+from dataclasses import dataclass, field
+
+
+class ApiError(Exception):
+    """An answer other than 200; `status`, `error` (the object of OpenAI's form) and `headers` say which."""
+
+    def __init__(self, status, body, headers):
+        super().__init__(f"HTTP {status}: {body[:400]!r}")
+        self.status, self.body, self.headers = status, body, headers
+        try:
+            self.error = json.loads(body)["error"]
+        except (ValueError, KeyError, TypeError):
+            self.error = {}
+
+
+@dataclass
+class Reply:
+    """What a streamed or whole reply came to."""
+
+    text: str = ""
+    finish: str | None = None
+    usage: dict | None = None
+    model: str = ""
+    error: dict | None = None                   # an error event in the middle of a stream
+    done: bool = False                          # the stream ended with [DONE]
+    times: list = field(default_factory=list)   # seconds after the request at which a piece of text came
+    headers: dict = field(default_factory=dict)
+
+
+class Api:
+    """One gateway. Every call opens a connection of its own."""
+
+    def __init__(self, port, host="127.0.0.1", timeout=120):
+        self.host, self.port, self.timeout = host, port, timeout
+
+    def request(self, method, path, body=None, headers=None):
+        """(status, headers, body) of any request, as it comes; `body` may be bytes, or anything for JSON."""
+        connection, response = self._send(method, path, body, headers)
+        try:
+            return response.status, dict(response.getheaders()), response.read()
+        finally:
+            connection.close()
+
+    def get(self, path):
+        """The parsed JSON of a GET; ApiError for another status than 200."""
+        status, headers, body = self.request("GET", path)
+        if status != 200:
+            raise ApiError(status, body, headers)
+        return json.loads(body)
+
+    def is_ready(self):
+        try:
+            return self.request("GET", "/ready")[0] == 200
+        except OSError:
+            return False
+
+    def models(self):
+        return [model["id"] for model in self.get("/v1/models")["data"]]
+
+    def chat(self, prompt, model=None, on_text=None, **options):
+        """Asks, streaming unless stream=False, and gives the Reply. `prompt` is text or a list of messages.
+
+        on_text(reply) is called at each piece of text; when it gives True the connection is closed there and then.
+        """
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        body = {"model": model or self.models()[0], "messages": messages, "stream": True, **options}
+        if body["stream"]:
+            body.setdefault("stream_options", {"include_usage": True})
+        began = time.monotonic()
+        connection, response = self._send("POST", "/v1/chat/completions", body)
+        try:
+            if response.status != 200:
+                raise ApiError(response.status, response.read(), dict(response.getheaders()))
+            reply = Reply(headers=dict(response.getheaders()))
+            if not body["stream"]:
+                return whole_reply(reply, json.loads(response.read()))
+            for event in events(response):
+                if take_event(reply, event, time.monotonic() - began) and on_text and on_text(reply):
+                    break
+            return reply
+        finally:
+            connection.close()
+
+    def _send(self, method, path, body=None, headers=None):
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
+        headers = dict(headers or {})
+        if body is not None and not isinstance(body, (bytes, str)):
+            body = json.dumps(body).encode()
+            headers.setdefault("Content-Type", "application/json")
+        try:
+            connection.request(method, path, body, headers)
+            return connection, connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+
+
+def events(response):
+    """The data of each server-sent event, as text."""
+    lines = []
+    for raw in response:
+        line = raw.decode().rstrip("\r\n")
+        if line.startswith("data:"):
+            lines.append(line[5:].lstrip(" "))
+        elif not line and lines:
+            yield "\n".join(lines)
+            lines = []
+
+
+def take_event(reply, event, seconds):
+    """Adds one event to a reply; True when it brought text."""
+    if event == "[DONE]":
+        reply.done = True
+        return False
+    data = json.loads(event)
+    if "error" in data:
+        reply.error = data["error"]
+        return False
+    reply.model = data.get("model", reply.model)
+    reply.usage = data.get("usage") or reply.usage
+    for choice in data.get("choices", []):
+        reply.finish = choice.get("finish_reason") or reply.finish
+        text = choice.get("delta", {}).get("content")
+        if text:
+            reply.text += text
+            reply.times.append(seconds)
+            return True
+    return False
+
+
+def whole_reply(reply, data):
+    choice = data["choices"][0]
+    reply.text, reply.finish = choice["message"]["content"], choice["finish_reason"]
+    reply.usage, reply.model, reply.done = data.get("usage"), data["model"], True
+    return reply

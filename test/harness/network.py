@@ -1,0 +1,156 @@
+"""A network of real `shoal` processes on this machine: a verifier, relays and model nodes in distinct /16s, clients."""
+
+import random
+import socket
+
+from harness.api import Api
+from harness.processes import Process
+from harness.run import ROOT, Skip, build_folder
+from harness.traces import read_lines
+from harness.waiting import until
+
+# Below the range that the kernel takes for outgoing connections, so that none of those is in the way.
+PORTS = range(20000, 32000)
+MODEL = ROOT / "models" / "shoal-mini.gguf"
+
+
+def free_port(addresses):
+    """A port that is free on every one of the addresses."""
+    for port in random.sample(PORTS, 200):
+        try:
+            for address in addresses:
+                with socket.socket() as probe:
+                    probe.bind((address, port))
+            return port
+        except OSError:
+            continue
+    raise Skip("no free port on the loopback addresses")
+
+
+class Node:
+    """One process of the network: what it is called, where its files are, how to start it again."""
+
+    def __init__(self, network, name, arguments, address=None):
+        self.network = network
+        self.name = name
+        self.address = address  # "127.A.0.1:port" of its links; None for a client
+        self.folder = network.folder / name
+        self.folder.mkdir()
+        self.trace_file = self.folder / "trace.jsonl"
+        self.tap_file = self.folder / "tap.jsonl"
+        self.arguments = arguments
+        self.process = None
+        self.api = None
+
+    def start(self, *more):
+        command = [self.network.program, "up", *self.arguments, "--state", self.folder / "state",
+                   "--network", self.network.network_file, "--trace", self.trace_file, *more]
+        if self.network.tap:
+            command += ["--tap", self.tap_file]
+        self.process = Process(self.name, command, self.folder / f"{self.name}.log")
+        return self
+
+    def kill(self):
+        self.process.kill()
+
+    def stop(self):
+        return self.process.stop()
+
+    def trace(self):
+        """What it said of its links so far: {t, role, peer, dir, command, size} each."""
+        return read_lines(self.trace_file)
+
+    def taps(self):
+        """Every frame and peeled cell that it handled so far (builds with the tap only)."""
+        return read_lines(self.tap_file)
+
+
+class Network:
+    """Starts on entry, ends on exit. Every node has its own /16: 127.1.0.0 for the verifier, then relays, then models.
+
+        with Network(folder, relays=9, models=1) as net:
+            net.client.api.chat("hello")
+            net.relays[0].kill()
+    """
+
+    def __init__(self, folder, relays=9, models=1, clients=1, model_file=MODEL, pacer="fast", tap=True, options=()):
+        self.folder = folder / "net"
+        self.folder.mkdir()
+        self.program = build_folder() / "shoal"
+        if not self.program.exists():
+            raise Skip(f"{self.program} is not built")
+        self.tap = tap
+        self.pacer = pacer
+        self.model_file = model_file
+        self.options = tuple(options)
+        self.network_file = self.folder / "genesis" / "network.toml"
+        self._addresses = [f"127.{number}.0.1" for number in range(1, 2 + relays + models)]
+        self._port = free_port(self._addresses)
+        self._next_client = 0
+        self._relay_count, self._model_count, self._client_count = relays, models, clients
+        self.verifier, self.relays, self.models, self.clients = None, [], [], []
+
+    @property
+    def client(self):
+        return self.clients[0]
+
+    def nodes(self):
+        return [node for node in (self.verifier, *self.relays, *self.models, *self.clients) if node]
+
+    def __enter__(self):
+        try:
+            self._start()
+            return self
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, kind, value, trace):
+        self.stop()
+
+    def stop(self):
+        for node in reversed(self.nodes()):
+            if node.process:
+                node.stop()
+
+    def _where(self, index):
+        return f"{self._addresses[index]}:{self._port}"
+
+    def _start(self):
+        genesis = Process("genesis", [self.program, "genesis", "--dir", self.network_file.parent, "--verifier-address",
+                                      self._where(0)], self.folder / "genesis.log")
+        if genesis.wait_end() != 0:
+            raise AssertionError(f"shoal genesis failed:\n{genesis.tail()}")
+        self.verifier = self._node("verifier", ["--verifier"], 0)
+        self.verifier.start("--verifier-keys", self.network_file.parent)
+        for index in range(self._relay_count):
+            self.relays.append(self._node(f"relay{index}", ["--relay"], 1 + index).start())
+        for index in range(self._model_count):
+            where = 1 + self._relay_count + index
+            self.models.append(self._node(f"model{index}", ["--model", self.model_file], where).start())
+        for _ in range(self._client_count):
+            self.add_client()
+        for client in self.clients:
+            self.wait_ready(client)
+
+    def _node(self, name, arguments, index):
+        where = self._where(index)
+        return Node(self, name, [*arguments, "--listen", where, *self.options], where)
+
+    def add_client(self, *more):
+        """Starts one more client, with a gateway of its own; wait_ready() says when it can be asked."""
+        port = free_port(["127.0.0.1"])
+        name = f"client{self._next_client}"
+        self._next_client += 1
+        client = Node(self, name, ["--client", "--api-port", str(port), "--pacer", self.pacer, *self.options, *more])
+        client.api = Api(port)
+        self.clients.append(client.start())
+        return client
+
+    def wait_ready(self, client, timeout=90):
+        """Until the client has circuits and knows a model node; a node that died meanwhile ends the wait."""
+        def all_alive():
+            for node in self.nodes():
+                node.process.expect_alive()
+
+        until(client.api.is_ready, f"{client.name} says /ready", timeout, all_alive)

@@ -1,0 +1,156 @@
+"""The harness itself: processes end, waits give up, replies and bytes are read right."""
+
+import json
+import socket
+import sys
+import tempfile
+import threading
+import unittest
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from harness import Api, ApiError, Process, ProcessDied, Tapped, TimedOut, common_runs, read_lines, until  # noqa: E402
+
+
+class Folder(unittest.TestCase):
+    def setUp(self):
+        self._folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self._folder.cleanup)
+        self.folder = Path(self._folder.name)
+
+    def python(self, code):
+        process = Process("python", [sys.executable, "-uc", code], self.folder / "python.log")
+        self.addCleanup(process.stop)
+        return process
+
+
+class Processes(Folder):
+    def test_a_line_is_waited_for(self):
+        self.assertEqual(self.python("print('port 7'); input = __import__('time').sleep(60)").wait_line(r"port (\d)")[1], "7")
+
+    def test_a_process_that_dies_ends_the_wait_with_its_log(self):
+        with self.assertRaisesRegex(ProcessDied, "status 3.*\n.*why"):
+            self.python("print('why'); raise SystemExit(3)").wait_line("never")
+
+    def test_stop_ends_also_what_the_process_started(self):
+        process = self.python("import subprocess, sys, time\n"
+                              "child = subprocess.Popen(['sleep', '60']); print('child', child.pid); time.sleep(60)")
+        child = int(process.wait_line(r"child (\d+)")[1])
+        self.assertEqual(process.children(), [child])
+        process.stop()
+        until(lambda: not running(child), "the grandchild is gone", 5)
+
+    def test_a_process_that_ignores_sigterm_is_killed(self):
+        process = self.python("import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(60)")
+        process.wait_line("up")
+        self.assertEqual(process.stop(timeout=0.2), -9)
+
+    def test_what_the_kernel_says_is_read(self):
+        process = self.python("print('up'); __import__('time').sleep(60)")
+        process.wait_line("up")
+        self.assertGreater(process.rss_kib(), 1000)
+        self.assertGreaterEqual(process.cpu_seconds(), 0)
+
+    def test_a_condition_that_never_comes_is_named(self):
+        with self.assertRaisesRegex(TimedOut, "rain: not within 0.1 s"):
+            until(lambda: False, "rain", 0.1)
+
+
+def running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Gateway(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer(200 if self.path == "/v1/models" else 503, {"data": [{"id": "m"}]})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if body["model"] != "m":
+            return self.answer(400, {"error": {"param": "model"}})
+        self.send_response(200)
+        self.end_headers()
+        for text in ("a", "b", "c"):
+            data = {"model": "m", "choices": [{"delta": {"content": text}, "finish_reason": None}]}
+            self.wfile.write(f"data: {json.dumps(data)}\n\n".encode())
+        self.wfile.write(b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+                         b'data: {"choices": [], "usage": {"completion_tokens": 3}}\n\ndata: [DONE]\n\n')
+
+    def answer(self, status, value):
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(value).encode())
+
+    def log_message(self, *_):
+        pass
+
+
+class ApiClient(unittest.TestCase):
+    def setUp(self):
+        self.server = HTTPServer(("127.0.0.1", 0), Gateway)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.addCleanup(self.server.server_close)
+        self.addCleanup(self.server.shutdown)
+        self.api = Api(self.server.server_port)
+
+    def test_a_stream_is_put_together(self):
+        reply = self.api.chat("hello")
+        self.assertEqual((reply.text, reply.finish, reply.done, reply.usage), ("abc", "stop", True, {"completion_tokens": 3}))
+        self.assertEqual(len(reply.times), 3)
+
+    def test_a_stream_can_be_left_early(self):
+        reply = self.api.chat("hello", on_text=lambda so_far: True)
+        self.assertEqual((reply.text, reply.done), ("a", False))
+
+    def test_a_refusal_names_the_parameter(self):
+        with self.assertRaises(ApiError) as caught:
+            self.api.chat("hello", model="x")
+        self.assertEqual((caught.exception.status, caught.exception.error["param"]), (400, "model"))
+
+    def test_not_ready_and_not_there_are_not_ready(self):
+        self.assertFalse(self.api.is_ready())
+        self.assertFalse(Api(1).is_ready())
+
+
+class Traces(Folder):
+    def test_a_line_that_is_being_written_is_left_out(self):
+        path = self.folder / "t"
+        self.assertEqual(read_lines(path), [])
+        path.write_text('{"a": 1}\n{"a": 2}\n{"a"')
+        self.assertEqual(read_lines(path), [{"a": 1}, {"a": 2}])
+
+    def test_a_common_run_is_found_wherever_it_stands(self):
+        secret = bytes(range(100, 116))
+        groups = {"one": [b"x" * 7 + secret + b"y"], "two": [b"abc" + secret], "three": [secret[:15]]}
+        self.assertEqual(common_runs(groups), [("one", "two", secret)])
+
+    def test_bodies_of_one_link_and_runs_of_one_byte_do_not_count(self):
+        self.assertEqual(common_runs({"one": [b"same bytes, sixteen", b"same bytes, sixteen"], "two": [bytes(40)],
+                                      "three": [bytes(40)]}), [])
+
+
+class Wires(unittest.TestCase):
+    def test_bytes_pass_and_are_recorded_until_the_wire_is_cut(self):
+        with socket.create_server(("127.0.0.1", 0)) as server, \
+                Tapped(("127.0.0.1", 0), server.getsockname()) as wire:
+            client = socket.create_connection(wire.address)
+            near, _ = server.accept()
+            client.sendall(b"question")
+            self.assertEqual(near.recv(100), b"question")
+            near.sendall(b"answer")
+            self.assertEqual(client.recv(100), b"answer")
+            self.assertEqual((bytes(wire.sent), bytes(wire.received)), (b"question", b"answer"))
+            wire.cut()
+            with self.assertRaises(ConnectionResetError):
+                client.recv(100)
+            near.close()
+            client.close()
+
+
+if __name__ == "__main__":
+    unittest.main()
