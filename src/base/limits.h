@@ -97,7 +97,7 @@ inline constexpr std::size_t create_replays_max = 8'640'000;
 // Circuits ready and not in use that a client keeps: one message and one in reserve.
 inline constexpr std::size_t circuits_ready_target = 8;
 inline constexpr std::size_t circuits_building_max = 16;
-inline constexpr std::size_t client_circuits_max = 256;
+inline constexpr std::size_t client_circuits_max = 512;
 // Selective denial of service steers paths; so building backs off after this many failures in the window.
 inline constexpr std::size_t build_failures_max = 6;
 inline constexpr Duration build_failure_window = 5min;
@@ -163,7 +163,14 @@ inline constexpr Duration got_timeout_min = 400ms;
 inline constexpr Duration accept_timeout = 10s;
 inline constexpr Duration silence_timeout = 120s;
 inline constexpr std::size_t asks_max = 64;
+// A question waits this long for circuits (a set, or one more for a lost lane), then fails with no_circuit.
+inline constexpr Duration circuits_wait = 15s;
+// Model nodes that one question may try before its first token.
+inline constexpr unsigned nodes_per_ask_max = 3;
+// A model node that failed is not chosen for this long, while there is another.
+inline constexpr Duration node_shunned = 30s;
 inline constexpr unsigned message_attempts_max = 4;
+static_assert(asks_max * cloves_default < client_circuits_max);
 
 // ---- chat (protocol/chat.md) -----------------------------------------------------------------------------------------
 inline constexpr std::size_t chat_messages_max = 512;

@@ -91,7 +91,8 @@ public:
     std::optional<Event> poll();
 
     std::size_t streams() const { return streams_.size(); }
-    bool idle() const { return streams_.empty() && waiting() == 0; }
+    // Nothing is open, waiting or being padded: it can go without telling when its last data went.
+    bool idle() const { return streams_.empty() && waiting() == 0 && !pacer_.running(); }
     Instant ready_since() const { return ready_since_; }
     Duration build_time() const { return ready_since_ - started_; }
     // Cells for streams that wait for a window or the pacer.

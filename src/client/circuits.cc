@@ -1,0 +1,369 @@
+#include "client/circuits.h"
+
+#include <algorithm>
+
+namespace shoal::client {
+
+using circuit::Origin;
+using wire::CellCommand;
+
+namespace {
+constexpr std::uint32_t initiator_bit = 0x8000'0000;
+constexpr std::size_t build_times_kept = 100;
+// A set may need more circuits than it takes, since they must be disjoint.
+constexpr std::size_t spare_per_question = 2 * limits::cloves_default;
+}  // namespace
+
+std::vector<circuit::RelayInfo> relays_of(const directory::View& view) {
+    std::vector<circuit::RelayInfo> out;
+    out.reserve(view.relays().size());
+    for (const std::uint32_t index : view.relays()) {
+        const wire::SnapshotEntry& entry = view.entries()[index];
+        circuit::RelayInfo info;
+        info.id = entry.descriptor.node;
+        info.family = entry.descriptor.family;
+        info.weight = entry.weight;
+        info.guard = (entry.descriptor.roles & wire::role_guard) != 0;
+        for (const wire::Address& address : entry.descriptor.addresses) info.subnets.push_back(address.subnet());
+        out.push_back(std::move(info));
+    }
+    return out;
+}
+
+Circuits::Circuits(CircuitsConfig config, Rng& rng) : config_(std::move(config)), rng_(rng), guards_(rng) {}
+
+void Circuits::on_directory(Now now, const directory::View& view) {
+    relays_ = relays_of(view);
+    onion_keys_.clear();
+    for (const std::uint32_t index : view.relays()) {
+        const wire::Descriptor& descriptor = view.entries()[index].descriptor;
+        onion_keys_.emplace(descriptor.node, descriptor.onion_key);
+    }
+    guards_.update(now, relays_, config_.self);
+    out_.emplace_back(Changed{});
+    build_more(now);
+}
+
+void Circuits::on_guard_up(Now now, const NodeId& guard, LinkId link) {
+    links_[guard] = {link, false};
+    guards_.on_reached(guard);
+    build_more(now);
+}
+
+void Circuits::on_guard_failed(Now now, const NodeId& guard) {
+    const auto at = links_.find(guard);
+    if (at == links_.end()) return;
+    const std::optional<LinkId> link = at->second.link;
+    links_.erase(at);
+    guards_.on_failed(now, guard);
+    if (link) {
+        std::vector<CircuitNumber> lost;
+        for (auto& [number, slot] : slots_) {
+            if (slot.link == *link) lost.push_back(number);
+        }
+        for (const CircuitNumber number : lost) {
+            slots_.at(number).origin->on_link_down(now);
+            drain(now, number);
+        }
+    }
+    // A guard that refuses at once would be asked at once again.
+    build_not_before_ = std::max(build_not_before_, now.mono + limits::dial_backoff_min);
+    build_more(now);
+}
+
+void Circuits::on_cell(Now now, LinkId link, const wire::Cell& cell) {
+    const auto at = by_id_.find({link, cell.id});
+    if (at == by_id_.end()) return;  // crossed with our DESTROY
+    const CircuitNumber number = at->second;
+    slots_.at(number).origin->on_cell(now, cell);
+    drain(now, number);
+}
+
+void Circuits::on_send_refused(Now now, LinkId link, const wire::Cell& cell) {
+    const auto at = by_id_.find({link, cell.id});
+    if (at == by_id_.end()) return;
+    const CircuitNumber number = at->second;
+    slots_.at(number).origin->on_link_down(now);
+    drain(now, number);
+}
+
+// ---- building ----------------------------------------------------------------------------------------------------
+
+std::size_t Circuits::usable_through(const NodeId& guard) const {
+    std::size_t count = 0;
+    for (const auto& [number, slot] : slots_) {
+        const auto state = slot.origin->state();
+        const bool alive = state == Origin::State::building || state == Origin::State::ready;
+        if (alive && !slot.in_use && slot.path.hops[0] == guard) ++count;
+    }
+    return count;
+}
+
+void Circuits::build_more(Now now) {
+    const std::vector<NodeId> guards = guards_.in_use();
+    if (guards.empty() || relays_.empty()) return;
+    for (const NodeId& guard : guards) {
+        Guard& state = links_[guard];
+        if (!state.link && !state.wanted && !backing_off(now)) {
+            state.wanted = true;
+            out_.emplace_back(GuardWanted{guard});
+        }
+    }
+    const std::size_t target = config_.ready_target + waiting_questions_ * spare_per_question;
+    const std::size_t each = (target + guards.size() - 1) / guards.size();
+    for (const NodeId& guard : guards) {
+        while (!backing_off(now) && building() < limits::circuits_building_max &&
+               slots_.size() < limits::client_circuits_max && usable_through(guard) < each) {
+            if (!build_one(now, guard)) break;
+            if (backoff_ > Duration::zero()) build_not_before_ = now.mono + backoff_;
+        }
+    }
+}
+
+bool Circuits::build_one(Now now, const NodeId& guard) {
+    const auto link = links_.find(guard);
+    if (link == links_.end() || !link->second.link) return false;
+    circuit::Exclusions exclusions = guards_.exclusions();
+    for (const NodeId& node : config_.self.nodes) exclusions.nodes.push_back(node);
+    for (const FamilyId& family : config_.self.families) exclusions.families.push_back(family);
+    for (const std::uint64_t subnet : config_.self.subnets) exclusions.subnets.push_back(subnet);
+    const auto path = circuit::PathSelector::select(relays_, guard, exclusions, record_, rng_);
+    const auto id = draw_id(*link->second.link);
+    if (!path || !id) return false;
+
+    circuit::OriginConfig config;
+    config.network = config_.network;
+    config.id = *id;
+    config.pacer = config_.pacer;
+    config.rate = config_.rate;
+    for (std::size_t i = 0; i < limits::hops; ++i) {
+        const auto key = onion_keys_.find(path->hops[i]);
+        if (key == onion_keys_.end()) return false;
+        config.path[i] = {path->hops[i], key->second};
+    }
+    if (!build_times_.empty()) {
+        std::vector<Duration> sorted = build_times_;
+        std::sort(sorted.begin(), sorted.end());
+        const Duration p80 = sorted[sorted.size() * 4 / 5];
+        config.build_timeout = std::max(limits::circuit_build_timeout_min, p80 * 3 / 2);
+    }
+    const CircuitNumber number(next_number_++);
+    Slot slot;
+    slot.path = *path;
+    slot.link = *link->second.link;
+    slot.origin = std::make_unique<Origin>(now, config, rng_);
+    by_id_.emplace(std::pair(slot.link, id->value()), number);
+    slots_.emplace(number, std::move(slot));
+    drain(now, number);
+    return true;
+}
+
+std::optional<CircuitId> Circuits::draw_id(LinkId link) {
+    for (int tries = 0; tries < 64; ++tries) {
+        const std::uint32_t id = static_cast<std::uint32_t>(rng_.u64()) | initiator_bit;  // the client dials
+        if (id != initiator_bit && !by_id_.contains({link, id})) return CircuitId(id);
+    }
+    return std::nullopt;
+}
+
+void Circuits::drain(Now now, CircuitNumber number) {
+    const auto at = slots_.find(number);
+    if (at == slots_.end()) return;
+    Origin& origin = *at->second.origin;
+    for (wire::Cell& cell : origin.take_cells()) out_.emplace_back(SendCell{at->second.link, std::move(cell)});
+    bool closed = false;
+    while (auto event = origin.poll()) {
+        if (std::holds_alternative<Origin::Ready>(*event)) {
+            for (const NodeId& hop : at->second.path.hops) record_.on_build(hop, true);
+            guards_.on_reached(at->second.path.hops[0]);
+            build_times_.push_back(origin.build_time());
+            if (build_times_.size() > build_times_kept) build_times_.erase(build_times_.begin());
+            backoff_ = Duration::zero();
+            out_.emplace_back(Changed{});
+        } else if (const auto* data = std::get_if<Origin::StreamData>(&*event)) {
+            out_.emplace_back(StreamData{number, data->stream, data->sealed});
+        } else if (const auto* end = std::get_if<Origin::StreamEnd>(&*event)) {
+            out_.emplace_back(StreamEnd{number, end->stream, end->reason});
+        } else {
+            closed = true;
+            on_closed(now, at->second, std::get<Origin::Closed>(*event));
+        }
+    }
+    if (!closed) return;
+    by_id_.erase({at->second.link, origin.config().id.value()});
+    slots_.erase(at);
+    build_more(now);
+}
+
+void Circuits::on_closed(Now now, const Slot& slot, const Origin::Closed& closed) {
+    if (closed.hops_built == limits::hops || closed.reason == wire::DestroyReason::link_lost) return;
+    // The hop that was being reached did not answer; the ones before it did.
+    record_.on_build(slot.path.hops[closed.hops_built], false);
+    if (closed.hops_built == 0) guards_.on_failed(now, slot.path.hops[0]);
+    failures_.push_back(now.mono);
+    while (!failures_.empty() && now.mono - failures_.front() > limits::build_failure_window) failures_.pop_front();
+    if (failures_.size() < limits::build_failures_max) return;
+    failures_.pop_front();
+    backoff_ = std::clamp(backoff_ * 2, limits::build_backoff_min, limits::build_backoff_max);
+    build_not_before_ = std::max(build_not_before_, now.mono + backoff_);
+}
+
+// ---- use ---------------------------------------------------------------------------------------------------------
+
+std::optional<std::vector<CircuitNumber>> Circuits::take_set(Now now, std::size_t n) {
+    std::vector<CircuitNumber> numbers;
+    std::vector<circuit::Path> paths;
+    for (const auto& [number, slot] : slots_) {
+        if (slot.in_use || slot.origin->state() != Origin::State::ready) continue;
+        numbers.push_back(number);
+        paths.push_back(slot.path);
+    }
+    const std::size_t per_guard_max = guards_.in_use().size() > 1 ? (n + 1) / 2 : n;
+    const auto chosen = circuit::PathSelector::choose_set(paths, n, relays_, rng_, per_guard_max);
+    if (!chosen) {
+        build_more(now);
+        return std::nullopt;
+    }
+    std::vector<CircuitNumber> out;
+    for (const std::size_t index : *chosen) {
+        slots_.at(numbers[index]).in_use = true;
+        out.push_back(numbers[index]);
+    }
+    build_more(now);
+    return out;
+}
+
+std::optional<CircuitNumber> Circuits::take_one(Now now, const std::vector<CircuitNumber>& others, std::size_t side) {
+    std::optional<CircuitNumber> other_side;
+    for (auto& [number, slot] : slots_) {
+        if (slot.in_use || slot.origin->state() != Origin::State::ready) continue;
+        const bool apart = std::all_of(others.begin(), others.end(), [&](CircuitNumber other) {
+            const circuit::Path* used = path(other);
+            return used == nullptr || circuit::PathSelector::disjoint(slot.path, *used, relays_);
+        });
+        if (!apart) continue;
+        if (side_of(number) != side) {
+            other_side = number;
+            continue;
+        }
+        slot.in_use = true;
+        build_more(now);
+        return number;
+    }
+    if (other_side) slots_.at(*other_side).in_use = true;
+    build_more(now);
+    return other_side;
+}
+
+std::size_t Circuits::side_of(CircuitNumber number) const {
+    const auto at = slots_.find(number);
+    const std::vector<NodeId> guards = guards_.in_use();
+    if (at == slots_.end() || guards.size() < 2) return 0;
+    return at->second.path.hops[0] == guards[0] ? 0 : 1;
+}
+
+std::optional<StreamId> Circuits::open_stream(Now now, CircuitNumber number, const wire::Connect& connect) {
+    const auto at = slots_.find(number);
+    if (at == slots_.end()) return std::nullopt;
+    const auto stream = at->second.origin->open_stream(now, connect);
+    drain(now, number);
+    return stream;
+}
+
+void Circuits::send(Now now, CircuitNumber number, StreamId stream, ByteView sealed) {
+    const auto at = slots_.find(number);
+    if (at == slots_.end()) return;
+    at->second.origin->send(now, stream, sealed);
+    drain(now, number);
+}
+
+void Circuits::end_stream(Now now, CircuitNumber number, StreamId stream) {
+    const auto at = slots_.find(number);
+    if (at == slots_.end()) return;
+    at->second.origin->end_stream(now, stream);
+    drain(now, number);
+}
+
+void Circuits::release(CircuitNumber number) {
+    const auto at = slots_.find(number);
+    if (at == slots_.end()) return;
+    at->second.released = true;
+    at->second.origin->retire();
+}
+
+Duration Circuits::round_trip(CircuitNumber number) const {
+    const auto at = slots_.find(number);
+    // Building crosses one, two and three links and back; the way to the node and back is four.
+    return at == slots_.end() ? Duration::zero() : at->second.origin->build_time() * 4 / 6;
+}
+
+const circuit::Path* Circuits::path(CircuitNumber number) const {
+    const auto at = slots_.find(number);
+    return at == slots_.end() ? nullptr : &at->second.path;
+}
+
+void Circuits::sweep(Now now) {
+    std::vector<CircuitNumber> numbers;
+    for (const auto& [number, slot] : slots_) numbers.push_back(number);
+    for (const CircuitNumber number : numbers) {
+        const auto at = slots_.find(number);
+        if (at == slots_.end()) continue;
+        Origin& origin = *at->second.origin;
+        origin.on_tick(now);
+        const bool done = origin.state() == Origin::State::retired && origin.idle() &&
+                          (at->second.released || !at->second.in_use);
+        if (!done) {
+            drain(now, number);
+            continue;
+        }
+        origin.destroy(wire::DestroyReason::none);
+        for (wire::Cell& cell : origin.take_cells()) out_.emplace_back(SendCell{at->second.link, std::move(cell)});
+        by_id_.erase({at->second.link, origin.config().id.value()});
+        slots_.erase(at);
+    }
+}
+
+void Circuits::on_tick(Now now) {
+    guards_.on_tick(now);
+    record_.on_tick(now);
+    if (now.mono >= build_not_before_) build_not_before_ = Instant::min();
+    sweep(now);
+    build_more(now);
+}
+
+Instant Circuits::next_deadline() const {
+    Instant next = Instant::max();
+    if (build_not_before_ > Instant::min()) next = build_not_before_;
+    if (const auto due = guards_.next_deadline()) next = std::min(next, *due);
+    if (const auto due = record_.next_deadline()) next = std::min(next, *due);
+    for (const auto& [number, slot] : slots_) {
+        next = std::min(next, slot.origin->next_deadline());
+        if (slot.origin->state() == Origin::State::retired && slot.origin->idle()) next = Instant::min();
+    }
+    return next;
+}
+
+std::size_t Circuits::ready() const {
+    return static_cast<std::size_t>(std::count_if(slots_.begin(), slots_.end(), [](const auto& entry) {
+        return !entry.second.in_use && entry.second.origin->state() == Origin::State::ready;
+    }));
+}
+
+std::size_t Circuits::building() const {
+    return static_cast<std::size_t>(std::count_if(slots_.begin(), slots_.end(), [](const auto& entry) {
+        return entry.second.origin->state() == Origin::State::building;
+    }));
+}
+
+bool Circuits::uses_link(LinkId link) const {
+    return std::any_of(links_.begin(), links_.end(), [&](const auto& entry) { return entry.second.link == link; });
+}
+
+std::optional<Circuits::Output> Circuits::poll() {
+    if (out_.empty()) return std::nullopt;
+    Output next = std::move(out_.front());
+    out_.pop_front();
+    return next;
+}
+
+}  // namespace shoal::client

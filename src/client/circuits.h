@@ -1,0 +1,147 @@
+// Circuits: the client's supply. Builds ahead, so that a question finds its circuits ready; mends what is lost.
+//
+// Rules
+//   1. limits::circuits_ready_target circuits are kept ready and unused, evenly over the guards in use, and more while
+//      questions wait. Building happens in the background, at most circuits_building_max at once.
+//   2. A circuit serves one question and is then retired. Rationale: two questions over one circuit would be linked at
+//      its proxy.
+//   3. A failed build is counted against the hop that did not answer, and against the guard for the first. After
+//      build_failures_max failures in build_failure_window builds come one at a time, further and further apart.
+//      Rationale: who makes others' circuits fail would otherwise choose whose succeed.
+//   4. Paths and their disjointness are circuit/path.h's.
+//
+// Pure; one thread.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "circuit/origin.h"
+#include "circuit/path.h"
+#include "crypto/sign.h"
+#include "directory/view.h"
+
+namespace shoal::client {
+
+// A circuit of this client, over its whole life; never reused.
+using CircuitNumber = StrongInt<struct CircuitNumberTag, std::uint64_t>;
+using AskId = StrongInt<struct AskIdTag, std::uint64_t>;
+
+struct CircuitsConfig {
+    NetworkId network;
+    PacerMode pacer = PacerMode::shaped;
+    PacerClass rate = PacerClass::ten;
+    std::size_t ready_target = limits::circuits_ready_target;
+    circuit::Exclusions self;  // own relay and family, if this machine is one
+};
+
+class Circuits {
+public:
+    // Outputs
+    struct GuardWanted {  // a link to this guard; answer with on_guard_up or on_guard_failed
+        NodeId guard;
+    };
+    struct SendCell {
+        LinkId link;
+        wire::Cell cell;
+    };
+    struct StreamData {
+        CircuitNumber circuit;
+        StreamId stream;
+        ByteArray<limits::sealed_record_bytes> sealed;
+    };
+    struct StreamEnd {
+        CircuitNumber circuit;
+        StreamId stream;
+        wire::StreamEndReason reason;
+    };
+    // One more is ready, or the directory changed: who waits may try again.
+    struct Changed {};
+    using Output = std::variant<GuardWanted, SendCell, StreamData, StreamEnd, Changed>;
+
+    // `rng` outlives the object.
+    Circuits(CircuitsConfig config, Rng& rng);
+
+    void on_directory(Now now, const directory::View& view);
+    void on_guard_up(Now now, const NodeId& guard, LinkId link);
+    // The dial failed, or an established link went down.
+    void on_guard_failed(Now now, const NodeId& guard);
+    void on_cell(Now now, LinkId link, const wire::Cell& cell);
+    // The link's queue is full: the circuit of the cell is lost.
+    void on_send_refused(Now now, LinkId link, const wire::Cell& cell);
+    void on_tick(Now now);
+    Instant next_deadline() const;
+    std::optional<Output> poll();
+
+    // n ready circuits for one question, disjoint, as even over the guards as there are guards; they are then in use.
+    // nullopt: not now; more are being built for it.
+    std::optional<std::vector<CircuitNumber>> take_set(Now now, std::size_t n);
+    // One more for a question that uses `others` already, preferably through a guard of this side (0 or 1).
+    std::optional<CircuitNumber> take_one(Now now, const std::vector<CircuitNumber>& others, std::size_t side);
+    // Which side of the guards a circuit is on: 0 or 1; parity of its clove.
+    std::size_t side_of(CircuitNumber circuit) const;
+    std::optional<StreamId> open_stream(Now now, CircuitNumber circuit, const wire::Connect& connect);
+    void send(Now now, CircuitNumber circuit, StreamId stream, ByteView sealed);
+    void end_stream(Now now, CircuitNumber circuit, StreamId stream);
+    // Its question is over: destroyed once what it still sends has gone.
+    void release(CircuitNumber circuit);
+    // To the far end and back, by the time that building took.
+    Duration round_trip(CircuitNumber circuit) const;
+    const circuit::Path* path(CircuitNumber circuit) const;
+
+    // How many questions wait for a set.
+    void set_waiting(std::size_t questions) { waiting_questions_ = questions; }
+    std::size_t ready() const;
+    std::size_t building() const;
+    std::vector<NodeId> guards() const { return guards_.in_use(); }
+    circuit::Guards& guard_set() { return guards_; }
+    bool uses_link(LinkId link) const;
+
+private:
+    struct Slot {
+        std::unique_ptr<circuit::Origin> origin;
+        circuit::Path path;
+        LinkId link;
+        bool in_use = false;
+        bool released = false;
+    };
+    struct Guard {
+        std::optional<LinkId> link;
+        bool wanted = false;
+    };
+
+    void build_more(Now now);
+    bool build_one(Now now, const NodeId& guard);
+    void drain(Now now, CircuitNumber number);
+    void on_closed(Now now, const Slot& slot, const circuit::Origin::Closed& closed);
+    void sweep(Now now);
+    std::size_t usable_through(const NodeId& guard) const;
+    std::optional<CircuitId> draw_id(LinkId link);
+    bool backing_off(Now now) const { return now.mono < build_not_before_; }
+
+    CircuitsConfig config_;
+    Rng& rng_;
+    circuit::Guards guards_;
+    circuit::SuccessRecord record_;
+    std::vector<circuit::RelayInfo> relays_;                       // of the directory; bounded: snapshot_nodes_max
+    std::map<NodeId, ByteArray<32>> onion_keys_;                   // likewise
+    std::map<NodeId, Guard> links_;                                // bounded: guards_kept_max
+    std::map<CircuitNumber, Slot> slots_;                          // bounded: client_circuits_max
+    std::map<std::pair<LinkId, std::uint32_t>, CircuitNumber> by_id_;  // bounded: as slots_
+    std::uint64_t next_number_ = 1;
+    std::deque<Instant> failures_;  // bounded: build_failures_max; of the last builds that failed
+    Instant build_not_before_ = Instant::min();
+    Duration backoff_{};
+    std::vector<Duration> build_times_;  // bounded: build_times_kept; the newest last
+    std::size_t waiting_questions_ = 0;
+    std::deque<Output> out_;  // bounded: drained after every input
+};
+
+// What path selection needs of the directory.
+std::vector<circuit::RelayInfo> relays_of(const directory::View& view);
+
+}  // namespace shoal::client

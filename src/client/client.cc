@@ -1,0 +1,313 @@
+#include "client/client.h"
+
+#include <algorithm>
+
+#include "crypto/hash.h"
+#include "wire/chat.h"
+
+namespace shoal::client {
+
+Client::Client(ClientConfig config, Rng& rng) : config_(config), rng_(rng), circuits_(config.circuits, rng) {}
+
+// ---- the network's side ------------------------------------------------------------------------------------------
+
+void Client::on_directory(Now now, std::shared_ptr<const directory::View> view) {
+    view_ = std::move(view);
+    if (view_) circuits_.on_directory(now, *view_);
+    drain_circuits(now);
+}
+
+void Client::on_guard_up(Now now, const NodeId& guard, LinkId link) {
+    circuits_.on_guard_up(now, guard, link);
+    drain_circuits(now);
+}
+
+void Client::on_guard_failed(Now now, const NodeId& guard) {
+    circuits_.on_guard_failed(now, guard);
+    drain_circuits(now);
+}
+
+void Client::on_cell(Now now, LinkId link, const wire::Cell& cell) {
+    circuits_.on_cell(now, link, cell);
+    drain_circuits(now);
+}
+
+void Client::on_send_refused(Now now, LinkId link, const wire::Cell& cell) {
+    circuits_.on_send_refused(now, link, cell);
+    drain_circuits(now);
+}
+
+void Client::drain_circuits(Now now) {
+    bool changed = false;
+    while (auto output = circuits_.poll()) {
+        if (auto* wanted = std::get_if<Circuits::GuardWanted>(&*output)) {
+            out_.emplace_back(*wanted);
+        } else if (auto* send = std::get_if<Circuits::SendCell>(&*output)) {
+            out_.emplace_back(std::move(*send));
+        } else if (auto* data = std::get_if<Circuits::StreamData>(&*output)) {
+            const auto lane = find_lane(data->circuit, data->stream);
+            if (!lane) continue;
+            asks_.at(lane->first).asker->on_lane_data(now, lane->second, data->sealed);
+            drain(now, lane->first);
+        } else if (auto* end = std::get_if<Circuits::StreamEnd>(&*output)) {
+            on_stream_end(now, *end);
+        } else {
+            changed = true;
+        }
+    }
+    if (!changed) return;
+    retry_pending(now);
+    std::vector<AskId> waiting;
+    for (const auto& [id, ask] : asks_) {
+        if (!ask.asker) waiting.push_back(id);
+    }
+    for (const AskId id : waiting) try_start(now, id);
+}
+
+void Client::on_stream_end(Now now, const Circuits::StreamEnd& end) {
+    const auto lane = find_lane(end.circuit, end.stream);
+    if (!lane) return;
+    by_stream_.erase({end.circuit, end.stream});
+    Ask& ask = asks_.at(lane->first);
+    ask.lanes.erase(lane->second);
+    ask.asker->on_lane_end(now, lane->second, end.reason);
+    drain(now, lane->first);
+}
+
+std::optional<std::pair<AskId, prompt::LaneId>> Client::find_lane(CircuitNumber circuit, StreamId stream) const {
+    const auto at = by_stream_.find({circuit, stream});
+    if (at == by_stream_.end()) return std::nullopt;
+    return at->second;
+}
+
+// ---- questions ---------------------------------------------------------------------------------------------------
+
+std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const ChatRequest& request) {
+    if (asks_.size() >= limits::asks_max) return ChatFault{AskFault::overloaded, "too many questions at once"};
+    if (!view_ || !view_->running(now)) return ChatFault{AskFault::no_circuit, "no directory of the network yet"};
+    if (view_->nodes_of(model).empty()) return ChatFault{AskFault::no_model_node, "no node serves this model"};
+    auto body = wire::encode_chat_request(request);
+    if (!body) return ChatFault{AskFault::bad_request, body.error().message};
+
+    const AskId id(next_ask_++);
+    Ask& ask = asks_[id];
+    ask.model = model;
+    ask.body = Plaintext(std::string(as_text(*body)));
+    wipe(body->data(), body->size());
+    if (request.sampling.seed) {
+        std::uint8_t raw[8];
+        store_le<std::uint64_t>(raw, *request.sampling.seed);
+        ask.seed = crypto::blake2b<32>({as_bytes("sc1/seed"), raw});
+    } else {
+        ask.seed = rng_.array<32>();
+    }
+    ask.wait_until = now.mono + limits::circuits_wait;
+    try_start(now, id);
+    drain_circuits(now);
+    return id;
+}
+
+std::optional<NodeId> Client::choose_node(Now now, const Ask& ask) {
+    std::vector<NodeId> fresh;
+    std::vector<NodeId> shunned;
+    for (const NodeId& node : view_->nodes_of(ask.model)) {
+        if (std::find(ask.tried.begin(), ask.tried.end(), node) != ask.tried.end()) continue;
+        const auto at = shunned_.find(node);
+        (at != shunned_.end() && now.mono < at->second ? shunned : fresh).push_back(node);
+    }
+    const std::vector<NodeId>& from = fresh.empty() ? shunned : fresh;
+    if (from.empty()) return std::nullopt;
+    return from[rng_.below(from.size())];
+}
+
+void Client::try_start(Now now, AskId id) {
+    Ask& ask = asks_.at(id);
+    if (ask.asker || !view_) return;
+    const auto node = choose_node(now, ask);
+    if (!node) {
+        return finish(now, id, {ChatFault{AskFault::no_model_node, "no further node serves this model"}, false});
+    }
+    auto set = circuits_.take_set(now, config_.profile.n);
+    if (!set) return;  // Changed, or the time-out, comes back to it
+    ask.node = *node;
+    ask.tried.push_back(*node);
+    ask.circuits = *set;
+    ask.unused = *set;
+
+    prompt::AskerConfig config;
+    config.network = config_.circuits.network;
+    config.node = *node;
+    config.hpke_key = view_->find(*node)->descriptor.hpke_key;
+    config.n = config_.profile.n;
+    config.k = config_.profile.k;
+    config.round_trip = Duration::zero();
+    for (const CircuitNumber circuit : *set) config.round_trip = std::max(config.round_trip, circuits_.round_trip(circuit));
+    if (config_.circuits.pacer == PacerMode::shaped) {
+        config.cell_interval = Duration(1s) / static_cast<int>(config_.circuits.rate);
+    }
+    wire::Request request;
+    request.unpaid = true;  // credits come with their own row
+    request.id = rng_.id<RequestId>();
+    request.expires = now.wall + std::chrono::duration_cast<std::chrono::seconds>(limits::request_expiry);
+    request.model = ask.model;
+    request.client_seed = ask.seed;
+    request.reply_key = Key32(rng_.array<32>());
+    request.body = ask.body;
+    auto asker = prompt::Asker::start(now, config, std::move(request), rng_);
+    if (!asker) return finish(now, id, {ChatFault{AskFault::bad_request, asker.error().message}, false});
+    ask.asker = std::make_unique<prompt::Asker>(std::move(*asker));
+    drain(now, id);
+}
+
+void Client::drain(Now now, AskId id) {
+    for (auto at = asks_.find(id); at != asks_.end() && at->second.asker; at = asks_.find(id)) {
+        auto output = at->second.asker->poll();
+        if (!output) return;
+        Ask& ask = at->second;
+        if (const auto* wanted = std::get_if<prompt::LaneWanted>(&*output)) {
+            place_lane(now, id, *wanted, now.mono + limits::circuits_wait);
+        } else if (const auto* send = std::get_if<prompt::LaneSend>(&*output)) {
+            if (const auto lane = ask.lanes.find(send->lane); lane != ask.lanes.end()) {
+                circuits_.send(now, lane->second.circuit, lane->second.stream, send->sealed);
+            }
+        } else if (const auto* end = std::get_if<prompt::LaneEnd>(&*output)) {
+            std::erase_if(ask.pending, [&](const Pending& p) { return p.wanted.lane == end->lane; });
+            const auto lane = ask.lanes.find(end->lane);
+            if (lane == ask.lanes.end()) continue;
+            const Lane gone = lane->second;
+            ask.lanes.erase(lane);
+            by_stream_.erase({gone.circuit, gone.stream});
+            circuits_.end_stream(now, gone.circuit, gone.stream);
+        } else if (auto* delta = std::get_if<ChatDelta>(&*output)) {
+            out_.emplace_back(Delta{id, std::move(*delta)});
+        } else if (const auto* done = std::get_if<ChatEnd>(&*output)) {
+            out_.emplace_back(End{id, *done});
+        } else {
+            finish(now, id, std::get<prompt::Over>(*output));
+        }
+    }
+}
+
+void Client::place_lane(Now now, AskId id, const prompt::LaneWanted& wanted, Instant until) {
+    Ask& ask = asks_.at(id);
+    const std::size_t side = (wanted.index + 1U) % 2;  // odd cloves on side 0
+    std::optional<CircuitNumber> circuit;
+    if (!ask.unused.empty()) {
+        auto best = std::find_if(ask.unused.begin(), ask.unused.end(),
+                                 [&](CircuitNumber c) { return circuits_.side_of(c) == side; });
+        if (best == ask.unused.end()) best = ask.unused.begin();
+        circuit = *best;
+        ask.unused.erase(best);
+    } else {
+        circuit = circuits_.take_one(now, ask.circuits, side);
+        if (circuit) ask.circuits.push_back(*circuit);
+    }
+    const auto stream = circuit ? circuits_.open_stream(now, *circuit, wanted.connect) : std::nullopt;
+    if (!stream) {
+        ask.pending.push_back({wanted, until});
+        return;
+    }
+    ask.lanes[wanted.lane] = {*circuit, *stream};
+    by_stream_[{*circuit, *stream}] = {id, wanted.lane};
+    ask.asker->on_lane_open(now, wanted.lane);
+}
+
+void Client::retry_pending(Now now) {
+    std::vector<AskId> ids;
+    for (const auto& [id, ask] : asks_) {
+        if (!ask.pending.empty()) ids.push_back(id);
+    }
+    for (const AskId id : ids) {
+        Ask& ask = asks_.at(id);
+        for (const Pending& pending : std::exchange(ask.pending, {})) {
+            if (now.mono < pending.until) {
+                place_lane(now, id, pending.wanted, pending.until);
+            } else {
+                ask.asker->on_lane_failed(now, pending.wanted.lane);
+            }
+        }
+        drain(now, id);
+    }
+}
+
+void Client::finish(Now now, AskId id, const prompt::Over& over) {
+    Ask& ask = asks_.at(id);
+    release(ask);
+    if (over.fault && over.moveable && view_) {
+        if (shunned_.size() < limits::snapshot_nodes_max) shunned_[ask.node] = now.mono + limits::node_shunned;
+        if (ask.tried.size() < limits::nodes_per_ask_max && choose_node(now, ask)) {
+            ask.asker.reset();
+            ask.wait_until = now.mono + limits::circuits_wait;
+            return try_start(now, id);
+        }
+    }
+    if (over.fault) out_.emplace_back(Fault{id, *over.fault});
+    asks_.erase(id);
+}
+
+void Client::release(Ask& ask) {
+    for (const auto& [lane, place] : ask.lanes) by_stream_.erase({place.circuit, place.stream});
+    ask.lanes.clear();
+    ask.pending.clear();
+    ask.unused.clear();
+    for (const CircuitNumber circuit : std::exchange(ask.circuits, {})) circuits_.release(circuit);
+}
+
+void Client::cancel(Now now, AskId id) {
+    const auto at = asks_.find(id);
+    if (at == asks_.end()) return;
+    if (at->second.asker) {
+        at->second.asker->cancel(now);
+        drain(now, id);
+    }
+    release(at->second);
+    asks_.erase(id);
+    drain_circuits(now);
+}
+
+void Client::on_tick(Now now) {
+    std::size_t waiting = 0;
+    std::vector<AskId> ids;
+    for (const auto& [id, ask] : asks_) {
+        ids.push_back(id);
+        waiting += ask.asker ? 0 : 1;
+    }
+    circuits_.set_waiting(waiting);
+    circuits_.on_tick(now);
+    drain_circuits(now);
+    retry_pending(now);
+    for (const AskId id : ids) {
+        const auto at = asks_.find(id);
+        if (at == asks_.end()) continue;
+        if (at->second.asker) {
+            at->second.asker->on_tick(now);
+            drain(now, id);
+        } else if (now.mono >= at->second.wait_until) {
+            finish(now, id, {ChatFault{AskFault::no_circuit, "no circuits could be built in time"}, false});
+        } else {
+            try_start(now, id);
+        }
+    }
+    std::erase_if(shunned_, [&](const auto& entry) { return now.mono >= entry.second; });
+    drain_circuits(now);
+}
+
+Instant Client::next_deadline() const {
+    Instant next = circuits_.next_deadline();
+    for (const auto& [id, ask] : asks_) {
+        next = std::min(next, ask.asker ? ask.asker->next_deadline() : ask.wait_until);
+        for (const Pending& pending : ask.pending) next = std::min(next, pending.until);
+    }
+    return next;
+}
+
+std::optional<Client::Output> Client::poll() {
+    if (out_.empty()) return std::nullopt;
+    Output next = std::move(out_.front());
+    out_.pop_front();
+    return next;
+}
+
+std::size_t Client::model_nodes() const { return view_ ? view_->model_nodes().size() : 0; }
+
+}  // namespace shoal::client

@@ -1,0 +1,123 @@
+// Client: the asking role. Takes a question, finds a model node and circuits, gives back the answer as it comes.
+//
+//   [waiting] --a set of circuits--> [asked] --reply--> over
+//       ^                               | the node failed before its first token, and another serves the model
+//       +-------------------------------+
+//
+// Rules
+//   1. A question goes to a node that the signed directory lists for its model. Nodes that failed are passed over for
+//      limits::node_shunned, while there is another.
+//   2. Every question has fresh circuits, keys and ids: two questions have nothing in common outside the node.
+//   3. A question that cannot start now (no circuits yet) waits limits::circuits_wait, then says no_circuit.
+//   4. The seed of sampling is the client's: the program's `seed`, else drawn here (DESIGN 5.8).
+//
+// Pure; one thread.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "client/circuits.h"
+#include "prompt/asker.h"
+
+namespace shoal::client {
+
+struct ClientConfig {
+    CircuitsConfig circuits;
+    circuit::Profile profile = circuit::profile_default;
+};
+
+class Client {
+public:
+    // Outputs
+    struct Delta {
+        AskId ask;
+        ChatDelta delta;
+    };
+    struct End {
+        AskId ask;
+        ChatEnd end;
+    };
+    struct Fault {
+        AskId ask;
+        ChatFault fault;
+    };
+    using Output = std::variant<Circuits::GuardWanted, Circuits::SendCell, Delta, End, Fault>;
+
+    // `rng` outlives the client.
+    Client(ClientConfig config, Rng& rng);
+
+    void on_directory(Now now, std::shared_ptr<const directory::View> view);
+    void on_guard_up(Now now, const NodeId& guard, LinkId link);
+    void on_guard_failed(Now now, const NodeId& guard);
+    void on_cell(Now now, LinkId link, const wire::Cell& cell);
+    void on_send_refused(Now now, LinkId link, const wire::Cell& cell);
+
+    // Starts a question. A fault that is known at once comes as a fault; else exactly one End or Fault follows.
+    std::variant<AskId, ChatFault> ask(Now now, const ModelId& model, const ChatRequest& request);
+    // The node is told; nothing more comes of this ask.
+    void cancel(Now now, AskId ask);
+
+    void on_tick(Now now);
+    Instant next_deadline() const;
+    std::optional<Output> poll();
+
+    const Circuits& circuits() const { return circuits_; }
+    Circuits& circuits() { return circuits_; }
+    circuit::Profile profile() const { return config_.profile; }
+    const directory::View* view() const { return view_.get(); }
+    std::size_t asks() const { return asks_.size(); }
+    std::size_t model_nodes() const;
+
+private:
+    struct Lane {
+        CircuitNumber circuit;
+        StreamId stream;
+    };
+    struct Pending {
+        prompt::LaneWanted wanted;
+        Instant until;
+    };
+    struct Ask {
+        ModelId model;
+        Plaintext body;
+        ByteArray<32> seed{};
+        Instant wait_until{};
+        std::vector<NodeId> tried;            // bounded: nodes_per_ask_max
+        NodeId node;
+        std::unique_ptr<prompt::Asker> asker; // none: waiting
+        std::vector<CircuitNumber> circuits;  // bounded: streams_per_message_max
+        std::vector<CircuitNumber> unused;    // of the first set, until the lanes are placed
+        std::map<prompt::LaneId, Lane> lanes; // bounded: streams_per_message_max
+        std::vector<Pending> pending;         // bounded: streams_per_message_max
+    };
+
+    std::optional<NodeId> choose_node(Now now, const Ask& ask);
+    // Tries to start a waiting question.
+    void try_start(Now now, AskId id);
+    void drain(Now now, AskId id);
+    void place_lane(Now now, AskId id, const prompt::LaneWanted& wanted, Instant until);
+    void retry_pending(Now now);
+    void finish(Now now, AskId id, const prompt::Over& over);
+    void release(Ask& ask);
+    void drain_circuits(Now now);
+    void on_stream_end(Now now, const Circuits::StreamEnd& end);
+    std::optional<std::pair<AskId, prompt::LaneId>> find_lane(CircuitNumber circuit, StreamId stream) const;
+
+    ClientConfig config_;
+    Rng& rng_;
+    Circuits circuits_;
+    // Co-owned by the directory's book and by who chooses from it.
+    std::shared_ptr<const directory::View> view_;
+    std::map<AskId, Ask> asks_;                                          // bounded: asks_max
+    std::map<std::pair<CircuitNumber, StreamId>, std::pair<AskId, prompt::LaneId>> by_stream_;  // bounded: as lanes
+    std::map<NodeId, Instant> shunned_;                                  // bounded: snapshot_nodes_max; until then
+    std::uint64_t next_ask_ = 1;
+    std::deque<Output> out_;  // bounded: drained after every input
+};
+
+}  // namespace shoal::client
