@@ -37,7 +37,8 @@ struct Readiness {
     bool ready() const { return alive && directory && circuits >= circuits_needed && model_nodes > 0; }
 };
 
-// Where the events of one ask go. Called from the loop, in order; on_end or on_fault is the last call.
+// Where the events of one ask go. Called from the loop, in order, never before ask() has returned; on_end or on_fault
+// is the last call. A call may cancel any ask, its own too.
 class AskSink {
 public:
     virtual ~AskSink() = default;
@@ -51,31 +52,41 @@ public:
     virtual ~Network() = default;
     virtual std::vector<ModelSummary> models() const = 0;
     virtual Readiness readiness() const = 0;
-    // Starts an ask. The sink must live until its last call or until cancel(). Faults that are known at once come as
-    // a Fault here and the sink is never called.
+    // Starts an ask. The sink lives until its last call has returned or until cancel(). Faults that are known at once
+    // come as a ChatFault here and the sink is never called.
     virtual std::variant<AskId, ChatFault> ask(ModelId model, ChatRequest request, AskSink& sink) = 0;
-    // The sink is not called again; the model node is told and frees the slot.
+    // The sink is not touched again; the model node is told and frees the slot. May come from inside a call of a sink.
+    // An ask that has ended is ignored.
     virtual void cancel(AskId ask) = 0;
 };
 
-// ---- HTTP as the gateway sees it -------------------------------------------------------------------------------------
+// ---- HTTP as the gateway sees it
+// -------------------------------------------------------------------------------------
 
 struct HttpRequest {
-    std::string method;  // upper case
-    std::string target;  // as sent: path and query
+    std::string method;                                        // upper case
+    std::string target;                                        // as sent: path and query
     std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
     std::string body;
     bool loopback = false;  // the peer's address
 };
 
-// One response. Exactly one of send() and begin_stream() is called; after begin_stream, write() until finish().
+// One request under way, as long as its answer is not complete. Never reused.
+using ExchangeId = StrongInt<struct ExchangeIdTag, std::uint64_t>;
+
+// The answer to one request, owned by whoever answers it: exactly one of send() and begin_stream(), and after
+// begin_stream, write() until finish(). Its owner destroys it when the answer is complete; destroyed earlier, it cuts
+// the connection. It holds on to the connection, not the other way round: when the program is gone, calls do nothing.
+// No call of it calls back into the gateway.
+//   Rationale: neither side can call what the other has destroyed, whichever goes first.
 class HttpResponder {
 public:
     virtual ~HttpResponder() = default;
     using Headers = std::vector<std::pair<std::string, std::string>>;
     virtual void send(int status, Headers headers, std::string body) = 0;
     virtual void begin_stream(int status, Headers headers) = 0;
-    // False: the peer does not read and the buffer (limits::sse_buffer_bytes_max) is full; the stream is then closed.
+    // False: the peer is gone, or does not read and the buffer (limits::sse_buffer_bytes_max) is full; the stream is
+    // then closed.
     virtual bool write(std::string_view chunk) = 0;
     virtual void finish() = 0;
 };
