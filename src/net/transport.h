@@ -26,6 +26,7 @@
 #include "base/ids.h"
 #include "base/limits.h"
 #include "base/result.h"
+#include "base/rng.h"
 #include "net/endpoint.h"
 
 namespace shoal::crypto {
@@ -39,12 +40,12 @@ class Loop;
 // One key to speak with: the node's own or an ephemeral one. Cheap to copy (shared); wipes the key with the last copy.
 class LocalIdentity {
 public:
-    // Makes the certificate and readies TLS with it; about 0.2 ms.
-    static Result<LocalIdentity> make(const crypto::SigningKey& key);
+    // Makes the certificate (`rng` draws its serial number) and readies TLS with it; about 0.2 ms.
+    static Result<LocalIdentity> make(const crypto::SigningKey& key, Rng& rng);
     const NodeId& id() const;
 
     struct Impl;  // net/tls.h
-    const Impl& impl() const { return *impl_; }
+    std::shared_ptr<const Impl> share() const { return impl_; }
 
 private:
     explicit LocalIdentity(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -77,7 +78,7 @@ public:
 
 struct TransportOptions {
     // The local address of dials; its port is ignored. For a node with one of several addresses of a machine.
-    std::optional<Endpoint> dial_from;
+    std::optional<Endpoint> dial_from = std::nullopt;
     FrameObserver* observer = nullptr;
     Duration handshake_timeout = limits::link_handshake_timeout;
     Duration close_timeout = limits::link_close_timeout;
