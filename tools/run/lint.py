@@ -58,14 +58,17 @@ def clang_tidy_program():
 
 
 def compile_commands():
-    """{path in the repository: its compile command} of build/release."""
+    """{path in the repository: its compile command} of build/release: the product's code.
+
+    Tests are left out: each would take a minute, nearly all of it inside the test libraries' templates.
+    """
     database = BUILD / "release" / "compile_commands.json"
     if not database.exists():
         return {}
     found = {}
     for entry in json.loads(database.read_text()):
         path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), ROOT)
-        if path.startswith("src/"):
+        if path.startswith("src/") and not path.endswith(("_test.cc", "_bench.cc", "_fuzz.cc")):
             found[path] = entry.get("command", "")
     return found
 
