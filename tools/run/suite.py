@@ -66,16 +66,21 @@ def in_parallel(work, items):
 
 
 def unit_tests(preset):
-    """(name, command) of every test that CMake knows in a build folder."""
+    """(name, command, environment) of every test that CMake knows in a build folder."""
     listing = subprocess.run(["ctest", "--show-only=json-v1"], cwd=BUILD / preset, capture_output=True, check=False)
     try:
         tests = json.loads(listing.stdout)["tests"]
     except (ValueError, KeyError):
         return []
-    return [(test["name"], test.get("command", [])) for test in tests]
+    found = []
+    for test in tests:
+        properties = {entry["name"]: entry["value"] for entry in test.get("properties", [])}
+        environment = dict(entry.split("=", 1) for entry in properties.get("ENVIRONMENT", []))
+        found.append((test["name"], test.get("command", []), environment))
+    return found
 
 
-def run_unit_test(tally, preset, name, command):
+def run_unit_test(tally, preset, name, command, environment=None):
     log = log_path(f"test-{preset}-{name}")
     report = log.with_suffix(".json")
     for old in (log, report):
@@ -86,7 +91,7 @@ def run_unit_test(tally, preset, name, command):
         tally.fail(label, log)
         return
     env = {"GTEST_OUTPUT": f"json:{report}", "GTEST_COLOR": "no", "SHOAL_BUILD": str(BUILD / preset),
-           "ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
+           "UBSAN_OPTIONS": "print_stacktrace=1", **(environment or {})}
     status = run_logged(command, log, UNIT_TEST_SECONDS_MAX, env)
     counted = count_gtest(report)
     if counted is None or (status != 0 and not counted[1]):
@@ -105,7 +110,7 @@ def run_unit_test(tally, preset, name, command):
 def run_unit_tests(tally, preset, rooms=None):
     with Timed(tally, f"unit tests ({preset})"):
         tests = [test for test in unit_tests(preset) if rooms is None or test[0] in rooms]
-        missing = [] if rooms is None else sorted(set(rooms) - {name for name, _ in tests})
+        missing = [] if rooms is None else sorted(set(rooms) - {test[0] for test in tests})
         for room in missing:
             tally.fail(f"{room} ({preset}): the room has no unit tests")
         if not tests and rooms is None:
