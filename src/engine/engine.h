@@ -26,9 +26,9 @@
 namespace shoal::engine {
 
 struct ModelInfo {
-    ModelId id;                        // BLAKE2b-256 of the tensor manifest (protocol/pipe.md)
-    std::string architecture;          // as the GGUF names it
-    std::string name;                  // general.name of the GGUF, made printable; may be empty
+    ModelId id;                // BLAKE2b-256 of the tensor manifest (protocol/pipe.md)
+    std::string architecture;  // as the GGUF names it
+    std::string name;          // general.name of the GGUF, made printable; may be empty
     std::uint64_t parameters = 0;
     std::uint8_t quantisation = 0;     // ggml file type
     std::uint32_t context_tokens = 0;  // that one sequence may hold
@@ -45,8 +45,8 @@ struct Job {
 enum class Health : std::uint8_t {
     starting,  // the model is being loaded
     ready,
-    down,      // died; will be started again
-    dead,      // cannot serve: the reason of the last Down says why
+    down,  // died; will be started again
+    dead,  // cannot serve: the reason of the last Down says why
 };
 
 struct Ready {
@@ -57,8 +57,8 @@ struct Loading {
     float share = 0;
 };
 struct Down {
-    std::string reason;     // one line, for people
-    bool permanent = false; // a bad model file will not become good by trying again
+    std::string reason;      // one line, for people
+    bool permanent = false;  // a bad model file will not become good by trying again
 };
 struct Started {
     JobId job;

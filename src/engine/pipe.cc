@@ -1,0 +1,354 @@
+#include "engine/pipe.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "wire/chat.h"
+#include "wire/text.h"
+
+namespace shoal::engine::pipe {
+namespace {
+
+enum class Kind : std::uint8_t {
+    load = 1,
+    submit = 2,
+    cancel = 3,
+    loading = 16,
+    ready = 17,
+    started = 18,
+    text = 19,
+    finished = 20,
+    failed = 21,
+    fatal = 22,
+};
+constexpr std::size_t length_bytes = 4;
+constexpr std::size_t submit_fixed_bytes = 1 + 8 + 32 + 4;
+static_assert(submit_fixed_bytes + limits::chat_body_bytes_max <= limits::engine_frame_bytes_max);
+static_assert(1 + 8 + 4 + 2 + text_bytes_max <= limits::engine_frame_bytes_max);
+
+Error bad(const char* what) {
+    return fail(Errc::invalid, std::string("pipe: ") + what);
+}
+
+// ---- rules of the fields: the same on both ways, so that what is refused by one side is never sent by the other ----
+
+Status check(const Load& m) {
+    if (m.context_tokens > limits::context_tokens_max) return bad("context_tokens is too large");
+    if (m.sequences < 1 || m.sequences > limits::engine_sequences_max) return bad("sequences is out of range");
+    if (m.threads > threads_max) return bad("threads is too large");
+    if (m.cells > limits::context_tokens_max * limits::engine_sequences_max) return bad("cells is too large");
+    if (m.kv != KvType::f16 && m.kv != KvType::q8_0) return bad("unknown kv type");
+    return ok();
+}
+Status check(const Job& m) {
+    return wire::check_chat_request(m.request);
+}
+Status check(const Cancel&) {
+    return ok();
+}
+Status check(const Loading& m) {
+    if (!(m.share >= 0.0F && m.share <= 1.0F)) return bad("share is not between 0 and 1");  // NaN fails both
+    return std::signbit(m.share) ? Status(bad("share is negative zero")) : ok();
+}
+Status check(const Ready& m) {
+    const ModelInfo& model = m.model;
+    if (model.id.is_zero()) return bad("the model has no id");
+    if (model.architecture.empty() || model.architecture.size() > architecture_bytes_max ||
+        !wire::is_plain_text(model.architecture)) {
+        return bad("architecture is not a short plain text");
+    }
+    if (model.name.size() > name_bytes_max || !wire::is_plain_text(model.name)) return bad("name is not plain text");
+    if (model.context_tokens < 1 || model.context_tokens > limits::context_tokens_max)
+        return bad("context is out of range");
+    if (model.sequences < 1 || model.sequences > limits::engine_sequences_max) return bad("sequences is out of range");
+    return ok();
+}
+Status check(const Started&) {
+    return ok();
+}
+Status check(const Text& m) {
+    if (m.text.empty() || m.text.size() > text_bytes_max) return bad("text is empty or too long");
+    return wire::is_utf8(m.text.expose()) ? ok() : Status(bad("text is not UTF-8"));
+}
+Status check(const Finished& m) {
+    return m.reason == FinishReason::stop || m.reason == FinishReason::length ? ok() : Status(bad("unknown reason"));
+}
+Status check_line(const std::string& line) {
+    if (line.size() > reason_bytes_max || !wire::is_plain_text(line)) return bad("a message is not one plain line");
+    return ok();
+}
+// An engine knows these five; the other faults of AskFault are made by those who carry a request.
+Status check(const Failed& m) {
+    switch (m.fault) {
+        case AskFault::bad_request:
+        case AskFault::context_exceeded:
+        case AskFault::overloaded:
+        case AskFault::engine_failed:
+        case AskFault::cancelled: return check_line(m.message);
+        default: return bad("a fault that no engine has");
+    }
+}
+Status check(const Fatal& m) {
+    return m.reason.empty() ? Status(bad("a reason is missing")) : check_line(m.reason);
+}
+
+// ---- bodies --------------------------------------------------------------------------------------------------------
+
+void put_usage(Writer& out, const Usage& usage) {
+    out.u32(usage.prompt.value());
+    out.u32(usage.completion.value());
+}
+Usage read_usage(Reader& in) {
+    Usage usage;
+    usage.prompt = TokenCount(in.u32());
+    usage.completion = TokenCount(in.u32());
+    return usage;
+}
+void put_kind(Writer& out, Kind kind) {
+    out.u8(static_cast<std::uint8_t>(kind));
+}
+
+Status put(Writer& out, const Load& m) {
+    put_kind(out, Kind::load);
+    out.u32(m.context_tokens);
+    out.u16(m.sequences);
+    out.u16(m.threads);
+    out.u32(m.cells);
+    out.u8(static_cast<std::uint8_t>(m.kv));
+    return ok();
+}
+Status put(Writer& out, const Job& m) {
+    put_kind(out, Kind::submit);
+    out.u64(m.id.value());
+    out.bytes(m.client_seed);
+    out.bytes_u32(TRY(wire::encode_chat_request(m.request)));
+    return ok();
+}
+Status put(Writer& out, const Cancel& m) {
+    put_kind(out, Kind::cancel);
+    out.u64(m.job.value());
+    return ok();
+}
+Status put(Writer& out, const Loading& m) {
+    put_kind(out, Kind::loading);
+    out.f32(m.share);
+    return ok();
+}
+Status put(Writer& out, const Ready& m) {
+    put_kind(out, Kind::ready);
+    out.bytes(m.model.id.view());
+    out.u64(m.model.parameters);
+    out.u8(m.model.quantisation);
+    out.u32(m.model.context_tokens);
+    out.u32(m.model.sequences);
+    out.text_u16(m.model.architecture);
+    out.text_u16(m.model.name);
+    return ok();
+}
+Status put(Writer& out, const Started& m) {
+    put_kind(out, Kind::started);
+    out.u64(m.job.value());
+    out.u32(m.prompt.value());
+    return ok();
+}
+Status put(Writer& out, const Text& m) {
+    put_kind(out, Kind::text);
+    out.u64(m.job.value());
+    out.u32(m.completion.value());
+    out.text_u16(m.text.expose());
+    return ok();
+}
+Status put(Writer& out, const Finished& m) {
+    put_kind(out, Kind::finished);
+    out.u64(m.job.value());
+    out.u8(static_cast<std::uint8_t>(m.reason));
+    put_usage(out, m.usage);
+    return ok();
+}
+Status put(Writer& out, const Failed& m) {
+    put_kind(out, Kind::failed);
+    out.u64(m.job.value());
+    out.u8(static_cast<std::uint8_t>(m.fault));
+    put_usage(out, m.usage);
+    out.text_u16(m.message);
+    return ok();
+}
+Status put(Writer& out, const Fatal& m) {
+    put_kind(out, Kind::fatal);
+    out.u8(m.permanent ? 1 : 0);
+    out.text_u16(m.reason);
+    return ok();
+}
+
+template <typename Message>
+Result<Bytes> encode_any(const Message& message) {
+    Writer body;
+    const auto write = [&body](const auto& m) -> Status {
+        TRY(check(m));
+        return put(body, m);
+    };
+    TRY(std::visit(write, message));
+    Writer frame(length_bytes + body.size());
+    frame.bytes_u32(body.view());
+    Bytes spent = body.take();
+    wipe(spent.data(), spent.size());
+    return frame.take();
+}
+
+// ---- reading
+// ---------------------------------------------------------------------------------------------------------
+
+Load read_load(Reader& in) {
+    Load m;
+    m.context_tokens = in.u32();
+    m.sequences = in.u16();
+    m.threads = in.u16();
+    m.cells = in.u32();
+    m.kv = static_cast<KvType>(in.u8());
+    return m;
+}
+Result<Job> read_job(Reader& in) {
+    Job m;
+    m.id = JobId(in.u64());
+    m.client_seed = in.array<32>();
+    const ByteView chat = in.bytes_u32(limits::chat_body_bytes_max);
+    TRY(in.check("pipe: submit"));
+    m.request = TRY(wire::decode_chat_request(chat));
+    return m;
+}
+Ready read_ready(Reader& in) {
+    Ready m;
+    m.model.id = ModelId(in.array<32>());
+    m.model.parameters = in.u64();
+    m.model.quantisation = in.u8();
+    m.model.context_tokens = in.u32();
+    m.model.sequences = in.u32();
+    m.model.architecture = in.text_u16(architecture_bytes_max);
+    m.model.name = in.text_u16(name_bytes_max);
+    return m;
+}
+Text read_text(Reader& in) {
+    Text m;
+    m.job = JobId(in.u64());
+    m.completion = TokenCount(in.u32());
+    m.text = Plaintext(in.text_u16(text_bytes_max));
+    return m;
+}
+Failed read_failed(Reader& in) {
+    Failed m;
+    m.job = JobId(in.u64());
+    m.fault = static_cast<AskFault>(in.u8());
+    m.usage = read_usage(in);
+    m.message = in.text_u16(reason_bytes_max);
+    return m;
+}
+Result<Fatal> read_fatal(Reader& in) {
+    Fatal m;
+    const std::uint8_t permanent = in.u8();
+    if (permanent > 1) return fail(Errc::malformed, "pipe: fatal: neither 0 nor 1");
+    m.permanent = permanent == 1;
+    m.reason = in.text_u16(reason_bytes_max);
+    return m;
+}
+
+// The end of every decoder: nothing missing, nothing left, and the rules of the fields.
+template <typename Out, typename Message>
+Result<Out> whole(const Reader& in, Message message, const char* what) {
+    TRY(in.finish(what));
+    TRY(check(message));
+    return Out(std::move(message));
+}
+
+}  // namespace
+
+Result<Bytes> encode(const ToWorker& message) {
+    return encode_any(message);
+}
+Result<Bytes> encode(const FromWorker& message) {
+    return encode_any(message);
+}
+
+Result<ToWorker> decode_to_worker(ByteView frame) {
+    Reader in(frame);
+    switch (static_cast<Kind>(in.u8())) {
+        case Kind::load: {
+            Load m = read_load(in);
+            return whole<ToWorker>(in, m, "pipe: load");
+        }
+        case Kind::submit: {
+            Job m = TRY(read_job(in));
+            return whole<ToWorker>(in, std::move(m), "pipe: submit");
+        }
+        case Kind::cancel: {
+            const Cancel m{JobId(in.u64())};
+            return whole<ToWorker>(in, m, "pipe: cancel");
+        }
+        default: return fail(Errc::malformed, "pipe: unknown frame to a worker");
+    }
+}
+
+Result<FromWorker> decode_from_worker(ByteView frame) {
+    Reader in(frame);
+    switch (static_cast<Kind>(in.u8())) {
+        case Kind::loading: {
+            const Loading m{in.f32()};
+            return whole<FromWorker>(in, m, "pipe: loading");
+        }
+        case Kind::ready: {
+            Ready m = read_ready(in);
+            return whole<FromWorker>(in, std::move(m), "pipe: ready");
+        }
+        case Kind::started: {
+            Started m;
+            m.job = JobId(in.u64());
+            m.prompt = TokenCount(in.u32());
+            return whole<FromWorker>(in, m, "pipe: started");
+        }
+        case Kind::text: {
+            Text m = read_text(in);
+            return whole<FromWorker>(in, std::move(m), "pipe: text");
+        }
+        case Kind::finished: {
+            Finished m;
+            m.job = JobId(in.u64());
+            m.reason = static_cast<FinishReason>(in.u8());
+            m.usage = read_usage(in);
+            return whole<FromWorker>(in, m, "pipe: finished");
+        }
+        case Kind::failed: {
+            Failed m = read_failed(in);
+            return whole<FromWorker>(in, std::move(m), "pipe: failed");
+        }
+        case Kind::fatal: {
+            Fatal m = TRY(read_fatal(in));
+            return whole<FromWorker>(in, std::move(m), "pipe: fatal");
+        }
+        default: return fail(Errc::malformed, "pipe: unknown frame from a worker");
+    }
+}
+
+Result<std::vector<Bytes>> Frames::feed(ByteView bytes) {
+    std::vector<Bytes> frames;
+    while (!bytes.empty()) {
+        const bool header = pending_.size() < length_bytes;
+        const std::size_t want = header ? length_bytes : length_bytes + load_le<std::uint32_t>(pending_.data());
+        const ByteView taken = bytes.first(std::min(bytes.size(), want - pending_.size()));
+        append(pending_, taken);
+        bytes = bytes.subspan(taken.size());
+        if (pending_.size() < want) break;
+        if (header) {
+            const std::uint32_t length = load_le<std::uint32_t>(pending_.data());
+            if (length == 0 || length > limits::engine_frame_bytes_max) {
+                return fail(Errc::malformed, "pipe: a frame of an impossible length");
+            }
+            pending_.reserve(length_bytes + length);
+            continue;
+        }
+        frames.emplace_back(pending_.begin() + length_bytes, pending_.end());
+        wipe(pending_.data(), pending_.size());
+        pending_.clear();
+    }
+    return frames;
+}
+
+}  // namespace shoal::engine::pipe

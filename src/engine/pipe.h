@@ -1,0 +1,70 @@
+// The frames between a node and its engine process, over a stream socket pair. Format: protocol/pipe.md.
+//
+// Either side may be hostile to the other: the worker runs a parser of files from strangers, and the node forwards what
+// strangers ask. So both ends bound every length before they hold it, and a decoder gives a value that cannot be
+// invalid, or a reason. A worker that meets a bad frame ends; a node that meets one kills the worker.
+//
+// Pure. Decoding is linear in the frame's length, and encoding is canonical: what decodes, encodes to the same bytes.
+#pragma once
+
+#include <variant>
+#include <vector>
+
+#include "base/codec.h"
+#include "base/limits.h"
+#include "engine/engine.h"
+
+namespace shoal::engine::pipe {
+
+inline constexpr std::size_t architecture_bytes_max = 64;
+inline constexpr std::size_t name_bytes_max = 128;
+inline constexpr std::size_t reason_bytes_max = 512;
+// Text of one frame; the same as a reply frame's (protocol/chat.md), so that it is handed on without being cut.
+inline constexpr std::size_t text_bytes_max = 8192;
+inline constexpr std::uint16_t threads_max = 1024;
+
+enum class KvType : std::uint8_t { f16 = 0, q8_0 = 1 };
+
+// The first frame to a worker. The model itself is an open descriptor (protocol/pipe.md): the worker opens no path.
+struct Load {
+    std::uint32_t context_tokens = 0;  // of one sequence; 0: what the model was trained for, at most 4096
+    std::uint16_t sequences = 16;      // 1 to limits::engine_sequences_max
+    std::uint16_t threads = 0;         // 0: the machine's hardware threads less one, at least one
+    std::uint32_t cells = 0;           // tokens that all sequences hold together; 0: context_tokens for each
+    KvType kv = KvType::f16;
+    friend bool operator==(const Load&, const Load&) = default;
+};
+struct Cancel {
+    JobId job;
+};
+// The worker cannot go on and ends after it.
+struct Fatal {
+    std::string reason;      // one line, for people
+    bool permanent = false;  // the model file is at fault: do not start again
+};
+
+using ToWorker = std::variant<Load, Job, Cancel>;
+using FromWorker = std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal>;
+
+// A whole frame, length included. Errc::invalid: a field is outside what the page gives (for a Job: what
+// wire::check_chat_request says); Errc::exhausted: the request is longer than limits::chat_body_bytes_max.
+Result<Bytes> encode(const ToWorker& message);
+Result<Bytes> encode(const FromWorker& message);
+
+// `frame` is kind and body, as Frames gives it. Errc::malformed, Errc::invalid.
+Result<ToWorker> decode_to_worker(ByteView frame);
+Result<FromWorker> decode_from_worker(ByteView frame);
+
+// Cuts the byte stream into frames; holds at most one incomplete frame, and wipes what it drops.
+class Frames {
+public:
+    // Every frame that is complete now, in order. Errc::malformed: a length of zero or above
+    // limits::engine_frame_bytes_max; the object is then spent.
+    Result<std::vector<Bytes>> feed(ByteView bytes);
+    bool at_boundary() const { return pending_.empty(); }
+
+private:
+    Bytes pending_;
+};
+
+}  // namespace shoal::engine::pipe

@@ -1,0 +1,204 @@
+#include "engine_worker/model.h"
+
+#include <ggml-backend.h>
+#include <ggml.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <thread>
+
+#include "engine_worker/gguf.h"
+#include "wire/text.h"
+
+namespace shoal::engine_worker {
+namespace {
+
+// A context that nobody chose: enough for a conversation, small enough for many of them.
+constexpr std::uint32_t context_default = 4096;
+// What the key-value cells of all sequences may take when their number was not chosen.
+constexpr std::uint64_t kv_bytes_default = 2ULL << 30;
+constexpr double share_of_hashing = 0.5;  // of the progress bar
+
+std::string& library_error() {
+    static std::string line;
+    return line;
+}
+
+void on_library_log(ggml_log_level level, const char* text, void*) {
+    if (level != GGML_LOG_LEVEL_ERROR) return;
+    std::string_view line(text);
+    while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
+    // The inner reason comes first; what follows says only that loading failed.
+    if (!line.empty() && library_error().empty()) library_error() = wire::plain_text(line, 300);
+}
+
+BlockSize block_of(std::uint32_t type) {
+    if (type >= GGML_TYPE_COUNT) return {};
+    const auto known = static_cast<ggml_type>(type);
+    const std::int64_t elements = ggml_blck_size(known);
+    if (elements <= 0 || ggml_type_size(known) == 0) return {};
+    return {static_cast<std::uint64_t>(elements), ggml_type_size(known)};
+}
+
+Error unloadable(const std::string& what) {
+    const std::string& reason = last_library_error();
+    return fail(Errc::unsupported, what + (reason.empty() ? "" : ": " + reason));
+}
+
+Status load_weights(int file, Model& model, const std::function<void(double)>& progress) {
+    static ggml_backend_dev_t processor_only[] = {nullptr};
+    llama_model_params params = llama_model_default_params();
+    params.devices = processor_only;
+    params.n_gpu_layers = 0;
+    params.load_mode = LLAMA_LOAD_MODE_MMAP;
+    auto report = [&progress](float share) {
+        progress(share_of_hashing + (1 - share_of_hashing) * static_cast<double>(share));
+    };
+    params.progress_callback = [](float share, void* to) {
+        (*static_cast<decltype(report)*>(to))(share);
+        return true;
+    };
+    params.progress_callback_user_data = &report;
+    std::FILE* stream = fdopen(file, "rb");
+    if (stream == nullptr) return fail(Errc::io, "the model's descriptor is not open");
+    model.weights.reset(llama_model_load_from_file_ptr(stream, params));
+    (void)std::fclose(stream);
+    if (!model.weights) return unloadable("the model cannot be loaded");
+    const llama_model* weights = model.weights.get();
+    if (!llama_model_has_decoder(weights) || llama_model_has_encoder(weights) || llama_model_is_diffusion(weights)) {
+        return fail(Errc::unsupported,
+                    "the architecture " + model.info.architecture + " does not generate text step by step");
+    }
+    if (llama_vocab_type(model.vocab()) == LLAMA_VOCAB_TYPE_NONE || llama_vocab_n_tokens(model.vocab()) < 2) {
+        return fail(Errc::unsupported, "the model has no vocabulary");
+    }
+    return ok();
+}
+
+std::uint64_t kv_bytes_per_token(const llama_model* model, ggml_type type) {
+    const auto heads = static_cast<std::uint64_t>(std::max(llama_model_n_head(model), 1));
+    const auto kv_heads = static_cast<std::uint64_t>(std::max(llama_model_n_head_kv(model), 1));
+    const auto width = static_cast<std::uint64_t>(std::max(llama_model_n_embd(model), 1)) / heads * kv_heads;
+    const auto layers = static_cast<std::uint64_t>(std::max(llama_model_n_layer(model), 1));
+    return std::max<std::uint64_t>(
+        2 * layers * width * ggml_type_size(type) / static_cast<std::uint64_t>(ggml_blck_size(type)), 1);
+}
+
+// How much each sequence and all together may hold.
+void size_context(Model& model, const engine::pipe::Load& options, ggml_type kv) {
+    const auto trained = static_cast<std::uint32_t>(std::max(llama_model_n_ctx_train(model.weights.get()), 0));
+    std::uint32_t context = options.context_tokens;
+    if (context == 0) context = trained == 0 ? context_default : std::min(trained, context_default);
+    context = std::min(context, limits::context_tokens_max);
+    model.info.context_tokens = context;
+    model.info.sequences = options.sequences;
+    std::uint64_t cells = options.cells;
+    if (cells == 0) {
+        const std::uint64_t affordable = kv_bytes_default / kv_bytes_per_token(model.weights.get(), kv);
+        cells = std::min<std::uint64_t>(std::uint64_t{context} * options.sequences, affordable);
+    }
+    // One whole conversation always fits.
+    model.cells = static_cast<std::uint32_t>(std::max<std::uint64_t>(cells, context));
+}
+
+Status make_context(Model& model, const engine::pipe::Load& options) {
+    const ggml_type kv = options.kv == engine::pipe::KvType::q8_0 ? GGML_TYPE_Q8_0 : GGML_TYPE_F16;
+    size_context(model, options, kv);
+    llama_context_params params = llama_context_default_params();
+    params.n_ctx = model.cells;
+    params.n_batch = limits::prefill_chunk_tokens;
+    params.n_ubatch = limits::prefill_chunk_tokens;
+    params.n_seq_max = options.sequences;
+    params.n_outputs_max = options.sequences;
+    params.n_threads = static_cast<std::int32_t>(model.threads);
+    params.n_threads_batch = params.n_threads;
+    params.type_k = kv;
+    params.type_v = kv;
+    params.kv_unified = true;
+    params.no_perf = true;
+    model.context.reset(llama_init_from_model(model.weights.get(), params));
+    if (!model.context) {
+        return fail(Errc::exhausted, "no context of " + std::to_string(model.cells) + " tokens can be made (" +
+                                         last_library_error() + "); choose a smaller context or fewer sequences");
+    }
+    return ok();
+}
+
+// The first computation allocates and starts threads: better before the first prompt than in it.
+Status warm_up(Model& model) {
+    llama_token token = llama_vocab_bos(model.vocab());
+    if (token == LLAMA_TOKEN_NULL) token = 0;
+    if (llama_decode(model.context.get(), llama_batch_get_one(&token, 1)) != 0) {
+        return unloadable("the model loads but does not compute");
+    }
+    llama_memory_clear(llama_get_memory(model.context.get()), true);
+    return ok();
+}
+
+std::string token_text(const llama_vocab* vocab, llama_token token) {
+    return token == LLAMA_TOKEN_NULL ? std::string() : llama_vocab_get_text(vocab, token);
+}
+
+Status make_text_side(Model& model) {
+    const llama_vocab* vocab = model.vocab();
+    const char* source = llama_model_chat_template(model.weights.get(), nullptr);
+    model.chat_template = std::make_unique<ChatTemplate>(
+        TRY(ChatTemplate::parse(source == nullptr ? "" : source, token_text(vocab, llama_vocab_bos(vocab)),
+                                token_text(vocab, llama_vocab_eos(vocab)))));
+    model.tokenizer = std::make_unique<Tokenizer>(vocab, model.chat_template->source());
+    return ok();
+}
+
+}  // namespace
+
+const std::string& last_library_error() {
+    return library_error();
+}
+
+Status load_backends(const std::string& folder) {
+    llama_log_set(on_library_log, nullptr);
+    if (folder.empty()) {
+        ggml_backend_load_all();
+    } else {
+        ggml_backend_load_all_from_path(folder.c_str());
+    }
+    llama_backend_init();
+    if (ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == nullptr) {
+        return fail(Errc::not_found,
+                    "no compute backend for this processor in " + (folder.empty() ? "its folder" : folder));
+    }
+    return ok();
+}
+
+Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress) {
+    struct stat status {};
+    if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) return fail(Errc::malformed, "the model is not a file");
+    const ReadAt read = [file](std::uint64_t offset, ByteSpan out) {
+        for (std::size_t done = 0; done < out.size();) {
+            const ssize_t count = pread(file, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+            if (count <= 0) return false;
+            done += static_cast<std::size_t>(count);
+        }
+        return true;
+    };
+    Model model;
+    const Gguf gguf = TRY(read_gguf(read, static_cast<std::uint64_t>(status.st_size), block_of));
+    model.info.id = TRY(model_id(gguf, read, [&progress](double share) { progress(share * share_of_hashing); }));
+    model.info.architecture = gguf.architecture;
+    model.info.name = gguf.name;
+    model.info.quantisation = static_cast<std::uint8_t>(std::min<std::uint32_t>(gguf.file_type, UINT8_MAX));
+    model.threads = options.threads;
+    if (model.threads == 0) model.threads = std::max(std::thread::hardware_concurrency(), 2U) - 1;
+    library_error().clear();
+    TRY(load_weights(file, model, progress));
+    model.info.parameters = llama_model_n_params(model.weights.get());
+    model.one_kind_a_step = llama_model_is_recurrent(model.weights.get()) || llama_model_is_hybrid(model.weights.get());
+    TRY(make_text_side(model));
+    TRY(make_context(model, options));
+    TRY(warm_up(model));
+    return model;
+}
+
+}  // namespace shoal::engine_worker

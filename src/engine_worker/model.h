@@ -1,0 +1,47 @@
+// One GGUF, loaded: weights, context, template and tokenizer.
+//
+// Call load_backends() before the sandbox (it opens libraries) and load_model() inside it (it reads the file).
+// One thread.
+#pragma once
+
+#include <llama.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/pipe.h"
+#include "engine_worker/tokenizer.h"
+
+namespace shoal::engine_worker {
+
+struct LlamaDelete {
+    void operator()(llama_model* model) const { llama_model_free(model); }
+    void operator()(llama_context* context) const { llama_free(context); }
+};
+
+struct Model {
+    engine::ModelInfo info;
+    std::uint32_t threads = 1;
+    std::uint32_t cells = 0;       // tokens that all sequences hold together
+    bool one_kind_a_step = false;  // recurrent layers: a batch holds decodes, or a chunk of one prompt
+    std::unique_ptr<llama_model, LlamaDelete> weights;
+    std::unique_ptr<llama_context, LlamaDelete> context;
+    std::unique_ptr<ChatTemplate> chat_template;
+    std::unique_ptr<Tokenizer> tokenizer;
+
+    const llama_vocab* vocab() const { return llama_model_get_vocab(weights.get()); }
+};
+
+// Loads the compute library's variants from `folder` and picks the processor's; empty: where the library looks itself.
+// Errc::not_found: no variant for this processor there.
+Status load_backends(const std::string& folder);
+
+// Reads the whole model from the open descriptor `file`. `progress` gets 0 to 1. The message of an error is one plain
+// line; Errc::malformed and Errc::unsupported are the file's fault, Errc::exhausted the machine's memory.
+Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress);
+
+// The last error that the library wrote, made one plain line; empty when there was none.
+const std::string& last_library_error();
+
+}  // namespace shoal::engine_worker

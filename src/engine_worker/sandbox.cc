@@ -1,0 +1,190 @@
+#include "engine_worker/sandbox.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+namespace shoal::engine_worker {
+namespace {
+
+// Each line was seen in a trace of loading, serving and ending, or is the same call on another libc or processor.
+constexpr int allowed[] = {
+    // The pipe, the model's descriptor, lines of error on descriptor 2.
+    SCMP_SYS(read),
+    SCMP_SYS(write),
+    SCMP_SYS(writev),
+    SCMP_SYS(readv),
+    SCMP_SYS(pread64),
+    SCMP_SYS(lseek),
+    SCMP_SYS(close),
+    SCMP_SYS(fstat),
+    SCMP_SYS(poll),
+    SCMP_SYS(ppoll),
+    // Memory. mmap and mprotect are below: never executable.
+    SCMP_SYS(munmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(brk),
+    // Threads of the compute library; clone is below: never a process.
+    SCMP_SYS(futex),
+    SCMP_SYS(set_robust_list),
+    SCMP_SYS(rseq),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(gettid),
+    SCMP_SYS(getpid),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+    SCMP_SYS(restart_syscall),
+    // Signals: a thread starts with them blocked, abort() raises one in itself.
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(tgkill),
+    // Time, sizes of the machine, hash seeds.
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(sysinfo),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(getrusage),
+    SCMP_SYS(getcpu),
+};
+
+using Filter = std::unique_ptr<void, decltype(&seccomp_release)>;
+
+bool add_rules(scmp_filter_ctx filter) {
+    for (int call : allowed) {
+        if (seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 0) != 0) return false;
+    }
+    const auto without = [](unsigned argument, std::uint64_t bits) {
+        return scmp_arg_cmp{argument, SCMP_CMP_MASKED_EQ, bits, 0};
+    };
+    const auto with = [](unsigned argument, std::uint64_t bits) {
+        return scmp_arg_cmp{argument, SCMP_CMP_MASKED_EQ, bits, bits};
+    };
+    const scmp_arg_cmp map_rule[] = {without(2, PROT_EXEC)};
+    const scmp_arg_cmp thread_rule[] = {with(0, CLONE_THREAD | CLONE_VM | CLONE_SIGHAND)};
+    // Reading descriptor flags: fdopen() asks for them.
+    const scmp_arg_cmp flags_rule[] = {{1, SCMP_CMP_EQ, F_GETFL, 0}};
+    // The C library asks for the stack's size of a new thread; setting a limit stays forbidden.
+    const scmp_arg_cmp limit_rule[] = {{2, SCMP_CMP_EQ, 0, 0}};
+    // The kernel's names of threads and of anonymous memory (malloc names its arenas).
+    const scmp_arg_cmp name_rule[] = {{0, SCMP_CMP_EQ, 0x53564d41 /* PR_SET_VMA */, 0}};
+    // fstat() of newer C libraries: descriptor only, no path. The path pointer cannot be looked at, so the flag
+    // AT_EMPTY_PATH is asked for; a path beside it could learn a file's size and date, never its content.
+    const scmp_arg_cmp stat_rule[] = {{3, SCMP_CMP_EQ, AT_EMPTY_PATH, 0}};
+    return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, map_rule) == 0 &&
+           seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, map_rule) == 0 &&
+           seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, thread_rule) == 0 &&
+           // Its flags lie in memory where a filter cannot look; the C library falls back to clone().
+           seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) == 0 &&
+           seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, flags_rule) == 0 &&
+           seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, limit_rule) == 0 &&
+           seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, name_rule) == 0 &&
+           seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1, stat_rule) == 0;
+}
+
+bool limit(__rlimit_resource what, rlim_t value) {
+    const rlimit both = {value, value};
+    return setrlimit(what, &both) == 0;
+}
+
+}  // namespace
+
+Status enter_sandbox() {
+    const auto refused = [](const char* what) {
+        return fail(Errc::io, std::string("the sandbox cannot be set up (") + what + ": " + std::strerror(errno) + ")");
+    };
+    if (!limit(RLIMIT_CORE, 0) || !limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_NOFILE, 8)) return refused("setrlimit");
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return refused("no_new_privs");
+    // Not readable by another process of this user either: prompts are in here.
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return refused("dumpable");
+    const Filter filter(seccomp_init(SCMP_ACT_KILL_PROCESS), &seccomp_release);
+    if (!filter || seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1) != 0 ||
+        seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) != 0 ||
+        !add_rules(filter.get())) {
+        return refused("seccomp rules");
+    }
+    if (const int error = seccomp_load(filter.get()); error != 0) {
+        errno = -error;
+        return refused("seccomp");
+    }
+    return ok();
+}
+
+namespace {
+
+struct Forbidden {
+    const char* name;
+    void (*attempt)();
+};
+char program[] = "/bin/true";
+char* arguments[] = {program, nullptr};
+
+constexpr Forbidden forbidden[] = {
+    {"socket", [] { (void)socket(AF_INET, SOCK_STREAM, 0); }},
+    {"unix-socket", [] { (void)socket(AF_UNIX, SOCK_STREAM, 0); }},
+    {"connect", [] { (void)syscall(SYS_connect, 3, nullptr, 0); }},
+    {"open-read", [] { (void)open("/etc/hostname", O_RDONLY | O_CLOEXEC); }},
+    {"open-write", [] { (void)open("/dev/null", O_WRONLY | O_CLOEXEC); }},
+    {"exec", [] { (void)execve(program, arguments, nullptr); }},
+    {"fork",
+     [] {
+         if (fork() == 0) _exit(0);
+     }},
+    {"clone-process",
+     [] {
+         if (syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr) == 0) _exit(0);
+     }},
+    {"ptrace", [] { (void)ptrace(PTRACE_TRACEME, 0, nullptr, nullptr); }},
+    {"kill", [] { (void)kill(getppid(), 0); }},
+    {"map-executable", [] { (void)mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }},
+    {"make-executable",
+     [] {
+         void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+         (void)mprotect(page, 4096, PROT_READ | PROT_EXEC);
+     }},
+    {"unlink", [] { (void)unlink("/nonexistent"); }},
+    {"raise-limit",
+     [] {
+         const rlimit both = {64, 64};
+         (void)setrlimit(RLIMIT_NOFILE, &both);
+     }},
+    {"io-uring", [] { (void)syscall(425, 1, nullptr); }},
+    {"process-vm", [] { (void)syscall(SYS_process_vm_readv, getpid(), nullptr, 0, nullptr, 0, 0); }},
+};
+
+}  // namespace
+
+const char* const* forbidden_names() {
+    static const char* names[std::size(forbidden) + 1] = {};
+    for (std::size_t i = 0; i < std::size(forbidden); ++i) names[i] = forbidden[i].name;
+    return names;
+}
+
+Status try_forbidden(const char* name) {
+    for (const Forbidden& entry : forbidden) {
+        if (std::strcmp(entry.name, name) != 0) continue;
+        entry.attempt();
+        return ok();
+    }
+    return fail(Errc::not_found, std::string("nothing forbidden is called ") + name);
+}
+
+}  // namespace shoal::engine_worker
