@@ -41,11 +41,12 @@ enum class ChildOutput : std::uint8_t {
 };
 
 struct ChildOptions {
-    std::vector<std::string> argv;  // argv[0] is a path, or a name that is looked up in PATH
-    std::vector<std::pair<std::string, std::string>> environment;  // set in addition to this process's own
-    std::vector<std::pair<int, int>> fds;  // {descriptor here, number in the child}; numbers from 3 (4 with a socket)
-    std::string directory;                 // to start in; empty: this process's own
-    bool socket = false;                   // a stream socket pair; the child's end is descriptor 3
+    std::vector<std::string> argv = {};  // argv[0] is a path, or a name that is looked up in PATH
+    std::vector<std::pair<std::string, std::string>> environment = {};  // set in addition to this process's own
+    std::vector<std::pair<int, int>> fds =
+        {};                      // {descriptor here, number in the child}; numbers from 3 (4 with a socket)
+    std::string directory = {};  // to start in; empty: this process's own
+    bool socket = false;         // a stream socket pair; the child's end is descriptor 3
     ChildOutput output = ChildOutput::inherit;
     ChildOutput errors = ChildOutput::inherit;
     std::size_t line_bytes_max = limits::child_line_bytes_max;
@@ -54,13 +55,13 @@ struct ChildOptions {
 
 struct ChildEvents {
     // Once and last: the process is gone and all that it wrote has been handed over.
-    std::function<void(const ChildExit&)> on_exit;
+    std::function<void(const ChildExit&)> on_exit = {};
     // A line of output or errors, without its newline; cut at line_bytes_max.
-    std::function<void(std::string_view line, bool from_errors)> on_line;
+    std::function<void(std::string_view line, bool from_errors)> on_line = {};
     // From the socket pair; valid during the call.
-    std::function<void(ByteView bytes)> on_bytes;
+    std::function<void(ByteView bytes)> on_bytes = {};
     // What is unsent fell below half of the limit after a refused send().
-    std::function<void()> on_writable;
+    std::function<void()> on_writable = {};
 };
 
 class ChildProcess {

@@ -17,19 +17,19 @@ namespace shoal::net {
 // Called from the loop: on_headers once, on_chunk any number of times, then on_done or on_error, once and last. Before
 // on_headers only on_error can come. Empty functions are skipped. Each may destroy the call.
 struct HttpClientEvents {
-    std::function<void(int status, const HttpHeaders& headers)> on_headers;  // names in lower case
-    std::function<void(std::string_view chunk)> on_chunk;                    // body bytes, chunking removed
-    std::function<void()> on_done;
+    std::function<void(int status, const HttpHeaders& headers)> on_headers = {};  // names in lower case
+    std::function<void(std::string_view chunk)> on_chunk = {};                    // body bytes, chunking removed
+    std::function<void()> on_done = {};
     // unavailable: nobody listens there. timeout. malformed: no HTTP. io: cut before the end. exhausted: too large.
-    std::function<void(const Error& error)> on_error;
+    std::function<void(const Error& error)> on_error = {};
 };
 
 struct HttpClientRequest {
-    Endpoint to;
+    Endpoint to = {};
     std::string method = "GET";
     std::string target = "/";
-    HttpHeaders headers;  // Host, Content-Length and Connection are added where missing
-    std::string body;
+    HttpHeaders headers = {};  // Host, Content-Length and Connection are added where missing
+    std::string body = {};
     // Without a byte from the other side. A stream that goes on is not cut.
     Duration silence_timeout = limits::http_client_silence_timeout;
     std::size_t response_bytes_max = limits::http_response_bytes_max;

@@ -89,6 +89,17 @@ private:
     int fd_;
 };
 
+// Runs blocking code of a peer's on a thread of its own, and the loop until it is done.
+inline void run_beside(Loop& loop, const std::function<void()>& peer) {
+    bool done = false;
+    std::thread thread([&] {
+        peer();
+        loop.post([&done] { done = true; });
+    });
+    EXPECT_TRUE(loop.run_until([&done] { return done; }, watchdog));
+    thread.join();
+}
+
 // A peer made from OpenSSL directly, that keeps to the profile unless told otherwise.
 struct RawPeer {
     int version = TLS1_3_VERSION;
