@@ -340,7 +340,7 @@ ApiResult<ParsedChat> parse_chat_request(std::string_view body) {
     if (!root.is_object()) return invalid_request("invalid_type", {}, "the body must be a JSON object");
 
     for (const auto& [key, value] : root.items()) {
-        const auto named = [&key](const Parameter& parameter) { return parameter.name == key; };
+        const auto named = [&name = key](const Parameter& parameter) { return parameter.name == name; };
         if (std::none_of(parameters.begin(), parameters.end(), named)) {
             return unsupported(printable(key, quoted_bytes_max));
         }
