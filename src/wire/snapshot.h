@@ -72,6 +72,8 @@ struct PublishResult {
 using DirectoryMessage = std::variant<GetSnapshot, NotNewer, SignedSnapshot, PublishDescriptor, PublishResult>;
 
 Bytes encode_directory_message(const DirectoryMessage& m);
+// The same message as for a SignedSnapshot, from its encoded form: who serves it does not take it apart again.
+Bytes encode_snapshot_message(ByteView encoded_snapshot);
 // Errc::malformed, Errc::unsupported, Errc::invalid, as the parts say.
 Result<DirectoryMessage> decode_directory_message(ByteView in);
 
@@ -86,6 +88,8 @@ public:
     // A whole message, or nullopt: more is to come. Errc::malformed: a fragment out of place, not full though not the
     // last, or beyond what was announced; Errc::exhausted: announced above `bytes_max`. What was held is then dropped.
     Result<std::optional<Bytes>> feed(ByteView payload);
+    // Memory held for the message under way.
+    std::size_t bytes_held() const { return buffer_.capacity(); }
 
 private:
     std::size_t bytes_max_;

@@ -1,8 +1,8 @@
-// Addresses as text, and what can be said of them. The declarations are in wire/descriptor.h.
+// Addresses as text, and what can be said of them.
+#include "wire/descriptor.h"
+
 #include <algorithm>
 #include <charconv>
-
-#include "wire/descriptor.h"
 
 namespace shoal::wire {
 namespace {

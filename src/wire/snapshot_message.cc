@@ -1,8 +1,9 @@
-// The messages that carry directories over a link. The declarations are in wire/snapshot.h.
+// The messages that carry directories over a link.
+#include "wire/snapshot.h"
+
 #include <algorithm>
 
 #include "wire/fields.h"
-#include "wire/snapshot.h"
 #include "wire/text.h"
 
 namespace shoal::wire {
@@ -51,6 +52,13 @@ Result<DirectoryMessage> read_publish_result(Reader& in) {
 Bytes encode_directory_message(const DirectoryMessage& m) {
     Writer out;
     std::visit(MessageWriter{out}, m);
+    return out.take();
+}
+
+Bytes encode_snapshot_message(ByteView encoded_snapshot) {
+    Writer out(1 + encoded_snapshot.size());
+    out.u8(static_cast<std::uint8_t>(Kind::snapshot));
+    out.bytes(encoded_snapshot);
     return out.take();
 }
 
