@@ -325,8 +325,7 @@ Status Verifier::adopt(Now now, wire::SignedSnapshot snapshot) {
     last_ = to_bytes(view.encoded());
     draft_.reset();
     ready_.reset();
-    sealed_ = false;
-    persist_due_ = true;
+    sealed_ = persist_due_ = false;  // it is on other machines' disks; ours gets it with the next draft
     changed_ = true;
     take_entries(now, read.snapshot);
     set_deadline(now);
