@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 #include <sodium.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "base/assert.h"
@@ -13,6 +14,12 @@ namespace {
 struct FreeDigest {
     void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
 };
+
+// libsodium's and OpenSSL's functions want a valid address even for nothing.
+const std::uint8_t* address_of(ByteView view) {
+    static constexpr std::uint8_t nothing = 0;
+    return view.empty() ? &nothing : view.data();
+}
 
 // Fetched once: a look-up by name costs more than hashing a short input.
 const EVP_MD* fetch(const char* name) {
@@ -25,7 +32,7 @@ const EVP_MD* fetch(const char* name) {
 std::unique_ptr<EVP_MD_CTX, FreeDigest> absorb(const EVP_MD* method, Parts parts) {
     std::unique_ptr<EVP_MD_CTX, FreeDigest> context(EVP_MD_CTX_new());
     ASSERT(context && EVP_DigestInit_ex2(context.get(), method, nullptr) == 1);
-    for (const ByteView part : parts) ASSERT(EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1);
+    for (const ByteView part : parts) ASSERT(EVP_DigestUpdate(context.get(), address_of(part), part.size()) == 1);
     return context;
 }
 
@@ -48,14 +55,14 @@ Blake2bState* state_of(ByteArray<384>& storage) {
 
 void blake2b_into(ByteSpan out, ByteView key, Parts parts) {
     Blake2bState state;
-    ASSERT(crypto_generichash_blake2b_init(&state, key.data(), key.size(), out.size()) == 0);
-    for (const ByteView part : parts) crypto_generichash_blake2b_update(&state, part.data(), part.size());
+    ASSERT(crypto_generichash_blake2b_init(&state, address_of(key), key.size(), out.size()) == 0);
+    for (const ByteView part : parts) crypto_generichash_blake2b_update(&state, address_of(part), part.size());
     crypto_generichash_blake2b_final(&state, out.data(), out.size());
     wipe(&state, sizeof state);
 }
 
 Blake2b256::Blake2b256(ByteView key) {
-    ASSERT(crypto_generichash_blake2b_init(state_of(state_), key.data(), key.size(), 32) == 0);
+    ASSERT(crypto_generichash_blake2b_init(state_of(state_), address_of(key), key.size(), 32) == 0);
 }
 
 Blake2b256::~Blake2b256() {
@@ -63,7 +70,7 @@ Blake2b256::~Blake2b256() {
 }
 
 void Blake2b256::update(ByteView more) {
-    crypto_generichash_blake2b_update(state_of(state_), more.data(), more.size());
+    crypto_generichash_blake2b_update(state_of(state_), address_of(more), more.size());
 }
 
 ByteArray<32> Blake2b256::digest() const {
@@ -91,8 +98,8 @@ void shake256(ByteSpan out, Parts parts) {
 
 ByteArray<32> hmac_sha256(ByteView key, Parts parts) {
     crypto_auth_hmacsha256_state state;
-    crypto_auth_hmacsha256_init(&state, key.data(), key.size());
-    for (const ByteView part : parts) crypto_auth_hmacsha256_update(&state, part.data(), part.size());
+    crypto_auth_hmacsha256_init(&state, address_of(key), key.size());
+    for (const ByteView part : parts) crypto_auth_hmacsha256_update(&state, address_of(part), part.size());
     ByteArray<32> out;
     crypto_auth_hmacsha256_final(&state, out.data());
     wipe(&state, sizeof state);
@@ -114,7 +121,7 @@ void hkdf_expand(ByteSpan out, const Key32& pseudorandom_key, Parts info) {
         crypto_auth_hmacsha256_state state;
         crypto_auth_hmacsha256_init(&state, pseudorandom_key.expose().data(), 32);
         if (number > 0) crypto_auth_hmacsha256_update(&state, block.expose().data(), 32);
-        for (const ByteView part : info) crypto_auth_hmacsha256_update(&state, part.data(), part.size());
+        for (const ByteView part : info) crypto_auth_hmacsha256_update(&state, address_of(part), part.size());
         ++number;
         crypto_auth_hmacsha256_update(&state, &number, 1);
         crypto_auth_hmacsha256_final(&state, block.expose().data());

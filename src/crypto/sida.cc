@@ -41,6 +41,21 @@ GfMatrix interpolation(ByteView points, ByteView at) {
     return GfMatrix(rows, at.size(), points.size());
 }
 
+// The value at x = `at` of the polynomials through `shares`.
+Key32 interpolate_share(ByteView points, std::span<const ByteArray<32>> shares, std::uint8_t at) {
+    ASSERT(!points.empty() && points.size() <= points_max && points.size() == shares.size());
+    Sensitive<std::array<PaddedShare, points_max>> rows;
+    Sensitive<PaddedShare> result;
+    std::array<const std::uint8_t*, points_max> in{};
+    for (std::size_t j = 0; j < shares.size(); ++j) {
+        std::memcpy(rows.expose()[j].data(), shares[j].data(), 32);
+        in[j] = rows.expose()[j].data();
+    }
+    std::uint8_t* out = result.expose().data();
+    interpolation(points, {&at, 1}).apply(std::span(in).first(points.size()), {&out, 1}, gf_row_bytes_min);
+    return Key32(first_bytes<32>(result.expose()));
+}
+
 Status check_geometry(const SidaGeometry& g, std::span<const Fragment> fragments) {
     const auto refuse = [](const char* why) { return fail(Errc::malformed, std::string("cloves: ") + why); };
     if (g.k < 1 || g.k > g.n || g.n > limits::cloves_max) return refuse("k and n out of range");
@@ -69,29 +84,21 @@ struct Attempt {
             parts.emplace_back(fragments[i].bytes);
         }
     }
-    Result<Bytes> open(const SidaGeometry& geometry) const {
-        const Bytes sealed = ida_decode(points, parts, geometry.ciphertext_bytes);
-        return AeadKey(shamir_combine(points, shares)).open(counter_nonce(0), associated_data(geometry), sealed);
-    }
-    // Whether `other` lies on the same polynomials as the chosen ones.
-    bool agrees(const Fragment& other) const {
-        const Bytes at = {other.index};
-        const GfMatrix row = interpolation(points, at);
-        Bytes part(other.bytes.size());
-        ByteArray<32> share;
-        std::array<const std::uint8_t*, points_max> part_rows{};
-        std::array<const std::uint8_t*, points_max> share_rows{};
-        for (std::size_t j = 0; j < points.size(); ++j) {
-            part_rows[j] = parts[j].data();
-            share_rows[j] = shares[j].data();
-        }
-        std::uint8_t* part_out = part.data();
-        std::uint8_t* share_out = share.data();
-        row.apply(std::span(part_rows).first(points.size()), {&part_out, 1}, part.size());
-        row.apply(std::span(share_rows).first(points.size()), {&share_out, 1}, share.size());
-        return share == other.share && part == other.bytes;
-    }
 };
+
+// The fragments that are not of this message: those whose bytes are not what the ciphertext, vouched for by its tag,
+// encodes to, and those whose share is not on the polynomial that opened it.
+std::vector<std::uint8_t> wrong_ones(const SidaGeometry& geometry, std::span<const Fragment> fragments,
+                                     const Attempt& attempt, ByteView sealed) {
+    std::vector<std::uint8_t> out;
+    const auto right = ida_encode(sealed, geometry.k, geometry.n);
+    for (const Fragment& fragment : fragments) {
+        const bool good = fragment.bytes == right[fragment.index - 1U] &&
+                          fragment.share == interpolate_share(attempt.points, attempt.shares, fragment.index).expose();
+        if (!good) out.push_back(fragment.index);
+    }
+    return out;
+}
 
 // The next k-subset in lexicographic order, as ascending positions below `count`; false after the last.
 bool next_subset(std::vector<std::size_t>& chosen, std::size_t count) {
@@ -136,13 +143,11 @@ Result<SidaMessage> sida_combine(const SidaGeometry& geometry, std::span<const F
     std::size_t tried = 0;
     do {
         const Attempt attempt(fragments, chosen);
-        auto opened = attempt.open(geometry);
+        const Bytes sealed = ida_decode(attempt.points, attempt.parts, geometry.ciphertext_bytes);
+        AeadKey key(shamir_combine(attempt.points, attempt.shares));
+        auto opened = key.open(counter_nonce(0), associated_data(geometry), sealed);
         if (!opened) continue;
-        SidaMessage out{std::move(*opened), {}};
-        for (const Fragment& fragment : fragments) {
-            if (!attempt.agrees(fragment)) out.wrong.push_back(fragment.index);
-        }
-        return out;
+        return SidaMessage{std::move(*opened), wrong_ones(geometry, fragments, attempt, sealed)};
     } while (++tried < limits::clove_subsets_max && next_subset(chosen, fragments.size()));
     return fail(Errc::unauthenticated, "cloves: no choice of them gives the message; ask for another");
 }
@@ -173,18 +178,7 @@ std::vector<ByteArray<32>> shamir_split(const Key32& secret, std::uint8_t k, std
 }
 
 Key32 shamir_combine(ByteView points, std::span<const ByteArray<32>> shares) {
-    ASSERT(!points.empty() && points.size() <= points_max && points.size() == shares.size());
-    Sensitive<std::array<PaddedShare, points_max>> rows;
-    Sensitive<PaddedShare> result;
-    std::array<const std::uint8_t*, points_max> in{};
-    for (std::size_t j = 0; j < shares.size(); ++j) {
-        std::memcpy(rows.expose()[j].data(), shares[j].data(), 32);
-        in[j] = rows.expose()[j].data();
-    }
-    std::uint8_t* out = result.expose().data();
-    GfMatrix(lagrange_row(points, 0), 1, points.size())
-        .apply(std::span(in).first(points.size()), {&out, 1}, gf_row_bytes_min);
-    return Key32(first_bytes<32>(result.expose()));
+    return interpolate_share(points, shares, 0);
 }
 
 std::vector<Bytes> ida_encode(ByteView data, std::uint8_t k, std::uint8_t n) {

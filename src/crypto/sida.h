@@ -49,7 +49,9 @@ SidaSplit sida_split(ByteView plaintext, std::uint8_t k, std::uint8_t n, const M
 
 struct SidaMessage {
     Bytes plaintext;
-    // Of the fragments that were given, those that do not belong to the message, in the order given.
+    // Of the fragments that were given, those that do not belong to the message, in the order given. For the bytes this
+    // is certain. A share is held against the k shares that opened the message, so two of these that were changed
+    // together, in a way that cancels, put the blame on others: k shares are all that is known of the polynomial.
     std::vector<std::uint8_t> wrong;
 };
 

@@ -118,6 +118,15 @@ TEST(Sida, WrongFragmentsAreOutvotedAndNamed) {
     EXPECT_EQ(combined->wrong, (Bytes{1, 2, 4, 5}));
 }
 
+// The zeros behind the ciphertext in the last data fragment are not under its tag, but the fragment must be right.
+TEST(Sida, AChangeInThePaddingIsNamed) {
+    auto split = some_split(600, 3, 4);  // 616 bytes in three fragments of 206: two of padding
+    split.fragments[2].bytes.back() ^= 1;
+    const auto combined = sida_combine(split.geometry, split.fragments);
+    ASSERT_TRUE(combined);
+    EXPECT_EQ(combined->wrong, Bytes{3});
+}
+
 TEST(Sida, FewerThanKRightOnesGiveNothing) {
     auto split = some_split(6000, 3, 4);
     damage(split.fragments[0]);
