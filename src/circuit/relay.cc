@@ -40,6 +40,10 @@ Relay::Relay(RelayConfig config, Rng& rng) : config_(config), rng_(rng) {}
 Relay::~Relay() = default;
 
 void Relay::set_onion_keys(const crypto::KeyPair& current, const crypto::KeyPair* previous) {
+    const bool same_previous = previous == nullptr ? !previous_onion_key_
+                                                   : previous_onion_key_ && previous_onion_key_->public_key ==
+                                                                                previous->public_key;
+    if (onion_key_ && onion_key_->public_key == current.public_key && same_previous) return;
     // A message is bound to the onion key that it was made for, so records of keys that are gone can go.
     std::erase_if(seen_, [&](const auto& entry) {
         return entry.first != current.public_key && (previous == nullptr || entry.first != previous->public_key);

@@ -210,11 +210,17 @@ void Circuits::on_closed(Now now, const Slot& slot, const Origin::Closed& closed
 
 // ---- use ---------------------------------------------------------------------------------------------------------
 
-std::optional<std::vector<CircuitNumber>> Circuits::take_set(Now now, std::size_t n) {
+bool Circuits::free_for(const Slot& slot, const NodeId& node) {
+    const auto& hops = slot.path.hops;
+    return !slot.in_use && slot.origin->state() == Origin::State::ready &&
+           std::find(hops.begin(), hops.end(), node) == hops.end();
+}
+
+std::optional<std::vector<CircuitNumber>> Circuits::take_set(Now now, std::size_t n, const NodeId& node) {
     std::vector<CircuitNumber> numbers;
     std::vector<circuit::Path> paths;
     for (const auto& [number, slot] : slots_) {
-        if (slot.in_use || slot.origin->state() != Origin::State::ready) continue;
+        if (!free_for(slot, node)) continue;
         numbers.push_back(number);
         paths.push_back(slot.path);
     }
@@ -233,10 +239,11 @@ std::optional<std::vector<CircuitNumber>> Circuits::take_set(Now now, std::size_
     return out;
 }
 
-std::optional<CircuitNumber> Circuits::take_one(Now now, const std::vector<CircuitNumber>& others, std::size_t side) {
+std::optional<CircuitNumber> Circuits::take_one(Now now, const std::vector<CircuitNumber>& others, const NodeId& node,
+                                               std::size_t side) {
     std::optional<CircuitNumber> other_side;
     for (auto& [number, slot] : slots_) {
-        if (slot.in_use || slot.origin->state() != Origin::State::ready) continue;
+        if (!free_for(slot, node)) continue;
         const bool apart = std::all_of(others.begin(), others.end(), [&](CircuitNumber other) {
             const circuit::Path* used = path(other);
             return used == nullptr || circuit::PathSelector::disjoint(slot.path, *used, relays_);

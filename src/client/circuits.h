@@ -77,11 +77,12 @@ public:
     Instant next_deadline() const;
     std::optional<Output> poll();
 
-    // n ready circuits for one question, disjoint, as even over the guards as there are guards; they are then in use.
-    // nullopt: not now; more are being built for it.
-    std::optional<std::vector<CircuitNumber>> take_set(Now now, std::size_t n);
+    // n ready circuits for one question to `node`, disjoint, as even over the guards as there are guards, none through
+    // the node itself; they are then in use. nullopt: not now; more are being built for it.
+    std::optional<std::vector<CircuitNumber>> take_set(Now now, std::size_t n, const NodeId& node);
     // One more for a question that uses `others` already, preferably through a guard of this side (0 or 1).
-    std::optional<CircuitNumber> take_one(Now now, const std::vector<CircuitNumber>& others, std::size_t side);
+    std::optional<CircuitNumber> take_one(Now now, const std::vector<CircuitNumber>& others, const NodeId& node,
+                                          std::size_t side);
     // Which side of the guards a circuit is on: 0 or 1; parity of its clove.
     std::size_t side_of(CircuitNumber circuit) const;
     std::optional<StreamId> open_stream(Now now, CircuitNumber circuit, const wire::Connect& connect);
@@ -96,6 +97,10 @@ public:
     // How many questions wait for a set.
     void set_waiting(std::size_t questions) { waiting_questions_ = questions; }
     std::size_t ready() const;
+    // The directory has too few relays for n disjoint circuits over two guards.
+    bool starved(std::size_t n) const {
+        return guards_.in_use().size() < limits::guards || relays_.size() < limits::guards + (limits::hops - 1) * n;
+    }
     std::size_t building() const;
     std::vector<NodeId> guards() const { return guards_.in_use(); }
     circuit::Guards& guard_set() { return guards_; }
@@ -120,6 +125,7 @@ private:
     void on_closed(Now now, const Slot& slot, const circuit::Origin::Closed& closed);
     void sweep(Now now);
     std::size_t usable_through(const NodeId& guard) const;
+    static bool free_for(const Slot& slot, const NodeId& node);
     std::optional<CircuitId> draw_id(LinkId link);
     bool backing_off(Now now) const { return now.mono < build_not_before_; }
 

@@ -127,7 +127,7 @@ void Client::try_start(Now now, AskId id) {
     if (!node) {
         return finish(now, id, {ChatFault{AskFault::no_model_node, "no further node serves this model"}, false});
     }
-    auto set = circuits_.take_set(now, config_.profile.n);
+    auto set = circuits_.take_set(now, config_.profile.n, *node);
     if (!set) return;  // Changed, or the time-out, comes back to it
     ask.node = *node;
     ask.tried.push_back(*node);
@@ -199,7 +199,7 @@ void Client::place_lane(Now now, AskId id, const prompt::LaneWanted& wanted, Ins
         circuit = *best;
         ask.unused.erase(best);
     } else {
-        circuit = circuits_.take_one(now, ask.circuits, side);
+        circuit = circuits_.take_one(now, ask.circuits, ask.node, side);
         if (circuit) ask.circuits.push_back(*circuit);
     }
     const auto stream = circuit ? circuits_.open_stream(now, *circuit, wanted.connect) : std::nullopt;

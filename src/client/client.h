@@ -72,6 +72,8 @@ public:
     const directory::View* view() const { return view_.get(); }
     std::size_t asks() const { return asks_.size(); }
     std::size_t model_nodes() const;
+    // The directory cannot carry a question: a newer one is wanted soon, not in its own time.
+    bool starved() const { return model_nodes() == 0 || circuits_.starved(config_.profile.n); }
 
 private:
     struct Lane {

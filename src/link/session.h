@@ -57,7 +57,11 @@ public:
     Status on_tick(Now now);
     Instant next_deadline() const;
 
+    // Of a cell that has not arrived whole.
+    std::size_t partial_bytes() const { return partial_.size(); }
     std::size_t queued_cells() const;
+    // Directory cells that have not left.
+    std::size_t queued_bulk() const { return queues_[bulk].size(); }
     const SessionStats& stats() const { return stats_; }
     Instant last_heard() const { return last_heard_; }
 

@@ -44,6 +44,9 @@ Server::Server(ServerConfig config, Rng& rng) : config_(config), rng_(rng) {}
 Server::~Server() = default;
 
 void Server::set_hpke_keys(const crypto::KeyPair& current, const crypto::KeyPair* previous) {
+    if (hpke_key_ && hpke_key_->public_key == current.public_key && (previous != nullptr) == bool(previous_hpke_key_)) {
+        return;
+    }
     hpke_key_ = current.clone();
     previous_hpke_key_.reset();
     if (previous != nullptr) previous_hpke_key_ = previous->clone();
