@@ -140,9 +140,12 @@ Result<std::vector<Segment>> ChatTemplate::render(const ChatRequest& request) co
         inputs.messages.push_back(
             {{"role", role_name(message.role)}, {"content", message.content.empty() ? std::string() : marker(i)}});
     }
+    // The stand-ins for tools would quote messages as JSON: a template without tools shall say so itself.
+    minja::chat_template_options options;
+    options.polyfill_tools = options.polyfill_tool_calls = options.polyfill_tool_responses = false;
     std::string rendered;
     try {
-        rendered = impl_->compiled.apply(inputs);
+        rendered = impl_->compiled.apply(inputs, options);
     } catch (const std::exception& e) {
         return refused(e.what());
     }

@@ -131,7 +131,7 @@ TEST(ModelIdentity, DoesNotChangeWithPadding) {
 
 // The worked example of protocol/model_id.md.
 TEST(ModelIdentity, IsTheWrittenOne) {
-    EXPECT_EQ(id_of(small_file()).hex(), "WORKED");
+    EXPECT_EQ(id_of(small_file()).hex(), "61cc7027e8f7e0dfecfcd4c19efcd16c8fd3db2ca19fe4821488352aa07fa616");
 }
 
 }  // namespace

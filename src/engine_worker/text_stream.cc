@@ -19,6 +19,10 @@ std::size_t overlap(std::string_view text, std::string_view stop) {
 
 }  // namespace
 
+TextStream::TextStream(std::vector<std::string> stops) : stops_(std::move(stops)) {
+    std::erase_if(stops_, [](const std::string& stop) { return stop.empty(); });
+}
+
 std::string TextStream::feed(std::string_view piece) {
     if (stopped_) return {};
     raw_ += piece;
@@ -49,11 +53,17 @@ void TextStream::decode(bool last) {
 }
 
 std::string TextStream::release(bool last) {
-    std::size_t end = std::string::npos;
-    for (const std::string& stop : stops_) end = std::min(end, waiting_.find(stop));
+    std::size_t end = std::string::npos, begin = 0;
+    for (const std::string& stop : stops_) {
+        const std::size_t at = waiting_.find(stop);
+        if (at == std::string::npos) continue;
+        if (at + stop.size() > end || (at + stop.size() == end && at > begin)) continue;
+        begin = at;
+        end = at + stop.size();
+    }
     if (end != std::string::npos) {
         stopped_ = true;
-        waiting_.resize(end);
+        waiting_.resize(begin);
         last = true;
     }
     std::size_t kept = 0;

@@ -6,7 +6,8 @@
 //      Rationale: the frames above carry text only, and a model with byte tokens can say anything.
 //   2. A stop string and what follows it never leaves, also when it comes in many tokens. So the longest end of the
 //      text that could still become a stop string waits.
-//   3. The earliest stop string in the text counts; of several that begin there, any.
+//   3. The stop string that is complete first counts; of several that end together, the longest. So the result does
+//      not depend on how the text was cut into tokens.
 //
 // Pure. O(length of the piece x stop strings x their length). One thread.
 #pragma once
@@ -19,7 +20,8 @@ namespace shoal::engine_worker {
 
 class TextStream {
 public:
-    explicit TextStream(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+    // Empty stop strings are ignored.
+    explicit TextStream(std::vector<std::string> stops);
 
     // The bytes of one token; gives what may leave now.
     std::string feed(std::string_view piece);

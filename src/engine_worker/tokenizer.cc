@@ -86,21 +86,32 @@ std::vector<Tokenizer::Match> Tokenizer::find_matches(std::string_view text, con
     return out;
 }
 
+// The library puts a space before each text of a sentence-piece vocabulary. In the middle of a text there is none: a
+// line feed, which is always a token of its own there, goes first and is taken away again.
+std::vector<llama_token> Tokenizer::call_plain(std::string_view text, bool continues) const {
+    if (!continues || llama_vocab_type(vocab_) != LLAMA_VOCAB_TYPE_SPM) return call(text, false, false);
+    const std::vector<llama_token> lead = call("\n", false, false);
+    std::vector<llama_token> both = call("\n" + std::string(text), false, false);
+    if (both.size() < lead.size() || !std::equal(lead.begin(), lead.end(), both.begin()))
+        return call(text, false, false);
+    both.erase(both.begin(), both.begin() + static_cast<std::ptrdiff_t>(lead.size()));
+    return both;
+}
+
 // Text that is no special token, whatever it spells. What the vocabulary still makes special (a merge can end in such
-// a token) is cut in half until it is not.
-void Tokenizer::append_plain(std::string_view text, std::vector<llama_token>& out) const {
+// a token) is cut in half until it is not. `continues`: text, not a special token, stands before it.
+void Tokenizer::append_plain(std::string_view text, bool continues, std::vector<llama_token>& out) const {
     if (text.empty()) return;
-    const std::vector<llama_token> tokens = call(text, false, false);
-    const bool clean = std::none_of(tokens.begin(), tokens.end(), [this](llama_token t) { return is_special(t); });
-    if (clean) {
+    const std::vector<llama_token> tokens = call_plain(text, continues);
+    if (std::none_of(tokens.begin(), tokens.end(), [this](llama_token t) { return is_special(t); })) {
         out.insert(out.end(), tokens.begin(), tokens.end());
         return;
     }
     std::size_t half = first_character(text);
     while (half < text.size() / 2) half += first_character(text.substr(half));
     if (half >= text.size()) return;  // one character that is itself special: it is left out
-    append_plain(text.substr(0, half), out);
-    append_plain(text.substr(half), out);
+    append_plain(text.substr(0, half), continues, out);
+    append_plain(text.substr(half), true, out);
 }
 
 TokenIds Tokenizer::tokenize(const std::vector<Segment>& segments) const {
@@ -139,14 +150,16 @@ std::vector<llama_token> Tokenizer::tokenize_apart(std::string_view text, const 
     std::vector<llama_token> out;
     if (with_bos && llama_vocab_get_add_bos(vocab_)) out.push_back(llama_vocab_bos(vocab_));
     std::size_t at = 0;
+    bool continues = false;
     for (const Match& match : matches) {
         // A forged one is cut after its first character: neither half spells it.
         const std::size_t cut = match.ours ? match.from : match.from + first_character(text.substr(match.from));
-        append_plain(text.substr(at, cut - at), out);
+        append_plain(text.substr(at, cut - at), continues, out);
         at = match.ours ? match.to : cut;
+        continues = !match.ours;
         if (match.ours) out.push_back(match.token);
     }
-    append_plain(text.substr(at), out);
+    append_plain(text.substr(at), continues, out);
     return out;
 }
 

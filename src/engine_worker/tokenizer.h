@@ -47,7 +47,8 @@ private:
     std::vector<Match> find_matches(std::string_view text, const std::vector<bool>& content) const;
     std::vector<llama_token> tokenize_apart(std::string_view text, const std::vector<Match>& matches,
                                             bool with_bos) const;
-    void append_plain(std::string_view text, std::vector<llama_token>& out) const;
+    void append_plain(std::string_view text, bool continues, std::vector<llama_token>& out) const;
+    std::vector<llama_token> call_plain(std::string_view text, bool continues) const;
     std::vector<llama_token> call(std::string_view text, bool add_special, bool parse_special) const;
 
     const llama_vocab* vocab_;

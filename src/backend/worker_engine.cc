@@ -1,0 +1,245 @@
+#include "backend/worker_engine.h"
+
+#include <csignal>
+#include <cstdio>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "net/loop.h"
+#include "wire/chat.h"
+#include "wire/text.h"
+
+namespace shoal::backend {
+
+using engine::Failed;
+using engine::Health;
+using engine::pipe::Fatal;
+
+namespace {
+
+constexpr std::size_t open_jobs_max = limits::engine_jobs_queued_max + limits::engine_sequences_max;
+constexpr int model_descriptor = 4;  // protocol/pipe.md
+
+struct CloseFile {
+    void operator()(std::FILE* file) const { (void)std::fclose(file); }
+};
+
+Result<std::unique_ptr<std::FILE, CloseFile>> open_model(const std::string& path) {
+    // "e": not inherited by accident; the child gets its copy by name.
+    std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "re"));
+    if (!file) return fail(Errc::not_found, "the model " + path + " cannot be opened: " + std::strerror(errno));
+    return file;
+}
+
+}  // namespace
+
+WorkerEngine::WorkerEngine(net::Loop& loop, Log& log, WorkerOptions options, std::function<void()> wake)
+    : loop_(loop), log_(log), options_(std::move(options)), wake_(std::move(wake)) {}
+
+WorkerEngine::~WorkerEngine() = default;
+
+int WorkerEngine::pid() const {
+    return child_ && child_->running() ? child_->pid() : 0;
+}
+
+void WorkerEngine::submit(Now, engine::Job job) {
+    ASSERT(!open_.contains(job.id.value()));
+    if (health_ == Health::down || health_ == Health::dead) {
+        return fail_job(job.id, AskFault::engine_failed, "the engine is down", {});
+    }
+    if (open_.size() >= open_jobs_max) return fail_job(job.id, AskFault::overloaded, "the engine's queue is full", {});
+    if (const Status valid = wire::check_chat_request(job.request); !valid) {
+        return fail_job(job.id, AskFault::bad_request, valid.error().message, {});
+    }
+    const JobId id = job.id;
+    const engine::pipe::ToWorker message = std::move(job);
+    auto frame = engine::pipe::encode(message);
+    if (!frame) return fail_job(id, AskFault::bad_request, frame.error().message, {});
+    open_[id.value()] = {};
+    unsent_.push_back(std::move(*frame));
+    flush();
+}
+
+void WorkerEngine::cancel(Now, JobId job) {
+    if (open_.contains(job.value())) send(engine::pipe::Cancel{job});
+}
+
+void WorkerEngine::on_tick(Now now) {
+    if (health_ == Health::starting && !child_ && !start_at_) start_at_ = now.mono;
+    if (start_at_ && *start_at_ <= now.mono) {
+        start_at_.reset();
+        start();
+    }
+    if (load_deadline_ && *load_deadline_ <= now.mono) {
+        load_deadline_.reset();
+        distrust("the engine was silent for too long while it loaded the model");
+    }
+}
+
+std::optional<Instant> WorkerEngine::next_deadline() const {
+    if (start_at_) return start_at_;
+    // Not started yet: any tick will do.
+    if (health_ == Health::starting && !child_) return Instant::min();
+    return load_deadline_;
+}
+
+std::optional<engine::Event> WorkerEngine::poll() {
+    if (events_.empty()) return std::nullopt;
+    engine::Event event = std::move(events_.front());
+    events_.pop_front();
+    return event;
+}
+
+void WorkerEngine::start() {
+    health_ = Health::starting;
+    frames_ = {};
+    last_words_.reset();
+    auto model = open_model(options_.model_path);
+    if (!model) return go_down(model.error().message, true);
+    net::ChildOptions options;
+    options.argv = options_.command.words;
+    options.fds = {{fileno(model->get()), model_descriptor}};
+    options.socket = true;
+    options.output = net::ChildOutput::discard;
+    options.errors = net::ChildOutput::lines;
+    net::ChildEvents events;
+    events.on_exit = [this](const net::ChildExit& exit) { on_exit(exit); };
+    events.on_line = [this](std::string_view line, bool) { log_.write(LogLevel::debug, "engine", line); };
+    events.on_bytes = [this](ByteView bytes) { on_bytes(bytes); };
+    events.on_writable = [this] { flush(); };
+    auto child = net::ChildProcess::spawn(loop_, std::move(options), std::move(events));
+    if (!child) return go_down("the engine cannot be started: " + child.error().message, false);
+    child_ = std::move(*child);
+    load_deadline_ = loop_.now().mono + limits::engine_start_timeout;
+    const auto load = engine::pipe::encode(engine::pipe::ToWorker(options_.load));
+    ASSERT(load.has_value());
+    unsent_.push_front(*load);  // before jobs that came while the engine started
+    flush();
+}
+
+void WorkerEngine::send(const engine::pipe::ToWorker& message) {
+    auto frame = engine::pipe::encode(message);
+    ASSERT(frame.has_value());
+    unsent_.push_back(std::move(*frame));
+    flush();
+}
+
+void WorkerEngine::flush() {
+    while (child_ && child_->running() && !unsent_.empty() && child_->send(unsent_.front())) {
+        wipe(unsent_.front().data(), unsent_.front().size());
+        unsent_.pop_front();
+    }
+}
+
+void WorkerEngine::on_bytes(ByteView bytes) {
+    if (last_words_) return;  // what follows a Fatal has no meaning
+    auto frames = frames_.feed(bytes);
+    if (!frames) return distrust("the engine sent a malformed frame");
+    for (Bytes& frame : *frames) {
+        auto message = engine::pipe::decode_from_worker(frame);
+        wipe(frame.data(), frame.size());
+        if (!message) return distrust("the engine sent a malformed frame: " + message.error().message);
+        if (!on_message(std::move(*message))) return distrust("the engine sent a frame out of order");
+    }
+    if (wake_) wake_();
+}
+
+bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
+    if (auto* fatal = std::get_if<Fatal>(&message)) {
+        last_words_ = std::move(*fatal);
+        return true;
+    }
+    if (auto* ready = std::get_if<engine::Ready>(&message)) return on_ready(std::move(*ready));
+    if (auto* loading = std::get_if<engine::Loading>(&message)) {
+        if (health_ != Health::starting) return false;
+        load_deadline_ = loop_.now().mono + limits::engine_start_timeout;
+        put(*loading);
+        return true;
+    }
+    if (health_ != Health::ready) return false;
+    // From here each message is about a job. One that is not open has ended here already: nothing to add to it.
+    if (auto* started = std::get_if<engine::Started>(&message)) {
+        const auto at = open_.find(started->job.value());
+        if (at == open_.end()) return true;
+        at->second.usage.prompt = started->prompt;
+        put(*started);
+    } else if (auto* text = std::get_if<engine::Text>(&message)) {
+        const auto at = open_.find(text->job.value());
+        if (at == open_.end()) return true;
+        at->second.usage.completion = text->completion;
+        put(std::move(*text));
+    } else if (auto* finished = std::get_if<engine::Finished>(&message)) {
+        end_job(finished->job, *finished);
+    } else if (auto* failed = std::get_if<Failed>(&message)) {
+        const JobId job = failed->job;
+        end_job(job, std::move(*failed));
+    }
+    return true;
+}
+
+bool WorkerEngine::on_ready(engine::Ready ready) {
+    if (health_ != Health::starting) return false;
+    health_ = Health::ready;
+    load_deadline_.reset();
+    crashes_ = 0;
+    ready_at_ = loop_.now().mono;
+    model_ = ready.model;
+    put(std::move(ready));
+    return true;
+}
+
+void WorkerEngine::end_job(JobId job, engine::Event event) {
+    if (open_.erase(job.value()) > 0) put(std::move(event));
+}
+
+// The exit that follows does the rest.
+void WorkerEngine::distrust(const std::string& why) {
+    if (!last_words_) last_words_ = Fatal{wire::plain_text(why, engine::pipe::reason_bytes_max), false};
+    if (child_) child_->kill();
+}
+
+void WorkerEngine::on_exit(const net::ChildExit& exit) {
+    const bool was_loading = health_ == Health::starting;
+    std::string reason = last_words_ ? last_words_->reason : "the engine ended: " + exit.text();
+    bool permanent = last_words_ && last_words_->permanent;
+    if (was_loading && !last_words_ && exit.signal != 0 && exit.signal != SIGKILL && exit.signal != SIGTERM) {
+        if (++crashes_ >= crashes_max) {
+            permanent = true;
+            reason =
+                "the model file makes the engine crash (" + exit.text() + ", " + std::to_string(crashes_) + " times)";
+        }
+    }
+    go_down(std::move(reason), permanent);
+}
+
+void WorkerEngine::go_down(std::string reason, bool permanent) {
+    child_.reset();
+    load_deadline_.reset();
+    const Instant now = loop_.now().mono;
+    if (health_ == Health::ready && now - ready_at_ >= limits::engine_restart_max) delay_ = limits::engine_restart_min;
+    health_ = permanent ? Health::dead : Health::down;
+    for (Bytes& frame : unsent_) wipe(frame.data(), frame.size());
+    unsent_.clear();
+    for (const auto& [id, open] : std::exchange(open_, {})) {
+        fail_job(JobId(id), AskFault::engine_failed, "the engine died: " + reason, open.usage);
+    }
+    log_.write(LogLevel::warn, "engine", reason);
+    put(engine::Down{wire::plain_text(reason, engine::pipe::reason_bytes_max), permanent});
+    if (!permanent) {
+        start_at_ = now + delay_;
+        delay_ = std::min<Duration>(delay_ * 2, limits::engine_restart_max);
+    }
+    if (wake_) wake_();
+}
+
+void WorkerEngine::fail_job(JobId job, AskFault fault, std::string message, Usage usage) {
+    put(Failed{job, fault, std::move(message), usage});
+}
+
+void WorkerEngine::put(engine::Event event) {
+    events_.push_back(std::move(event));
+}
+
+}  // namespace shoal::backend

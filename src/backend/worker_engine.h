@@ -1,0 +1,96 @@
+// An engine in a process of its own: starts shoal-engine, speaks protocol/pipe.md with it, starts it again.
+//
+// Rules, beside those of engine.h
+//   1. The worker may die, lie or send noise at any moment: then every job of it ends with engine_failed, Down says
+//      why, and a new one is started after limits::engine_restart_min, doubling up to limits::engine_restart_max. The
+//      delay falls back once a worker has served for engine_restart_max.
+//   2. A model that cannot be served (the worker says so, the file is not there, or crashes_max workers in a row died
+//      of a signal while reading it) makes the engine dead: trying again would only burn the machine.
+//      SIGKILL does not count: that is how the system ends what takes too much memory.
+//   3. A worker that is silent for limits::engine_start_timeout while loading is killed.
+//   4. Jobs wait while the model is loaded; they are refused while the engine is down, so that the scheduler can hand
+//      them to another node.
+//
+//      starting --Ready--> ready --exit--> down --delay--> starting;   any --permanent--> dead
+//
+// Thread: the loop's. `wake` is called when poll() has something that was not there before; it may call this object.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "backend/engine_files.h"
+#include "base/log.h"
+#include "engine/engine.h"
+#include "engine/pipe.h"
+#include "net/child.h"
+
+namespace shoal::backend {
+
+struct WorkerOptions {
+    std::string model_path;
+    engine::pipe::Load load;
+    EngineCommand command;
+};
+
+class WorkerEngine final : public engine::Engine {
+public:
+    static constexpr unsigned crashes_max = 3;
+
+    // Nothing is started before the first on_tick(). `loop` and `log` must outlive it.
+    WorkerEngine(net::Loop& loop, Log& log, WorkerOptions options, std::function<void()> wake);
+    ~WorkerEngine() override;
+
+    void submit(Now now, engine::Job job) override;
+    void cancel(Now now, JobId job) override;
+    void on_tick(Now now) override;
+    std::optional<Instant> next_deadline() const override;
+    std::optional<engine::Event> poll() override;
+    engine::Health health() const override { return health_; }
+    const engine::ModelInfo* model() const override { return model_ ? &*model_ : nullptr; }
+
+    // Of the running worker, for tests and for people; 0: there is none.
+    int pid() const;
+
+private:
+    // A job that has not ended, and what is known of its use.
+    struct Open {
+        Usage usage;
+    };
+
+    void start();
+    void on_bytes(ByteView bytes);
+    void on_exit(const net::ChildExit& exit);
+    // False: the message cannot come now, so the worker is broken.
+    bool on_message(engine::pipe::FromWorker message);
+    bool on_ready(engine::Ready ready);
+    void end_job(JobId job, engine::Event event);
+    void distrust(const std::string& why);
+    void go_down(std::string reason, bool permanent);
+    void fail_job(JobId job, AskFault fault, std::string message, Usage usage);
+    void put(engine::Event event);
+    void send(const engine::pipe::ToWorker& message);
+    void flush();
+
+    net::Loop& loop_;
+    Log& log_;
+    WorkerOptions options_;
+    std::function<void()> wake_;
+    engine::Health health_ = engine::Health::starting;
+    std::optional<engine::ModelInfo> model_;
+    std::unique_ptr<net::ChildProcess> child_;
+    engine::pipe::Frames frames_;
+    std::optional<engine::pipe::Fatal> last_words_;
+    std::map<std::uint64_t, Open> open_;  // at most engine_jobs_queued_max and engine_sequences_max together
+    std::deque<Bytes> unsent_;            // at most two for each open job, and Load
+    std::deque<engine::Event> events_;    // drained by the owner each turn; a worker sends at most what jobs ask
+    std::optional<Instant> start_at_;
+    std::optional<Instant> load_deadline_;
+    Instant ready_at_{};
+    Duration delay_ = limits::engine_restart_min;
+    unsigned crashes_ = 0;  // in a row, while loading
+};
+
+}  // namespace shoal::backend
