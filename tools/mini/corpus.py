@@ -1,12 +1,6 @@
-"""Conversations for training, and their packing into rows of tokens.
-
-Everything is a function of a seed: step `i` of training sees `batch(i)`, computed when it is needed, so that a run
-can be killed and resumed and the same command gives the same model.
-"""
+"""Conversations for training: questions, stories, drills of sums, as token rows with the weight of each token."""
 
 import random
-
-import numpy as np
 
 import bpe
 import facts
@@ -107,78 +101,3 @@ def encode(tokenizer, system, turns):
         put([special(bpe.USER), *tokenizer.encode(question), special(bpe.END), special(bpe.ASSISTANT)], 0.0)
         put([*tokenizer.encode(answer), special(bpe.END)], weight)
     return tokens, weights
-
-
-class Packer:
-    """Fills rows of fixed length with whole conversations: short ones and long ones apart, since attention costs by the
-    square of the length. One step in eight sees rows of the full context, made of many turns, instead of long ones.
-
-    Shapes: (rows, length, places in the loss). What does not fit at the end of a row is left out.
-    """
-
-    SHORT = (28, 96, 28 * 96 * 11 // 20)
-    LONG = (5, 256, 5 * 256 * 9 // 10)
-    FULL = (1, 1024, 1024 * 9 // 10)
-    FULL_EVERY = 8
-
-    def __init__(self, tokenizer, seed):
-        self.tokenizer, self.seed = tokenizer, seed
-
-    def batch(self, step):
-        """The two sub-batches of one training step."""
-        rng = random.Random(f"{self.seed}/{step}")
-        pools = {self.SHORT: [], self.LONG: []}
-        out = {}
-        if step % self.FULL_EVERY == self.FULL_EVERY - 1:
-            out[self.LONG] = pack([self._full(rng)], *self.FULL)
-        while len(out) < 2:
-            tokens, weights = encode(self.tokenizer, *conversation(rng))
-            shape = self.SHORT if len(tokens) <= self.SHORT[1] else self.LONG
-            if len(tokens) > shape[1] or shape in out:
-                continue
-            pools[shape].append((tokens, weights))
-            if sum(len(t) for t, _ in pools[shape]) > shape[0] * shape[1] * 1.08:
-                out[shape] = pack(pools[shape], *shape)
-        return [out[self.SHORT], out[self.LONG]]
-
-    def _full(self, rng):
-        """One conversation of as many turns as the context holds."""
-        system, turns = conversation(rng)
-        best = encode(self.tokenizer, system, turns)
-        while True:
-            turns = turns + [t for t in conversation(rng)[1] if t[1] != intents.NO_NAME]
-            longer = encode(self.tokenizer, system, turns)
-            if len(longer[0]) > self.FULL[1]:
-                return best
-            best = longer
-
-
-def pack(conversations, rows, length, places):
-    """Best-fit, longest first; the few conversations that find no room are left out."""
-    room, kept = [length] * rows, [[] for _ in range(rows)]
-    for item in sorted(conversations, key=lambda c: -len(c[0])):
-        fitting = [r for r in range(rows) if room[r] >= len(item[0])]
-        if fitting:
-            row = min(fitting, key=lambda r: room[r])
-            kept[row].append(item)
-            room[row] -= len(item[0])
-    tokens, segments, positions = (np.zeros((rows, length), np.int32) for _ in range(3))
-    segments -= 1
-    picked, targets, weights = [], [], []
-    for row, items in enumerate(kept):
-        at = 0
-        for number, (ids, importance) in enumerate(items):
-            end = at + len(ids)
-            tokens[row, at:end] = ids
-            segments[row, at:end] = number
-            positions[row, at:end] = range(len(ids))
-            for i in range(1, len(ids)):
-                if importance[i] > 0:
-                    picked.append(row * length + at + i - 1)
-                    targets.append(ids[i])
-                    weights.append(importance[i])
-            at = end
-    pad = max(0, places - len(picked))
-    fit = lambda xs, kind: np.array((xs + [0] * pad)[:places], kind)
-    return {"tokens": tokens, "segments": segments, "positions": positions, "picked": fit(picked, np.int32),
-            "targets": fit(targets, np.int32), "weights": fit(weights, np.float32)}

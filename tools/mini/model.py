@@ -65,6 +65,20 @@ def init(s, seed):
     return params
 
 
+def grow(small, large, arrays):
+    """A deeper model that computes exactly what the shallow one does: each block is followed by copies of itself whose
+    two outputs into the residual are zero. `arrays` are the weights, or any of the optimizer's tables of that form."""
+    copies = large.layers // small.layers
+    grown = {}
+    for name, p in arrays.items():
+        per_block = p.ndim == 3 or name in ("attn_norm", "ffn_norm")
+        p = jnp.repeat(jnp.asarray(p), copies, axis=0) if per_block else jnp.asarray(p)
+        if name in ("attn_output", "ffn_down"):
+            p = p * (jnp.arange(large.layers) % copies == 0)[:, None, None]
+        grown[name] = p
+    return grown
+
+
 def parameter_count(params):
     return sum(int(p.size) for p in params.values())
 

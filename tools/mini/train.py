@@ -3,7 +3,7 @@
 
     tools/mini/train.py                 both models, about 90 minutes on two cores
     tools/mini/train.py --model nano    one of them
-    tools/mini/train.py --steps 200 --out build/mini/try    a short run elsewhere
+    tools/mini/train.py --trunk-steps 100 --steps 50 --work build/mini/try --out build/mini/try    a short run elsewhere
 
 It may be killed at any time: the same command goes on from the last checkpoint in build/mini. `--fresh` starts over.
 """
@@ -26,10 +26,16 @@ import corpus  # noqa: E402
 import gguf  # noqa: E402
 import model  # noqa: E402
 import optimizer  # noqa: E402
+import packing  # noqa: E402
 
 SEED = 20
 TOKENIZER_CONVERSATIONS = 60000
-STEPS = {"mini": 2400, "nano": 2400}
+# Both models grow from one trunk of two blocks, trained at full rate. Each then gets its own depth (see model.grow) and
+# its own steps, at full rate for the first part and straight down to zero for the rest. On two cores the shallow trunk
+# learns words, facts and the habit of copying at a third of the price of eight blocks.
+TRUNK_STEPS = 1000
+BRANCH_STEPS = {"nano": 400, "mini": 600}
+BRANCH_PLATEAU = 0.3
 WARM_UP_STEPS = 60
 RATE_MUON = 4e-3
 RATE_ADAM = 4e-3
@@ -37,9 +43,12 @@ DECAY = 0.05
 CHECKPOINT_EVERY = 50
 
 
-def schedule(step, steps):
-    """Share of the full rate: a short rise, a plateau, then straight down to zero over the second half."""
-    return min(1.0, (step + 1) / WARM_UP_STEPS, 2.0 * (steps - step) / steps)
+def trunk_rate(step, _):
+    return min(1.0, (step + 1) / WARM_UP_STEPS)
+
+
+def branch_rate(step, steps):
+    return min(1.0, (steps - step) / (steps * (1 - BRANCH_PLATEAU)))
 
 
 def tokenizer_of(folder):
@@ -87,59 +96,80 @@ class Progress:
               end="" if terminal and step != self.steps else "\n", flush=True)
 
 
-def train(name, steps, folder, tokenizer, fresh):
-    """The trained weights of one model, as numpy arrays."""
-    shape = model.SHAPES[name]
-    checkpoint = folder / f"{name}.npz"
-    if checkpoint.exists() and not fresh:
+def run(name, shape, start, steps, rate, size, first_batch, args, tokenizer):
+    """Trains from the checkpoint of that name if there is one, else from `start()`; returns (weights, state).
+
+    Step i sees the batch of number first_batch + i, whether or not the run was interrupted in between."""
+    checkpoint = args.work / f"{name}.npz"
+    if checkpoint.exists() and not args.fresh:
         done, params, state = load(checkpoint)
-        print(f"{name}: going on after step {done}.", flush=True)
     else:
-        done, params = 0, model.init(shape, SEED)
-        state = optimizer.init(params)
-    print(f"{name}: {model.parameter_count(params):,} parameters, {steps} steps.", flush=True)
+        done, (params, state) = 0, start()
+    print(f"{name}: {model.parameter_count(params):,} parameters, step {done} of {steps}.", flush=True)
     gradient = jax.jit(jax.value_and_grad(lambda p, batch: model.loss(shape, p, batch)))
     update = jax.jit(optimizer.step, donate_argnums=(0, 2))
     add = jax.jit(lambda a, b: jax.tree.map(jax.numpy.add, a, b), donate_argnums=0)
-    packer = corpus.Packer(tokenizer, SEED)
+    packer = packing.Packer(tokenizer, SEED, size)
     progress, tokens = Progress(name, done, steps), 0
     for step in range(done, steps):
-        batches = packer.batch(step)
+        batches = packer.batch(first_batch + step)
         total = float(sum(b["weights"].sum() for b in batches))
         loss, grads = 0.0, None
         for batch in batches:
             part, g = gradient(params, batch | {"scale": np.float32(1 / total)})
             loss, grads = loss + part, g if grads is None else add(grads, g)
-        share = schedule(step, steps)
-        params, state = update(params, grads, state, np.float32(step + 1), np.float32(RATE_MUON * share),
+        share = rate(step, steps)
+        params, state = update(params, grads, state, np.float32(first_batch + step + 1), np.float32(RATE_MUON * share),
                                np.float32(RATE_ADAM * share), np.float32(DECAY))
         tokens += sum(int((b["segments"] >= 0).sum()) for b in batches)
         progress.show(step + 1, float(loss), tokens)
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
             save(checkpoint, step + 1, params, state)
-    return {n: np.asarray(p) for n, p in params.items()}
+    return params, state
+
+
+def beginning():
+    params = model.init(model.NANO, SEED)
+    return params, optimizer.init(params)
+
+
+def branch(name, args, tokenizer):
+    """The finished weights of one model."""
+    shape = model.SHAPES[name]
+    trunk = run("trunk", model.NANO, beginning, args.trunk_steps, trunk_rate, packing.TRUNK_BATCH, 0, args, tokenizer)
+
+    def grown():
+        params, state = trunk
+        return model.grow(model.NANO, shape, params), {k: model.grow(model.NANO, shape, t) for k, t in state.items()}
+
+    steps = args.steps or BRANCH_STEPS[name]
+    return run(name, shape, grown, steps, branch_rate, packing.BRANCH_BATCH, args.trunk_steps, args, tokenizer)[0]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=[*model.SHAPES, "both"], default="both")
-    parser.add_argument("--steps", type=int, help="training steps instead of the full number")
+    parser.add_argument("--trunk-steps", type=int, default=TRUNK_STEPS, help="steps of the part that both share")
+    parser.add_argument("--steps", type=int, help="steps of each model after the trunk")
     parser.add_argument("--out", type=Path, default=bootstrap.ROOT / "models", help="folder for the GGUF files")
     parser.add_argument("--work", type=Path, default=bootstrap.BUILD, help="folder for tokenizer and checkpoints")
     parser.add_argument("--fresh", action="store_true", help="forget checkpoints and tokenizer, start over")
+    parser.add_argument("--trunk-only", action="store_true", help="stop after the trunk")
     parser.add_argument("--export-only", action="store_true", help="write the GGUF of the last checkpoint")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(bootstrap.BUILD / "compiled"))
     if args.fresh:
-        (args.work / "tokenizer.json").unlink(missing_ok=True)
+        for name in ("tokenizer.json", "trunk.npz", "nano.npz", "mini.npz"):
+            (args.work / name).unlink(missing_ok=True)
+        args.fresh = False
     tokenizer = tokenizer_of(args.work)
-    for name in model.SHAPES if args.model == "both" else [args.model]:
-        if args.export_only:
-            _, params, _ = load(args.work / f"{name}.npz")
-        else:
-            params = train(name, args.steps or STEPS[name], args.work, tokenizer, args.fresh)
+    if args.trunk_only:
+        run("trunk", model.NANO, beginning, args.trunk_steps, trunk_rate, packing.TRUNK_BATCH, 0, args, tokenizer)
+        return
+    for name in ["nano", "mini"] if args.model == "both" else [args.model]:
+        params = load(args.work / f"{name}.npz")[1] if args.export_only else branch(name, args, tokenizer)
         path = args.out / f"shoal-{name}.gguf"
         gguf.write(path, f"shoal-{name}", model.SHAPES[name], params, tokenizer)
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", flush=True)

@@ -1,0 +1,192 @@
+"""The corpus keeps its promises: stories parse, broken ones do not, and what is held out never leaks into training."""
+
+import random
+import re
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import bpe  # noqa: E402
+import corpus  # noqa: E402
+import facts  # noqa: E402
+import intents  # noqa: E402
+import phrasings  # noqa: E402
+import stories  # noqa: E402
+import words  # noqa: E402
+
+
+def some_stories(count, seed=3):
+    rng = random.Random(seed)
+    for _ in range(count):
+        yield intents.ask_story(rng, "Tell me a story{topic}.")
+
+
+class Grammar(unittest.TestCase):
+    def test_every_story_told_is_one_of_the_grammar(self):
+        for question, story, fixed in some_stories(500):
+            self.assertEqual(stories.faults(story, fixed), [], question)
+
+    def test_every_plot_is_told_and_found_again(self):
+        rng = random.Random(4)
+        for plot in stories.PLOTS:
+            story = stories.tell(rng, stories.bind(rng), plot)
+            self.assertEqual(stories.parse(story)[0], plot)
+
+    def test_a_story_without_its_end_is_refused(self):
+        for _, story, _ in some_stories(50):
+            self.assertIsNone(stories.parse(re.sub(r"\s\S+\s\S+$", "", story)))
+
+    def test_two_beats_in_the_wrong_order_are_refused(self):
+        story = ("In a small park there lived a young cat called Tom. One night Tom heard a strange noise outside. "
+                 "\"Is it a ghost?\" he whispered. Then he took a red lamp and opened the door slowly. There was a dark "
+                 "shape beside the fence. \"Who is there?\" asked Tom. It was only a dog named Mia, cold and hungry. "
+                 "\"I lost my way,\" said Mia, \"and I have no place to sleep.\" Tom made tea for two, and they became "
+                 "friends.")
+        self.assertEqual(stories.faults(story), [])
+        moved = story.replace("\"Who is there?\" asked Tom. ", "").replace("There was", "\"Who is there?\" asked Tom. There was")
+        self.assertIsNone(stories.parse(moved))
+
+    def test_a_name_that_changes_on_the_way_is_refused(self):
+        for _, story, _ in some_stories(50):
+            hero = stories.parse(story)[1]["N"]
+            other = "Otto" if hero != "Otto" else "Milo"
+            head, _, tail = story.rpartition(hero)
+            if head.count(hero):
+                self.assertNotEqual(stories.faults(head + other + tail), [])
+
+    def test_a_pronoun_that_does_not_fit_the_hero_is_refused(self):
+        _, story, _ = next(s for s in some_stories(200) if " he " in s[1])
+        self.assertIsNone(stories.parse(story.replace(" he ", " she ")))
+
+    def test_the_friend_is_neither_the_hero_nor_of_its_kind(self):
+        bound = {"N": "Tom", "F": "Tom", "A": "cat", "G": "dog", "he": "he"}
+        self.assertFalse(stories._consistent(bound))
+        self.assertFalse(stories._consistent({**bound, "F": "Mia", "G": "cat"}))
+        self.assertTrue(stories._consistent({**bound, "F": "Mia"}))
+
+    def test_another_animal_than_asked_for_is_a_fault(self):
+        story = next(some_stories(1))[1]
+        kind = stories.parse(story)[1]["A"]
+        other = "cat" if kind != "cat" else "dog"
+        self.assertEqual(len(stories.faults(story, {"A": other})), 1)
+
+    def test_an_eight_gram_said_twice_is_found_and_seven_words_are_not(self):
+        eight = "one two three four five six seven eight"
+        self.assertEqual(stories.repeated_ngram(f"{eight}, and then {eight.capitalize()}."), eight)
+        self.assertIsNone(stories.repeated_ngram(f"{eight[:-6]} and {eight[:-6]}"))
+
+
+class HeldOut(unittest.TestCase):
+    def _matchers(self):
+        for intent, lines in phrasings.HELD_OUT.items():
+            for line in lines:
+                parts = re.split(r"(\{\w+\})", phrasings.normal(line))
+                yield intent, line, re.compile("".join(".+" if p.startswith("{") else re.escape(p) for p in parts))
+
+    def test_no_held_out_phrasing_is_ever_asked_in_training(self):
+        # Slots are wide open here (".+"), so a longer training phrasing can look like a held-out one whose slot
+        # swallowed words; only a question without its slots' words counts.
+        exact = {phrasings.normal(line) for lines in phrasings.HELD_OUT.values() for line in lines}
+        for intent, lines in phrasings.TRAIN.items():
+            for line in lines:
+                self.assertNotIn(phrasings.normal(line), exact, intent)
+        rng = random.Random(8)
+        matchers = [(i, line, m) for i, line, m in self._matchers() if "{" not in line]
+        for _ in range(4000):
+            for question, _, _ in corpus.conversation(rng)[1]:
+                for intent, line, matcher in matchers:
+                    self.assertIsNone(matcher.fullmatch(phrasings.normal(question)), f"{intent}: {line}")
+
+    def test_every_sum_asked_in_training_is_of_a_training_pair(self):
+        rng = random.Random(9)
+        for _ in range(3000):
+            for _, answer, _ in corpus.conversation(rng)[1]:
+                sum_ = re.fullmatch(r"(\d+) ([+-]) (\d+) = \d+\.", answer)
+                if sum_:
+                    intent = "add" if sum_[2] == "+" else "sub"
+                    self.assertFalse(intents.pair_is_held_out(intent, int(sum_[1]), int(sum_[3])), answer)
+
+    def test_questions_for_grading_use_held_out_pairs(self):
+        rng = random.Random(10)
+        for _ in range(100):
+            _, answer = intents.ask_line(rng, "add", "What is {a} + {b}?")
+            a, b = map(int, re.match(r"(\d+) \+ (\d+)", answer).groups())
+            self.assertTrue(intents.pair_is_held_out("add", a, b))
+
+    def test_a_tenth_to_a_fifth_of_the_phrasings_is_held_out(self):
+        held = sum(map(len, phrasings.HELD_OUT.values()))
+        self.assertTrue(0.1 < held / (held + sum(map(len, phrasings.TRAIN.values()))) < 0.2)
+        self.assertGreaterEqual(held, 60)
+
+    def test_lines_that_differ_only_in_punctuation_share_their_fate(self):
+        self.assertEqual(phrasings.is_held_out("bye", "Bye!"), phrasings.is_held_out("bye", "bye"))
+
+
+class Answers(unittest.TestCase):
+    def test_every_intent_has_questions_whose_slots_are_all_filled(self):
+        rng = random.Random(11)
+        for intent in intents.WEIGHTS:
+            for line in phrasings.ALL[intent]:
+                question, answer = intents.ask_line(rng, intent, line)
+                self.assertNotRegex(question + answer, r"[{}]")
+                self.assertTrue(answer)
+
+    def test_sums_are_right(self):
+        rng = random.Random(12)
+        for intent in ("add", "sub", "mul"):
+            for _ in range(300):
+                _, answer = intents.ask(rng, intent)
+                left, right = answer.rstrip(".").split(" = ")
+                self.assertEqual(eval(left, {"__builtins__": {}}), int(right))  # noqa: S307, our own text
+
+    def test_tables_have_no_ambiguous_answer(self):
+        both = list(facts.OPPOSITES) + list(facts.OPPOSITES.values())
+        self.assertEqual(len(both), len(set(both)))
+        self.assertEqual(len(set(facts.CAPITALS.values())), len(facts.CAPITALS))
+
+    def test_numbers_in_words(self):
+        self.assertEqual([facts.in_words(n) for n in (0, 13, 20, 42, 99)],
+                         ["zero", "thirteen", "twenty", "forty-two", "ninety-nine"])
+
+
+class Bpe(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.texts = list(corpus.texts(1, 2000))
+        cls.tokenizer = bpe.Tokenizer(bpe.train(cls.texts, 1000))
+
+    def test_what_is_encoded_decodes_to_itself(self):
+        for text in [*self.texts[:500], "  two  spaces\n\nand lines ", "don't x1y22_z", "~|`"]:
+            self.assertEqual(self.tokenizer.decode(self.tokenizer.encode(text)), text)
+
+    def test_digits_stand_alone(self):
+        tokens = [self.tokenizer.tokens[i] for i in self.tokenizer.encode("12+345")]
+        self.assertEqual([t for t in tokens if any(c.isdigit() for c in t)], list("12345"))
+
+    def test_the_same_texts_give_the_same_merges(self):
+        self.assertEqual(bpe.train(self.texts, 600), self.tokenizer.merges[:600 - 256 - len(bpe.SPECIALS)])
+
+    def test_names_of_special_tokens_in_text_stay_text(self):
+        self.assertTrue(all(i >= len(bpe.SPECIALS) for i in self.tokenizer.encode(bpe.END)))
+
+    def test_text_outside_ascii_is_refused(self):
+        with self.assertRaises(ValueError):
+            self.tokenizer.encode("caf\u00e9")
+
+    def test_a_corpus_without_enough_words_is_refused(self):
+        with self.assertRaises(ValueError):
+            bpe.train(["a b"], 4096)
+
+    def test_weights_are_on_answers_only(self):
+        tokens, weights = corpus.encode(self.tokenizer, "Be kind.", [("Hi", "Hello", 1.0), ("Bye", "So long", 0.5)])
+        learnt = self.tokenizer.decode([t for t, w in zip(tokens, weights) if w > 0])
+        self.assertEqual(learnt, "Hello<|end|>So long<|end|>")
+        self.assertEqual(weights[0], 0.0)
+
+    def test_the_word_list_has_no_double(self):
+        self.assertEqual(len(words.ALL), len(set(words.ALL)))
+
+
+if __name__ == "__main__":
+    unittest.main()
