@@ -100,3 +100,7 @@ add_dependencies(engine_worker_test shoal-engine engine_fixtures)
 add_test(NAME engine_worker COMMAND ${worker_run} $<TARGET_FILE:engine_worker_test>)
 set_property(TEST engine_worker PROPERTY ENVIRONMENT
   "SHOAL_ENGINE=$<TARGET_FILE:shoal-engine>;SHOAL_ENGINE_LIBS=${worker_libs};SHOAL_FIXTURES=${fixtures}")
+if(TARGET backend_test)
+  # The node's side is tested against the real worker, which lies beside the test program (src/backend/engine_files.h).
+  add_dependencies(backend_test shoal-engine engine_fixtures)
+endif()

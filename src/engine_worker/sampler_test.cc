@@ -4,7 +4,9 @@
 #include <rapidcheck/gtest.h>
 
 #include <cmath>
+#include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "crypto/hash.h"
 
@@ -42,6 +44,19 @@ TEST(Sampler, NoiseIsTheWrittenFormula) {
     std::uint8_t out[8];
     crypto::shake256(out, {as_bytes("sc1/noise"), ByteArray<32>{1}, prompt_hash, position});
     EXPECT_EQ(noise().at(7), static_cast<double>(load_le<std::uint64_t>(out) >> 11) / 9007199254740992.0);
+}
+
+TEST(Sampler, NoiseIsThatOfTheVectors) {
+    std::ifstream file(std::string(SHOAL_SOURCE_DIR) + "/protocol/vectors/sampling.json");
+    const auto vectors = nlohmann::json::parse(file);
+    ASSERT_GT(vectors.size(), 10U);
+    for (const auto& v : vectors) {
+        const auto client = first_bytes<32>(from_hex(v["client_seed"].get<std::string>()).value());
+        std::optional<std::uint64_t> seed;
+        if (v.contains("seed")) seed = v["seed"].get<std::uint64_t>();
+        const auto tokens = v["prompt"].get<std::vector<std::int32_t>>();
+        EXPECT_EQ(Noise(client, seed, tokens).at(v["position"].get<std::uint64_t>()), v["noise"].get<double>());
+    }
 }
 
 TEST(Sampler, ASeedTakesThePlaceOfTheClientsSeed) {

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Writes pipe.json, sampling.json and the seeds of the pipe's fuzz target, from the pages and not from the C++.
+
+Run it again only when pipe.md, sampling.md or model_id.md changes, and read the difference.
+"""
+import hashlib
+import json
+import pathlib
+import struct
+
+HERE = pathlib.Path(__file__).resolve().parent
+CORPUS = HERE.parent.parent / "test" / "fuzz" / "corpus" / "engine_pipe_fuzz"
+
+
+def p(form, *values): return struct.pack("<" + form, *values)
+def t16(text): return p("H", len(text.encode())) + text.encode()
+def blake(data): return hashlib.blake2b(data, digest_size=32).digest()
+def frame(kind, body): return p("IB", 1 + len(body), kind) + body
+
+
+def chat(text="hi", temperature=0.0):
+    body = p("BQfffffIIBH", 0, 0, temperature, 1.0, 0.0, 0.0, 0.0, 0, 16, 0, 1)
+    return body + p("BI", 1, len(text.encode())) + text.encode()
+
+
+def submit(body): return frame(2, p("Q", 7) + bytes(range(32)) + p("I", len(body)) + body)
+
+
+MODEL = bytes(range(1, 33))
+READY = p("QBII", 1_100_048_384, 7, 4096, 16) + t16("llama") + t16("TinyLlama 1.1B")
+GOOD = [
+    ("load_defaults", "to_worker", "load", frame(1, p("IHHIB", 0, 16, 0, 0, 0))),
+    ("load_everything", "to_worker", "load", frame(1, p("IHHIB", 1 << 20, 64, 1024, 1 << 26, 1))),
+    ("submit", "to_worker", "submit", submit(chat())),
+    ("cancel", "to_worker", "cancel", frame(3, p("Q", 2**64 - 1))),
+    ("loading_none", "from_worker", "loading", frame(16, p("f", 0.0))),
+    ("loading_half", "from_worker", "loading", frame(16, p("f", 0.5))),
+    ("ready", "from_worker", "ready", frame(17, MODEL + READY)),
+    ("started", "from_worker", "started", frame(18, p("QI", 7, 19))),
+    ("text", "from_worker", "text", frame(19, p("QI", 7, 3) + t16("Größe 🐟"))),
+    ("text_longest", "from_worker", "text", frame(19, p("QI", 7, 3) + t16("a" * 8192))),
+    ("finished_stop", "from_worker", "finished", frame(20, p("QBII", 7, 0, 19, 4))),
+    ("finished_length", "from_worker", "finished", frame(20, p("QBII", 7, 1, 19, 16))),
+    ("failed_context", "from_worker", "failed", frame(21, p("QBII", 7, 1, 0, 0) + t16("the prompt has 9 tokens"))),
+    ("failed_cancelled", "from_worker", "failed", frame(21, p("QBII", 7, 9, 19, 3) + t16(""))),
+    ("fatal", "from_worker", "fatal", frame(22, p("B", 1) + t16("not a GGUF file"))),
+]
+BAD = [
+    ("unknown_kind_to", "to_worker", frame(9, b"")),
+    ("unknown_kind_from", "from_worker", frame(1, p("IHHIB", 0, 16, 0, 0, 0))),
+    ("load_no_sequence", "to_worker", frame(1, p("IHHIB", 0, 0, 0, 0, 0))),
+    ("load_many_sequences", "to_worker", frame(1, p("IHHIB", 0, 65, 0, 0, 0))),
+    ("load_long_context", "to_worker", frame(1, p("IHHIB", (1 << 20) + 1, 16, 0, 0, 0))),
+    ("load_many_threads", "to_worker", frame(1, p("IHHIB", 0, 16, 1025, 0, 0))),
+    ("load_unknown_cache", "to_worker", frame(1, p("IHHIB", 0, 16, 0, 0, 2))),
+    ("load_left_over", "to_worker", frame(1, p("IHHIBB", 0, 16, 0, 0, 0, 0))),
+    ("submit_temperature", "to_worker", submit(chat(temperature=2.5))),
+    ("submit_not_a_number", "to_worker", submit(chat(temperature=float("nan")))),
+    ("submit_short", "to_worker", submit(chat())[:-1]),
+    ("loading_above_one", "from_worker", frame(16, p("f", 1.5))),
+    ("loading_not_a_number", "from_worker", frame(16, p("f", float("nan")))),
+    ("loading_negative_zero", "from_worker", frame(16, p("f", -0.0))),
+    ("ready_no_id", "from_worker", frame(17, bytes(32) + READY)),
+    ("ready_no_architecture", "from_worker", frame(17, MODEL + p("QBII", 1, 7, 4096, 16) + t16("") + t16("x"))),
+    ("ready_control", "from_worker", frame(17, MODEL + p("QBII", 1, 7, 4096, 16) + t16("llama") + t16("a\x1b[2J"))),
+    ("ready_no_context", "from_worker", frame(17, MODEL + p("QBII", 1, 7, 0, 16) + t16("llama") + t16(""))),
+    ("text_empty", "from_worker", frame(19, p("QI", 7, 3) + t16(""))),
+    ("text_too_long", "from_worker", frame(19, p("QI", 7, 3) + t16("a" * 8193))),
+    ("text_no_utf8", "from_worker", frame(19, p("QI", 7, 3) + p("H", 1) + b"\xff")),
+    ("finished_unknown", "from_worker", frame(20, p("QBII", 7, 2, 19, 4))),
+    ("failed_not_an_engines", "from_worker", frame(21, p("QBII", 7, 7, 0, 0) + t16("x"))),
+    ("failed_two_lines", "from_worker", frame(21, p("QBII", 7, 6, 0, 0) + t16("a\nb"))),
+    ("fatal_no_reason", "from_worker", frame(22, p("B", 1) + t16(""))),
+    ("fatal_flag", "from_worker", frame(22, p("B", 2) + t16("x"))),
+]
+
+
+def noise(seed, prompt, position):
+    digest = blake(b"".join(p("I", t) for t in prompt))
+    word = hashlib.shake_256(b"sc1/noise" + seed + digest + p("Q", position)).digest(8)
+    return (int.from_bytes(word, "little") >> 11) * 2.0**-53
+
+
+def sampling_entries():
+    out = []
+    for prompt in ([1, 5, 9], [0], list(range(300))):
+        for position in (0, 7, 2**40):
+            seed = blake(bytes(prompt[:1]))
+            out.append({"client_seed": seed.hex(), "prompt": prompt, "position": position,
+                        "noise": noise(seed, prompt, position)})
+            out.append({"client_seed": seed.hex(), "seed": 42, "prompt": prompt, "position": position,
+                        "noise": noise(blake(b"sc1/seed" + p("Q", 42)), prompt, position)})
+    return out
+
+
+def main():
+    entries = [{"name": n, "type": t, "kind": k, "hex": d.hex()} for n, t, k, d in GOOD]
+    entries += [{"name": n, "type": t, "error": True, "hex": d.hex()} for n, t, d in BAD]
+    (HERE / "pipe.json").write_text(json.dumps(entries, indent=1) + "\n")
+    (HERE / "sampling.json").write_text(json.dumps(sampling_entries()) + "\n")
+    CORPUS.mkdir(parents=True, exist_ok=True)
+    for name, kind, _, data in GOOD:
+        if len(data) < 2048:
+            (CORPUS / name).write_bytes(p("B", 0 if kind == "to_worker" else 1) + data)
+
+
+main()

@@ -1,0 +1,236 @@
+#include "backend/worker_engine.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "net/loop.h"
+
+namespace shoal::backend {
+
+using engine::Down;
+using engine::Event;
+using engine::Failed;
+using engine::Finished;
+using engine::Health;
+using engine::Ready;
+using engine::Text;
+
+namespace {
+
+// Long enough for the slowest machine; no test waits for it to pass.
+constexpr Duration patience = 120s;
+
+std::string fixture(const std::string& name) {
+    const char* folder = std::getenv("SHOAL_FIXTURES");
+    return (folder == nullptr ? own_folder() + "/fixtures" : std::string(folder)) + "/" + name + ".gguf";
+}
+
+engine::Job job_of(std::uint64_t id, std::string text, std::uint32_t tokens = 8) {
+    engine::Job job;
+    job.id = JobId(id);
+    job.request.messages.push_back({Role::user, Plaintext(std::move(text))});
+    job.request.sampling.temperature = 0;
+    job.request.completion_tokens_max = tokens;
+    return job;
+}
+
+// The engine on a loop, ticked as the node ticks it.
+struct Rig {
+    NullLog log;
+    net::Loop loop;
+    std::vector<Event> events;
+    std::unique_ptr<WorkerEngine> engine;
+    net::Timer timer;
+
+    Rig(std::string model, EngineCommand command) {
+        WorkerOptions options;
+        options.model_path = std::move(model);
+        options.load.context_tokens = 2048;
+        options.load.sequences = 4;
+        options.load.threads = 1;
+        options.command = std::move(command);
+        engine = std::make_unique<WorkerEngine>(loop, log, std::move(options), [this] { drain(); });
+        tick();
+    }
+    void tick() {
+        engine->on_tick(loop.now());
+        drain();
+        const auto at = engine->next_deadline();
+        timer = at ? loop.at(*at, [this] { tick(); }) : net::Timer();
+    }
+    void drain() {
+        while (auto event = engine->poll()) events.push_back(std::move(*event));
+    }
+    // Runs until `done`; restarts and time-outs are ticked on the way.
+    template <typename Done>
+    bool until(Done done) {
+        return loop.run_until(
+            [&] {
+                if (!timer.pending()) tick();
+                return done();
+            },
+            patience);
+    }
+    template <typename Kind>
+    std::vector<const Kind*> all() const {
+        std::vector<const Kind*> out;
+        for (const Event& event : events) {
+            if (const auto* one = std::get_if<Kind>(&event)) out.push_back(one);
+        }
+        return out;
+    }
+    bool until_ready() {
+        return until([this] { return engine->health() == Health::ready || engine->health() == Health::dead; }) &&
+               engine->health() == Health::ready;
+    }
+};
+
+EngineCommand shell(const std::string& script) {
+    return {{"/bin/sh", "-c", script}};
+}
+
+class WithEngine : public testing::Test {
+protected:
+    void SetUp() override {
+        const auto found = find_engine(own_folder());
+        if (!found) GTEST_SKIP() << found.error().message;
+        command = *found;
+    }
+    EngineCommand command;
+};
+
+TEST_F(WithEngine, ServesAModel) {
+    Rig rig(fixture("spm"), command);
+    rig.engine->submit(rig.loop.now(), job_of(1, "hello"));  // waits while the model is loaded
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Finished>().empty(); }));
+    EXPECT_EQ(rig.all<Ready>().size(), 1U);
+    EXPECT_FALSE(rig.all<Text>().empty());
+    EXPECT_EQ(rig.engine->model()->architecture, "llama");
+}
+
+TEST_F(WithEngine, AKilledWorkerFailsItsJobsAndComesBack) {
+    Rig rig(fixture("slow"), command);
+    ASSERT_TRUE(rig.until_ready());
+    for (std::uint64_t i = 0; i < 6; ++i) rig.engine->submit(rig.loop.now(), job_of(i, "a long story", 1500));
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Text>().empty(); }));
+    ASSERT_EQ(::kill(rig.engine->pid(), SIGKILL), 0);
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Down>().empty(); }));
+    EXPECT_NE(rig.all<Down>()[0]->reason.find("killed by signal 9"), std::string::npos) << rig.all<Down>()[0]->reason;
+    EXPECT_FALSE(rig.all<Down>()[0]->permanent);
+    ASSERT_EQ(rig.all<Failed>().size(), 6U);
+    for (const Failed* failed : rig.all<Failed>()) EXPECT_EQ(failed->fault, AskFault::engine_failed);
+    EXPECT_GT(rig.all<Failed>()[0]->usage.prompt.value() + rig.all<Failed>()[1]->usage.prompt.value(), 0U);
+
+    rig.engine->submit(rig.loop.now(), job_of(50, "too soon"));
+    rig.drain();
+    EXPECT_EQ(rig.all<Failed>().size(), 7U) << "refused at once, so that another node can serve it";
+
+    ASSERT_TRUE(rig.until([&] { return rig.all<Ready>().size() == 2; }));
+    rig.engine->submit(rig.loop.now(), job_of(60, "hello"));
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Finished>().empty(); }));
+    EXPECT_EQ(rig.all<Finished>()[0]->job, JobId(60));
+}
+
+TEST_F(WithEngine, CancelReachesTheWorker) {
+    Rig rig(fixture("slow"), command);
+    ASSERT_TRUE(rig.until_ready());
+    rig.engine->submit(rig.loop.now(), job_of(1, "a long story", 1900));
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Text>().empty(); }));
+    rig.engine->cancel(rig.loop.now(), JobId(1));
+    rig.engine->cancel(rig.loop.now(), JobId(77));
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Failed>().empty() || !rig.all<Finished>().empty(); }));
+    ASSERT_EQ(rig.all<Failed>().size(), 1U);
+    EXPECT_EQ(rig.all<Failed>()[0]->fault, AskFault::cancelled);
+}
+
+TEST_F(WithEngine, ABrokenModelIsDeadWithOneLine) {
+    const std::string path = testing::TempDir() + "shoal-broken-" + std::to_string(getpid());
+    std::filesystem::copy_file(fixture("spm"), path, std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2);
+    Rig rig(path, command);
+    ASSERT_TRUE(rig.until([&] { return rig.engine->health() == Health::dead; }));
+    ASSERT_EQ(rig.all<Down>().size(), 1U);
+    EXPECT_TRUE(rig.all<Down>()[0]->permanent);
+    EXPECT_NE(rig.all<Down>()[0]->reason.find("cut short"), std::string::npos);
+    EXPECT_FALSE(rig.engine->next_deadline().has_value());
+    std::filesystem::remove(path);
+}
+
+TEST(WorkerEngine, AMissingModelIsDeadAndNamed) {
+    Rig rig("/nonexistent/model.gguf", shell("exit 0"));
+    ASSERT_EQ(rig.all<Down>().size(), 1U);
+    EXPECT_TRUE(rig.all<Down>()[0]->permanent);
+    EXPECT_NE(rig.all<Down>()[0]->reason.find("/nonexistent/model.gguf"), std::string::npos);
+}
+
+TEST(WorkerEngine, AWorkerThatSendsNoiseIsKilledAndReplaced) {
+    Rig rig("/dev/null", shell("printf '\\377\\377\\377\\377' >&3; exec cat >/dev/null"));
+    rig.engine->submit(rig.loop.now(), job_of(1, "hello"));
+    ASSERT_TRUE(rig.until([&] { return rig.all<Down>().size() == 2; }));
+    EXPECT_NE(rig.all<Down>()[0]->reason.find("malformed"), std::string::npos);
+    EXPECT_FALSE(rig.all<Down>()[0]->permanent);
+    EXPECT_EQ(rig.all<Failed>().size(), 1U);
+}
+
+TEST(WorkerEngine, AWorkerThatSpeaksOutOfOrderIsReplaced) {
+    // Started of job 0 before Ready: length 13, kind 18, twelve zeros.
+    Rig rig("/dev/null",
+            shell("printf '\\015\\0\\0\\0\\022\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0' >&3; exec cat >/dev/null"));
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Down>().empty(); }));
+    EXPECT_NE(rig.all<Down>()[0]->reason.find("out of order"), std::string::npos) << rig.all<Down>()[0]->reason;
+}
+
+TEST(WorkerEngine, AModelThatCrashesEveryWorkerIsGivenUp) {
+    Rig rig("/dev/null", shell("kill -SEGV $$"));
+    ASSERT_TRUE(rig.until([&] { return rig.engine->health() == Health::dead; }));
+    EXPECT_EQ(rig.all<Down>().size(), WorkerEngine::crashes_max);
+    EXPECT_NE(rig.all<Down>().back()->reason.find("crash"), std::string::npos);
+}
+
+TEST(WorkerEngine, RestartsWaitLongerEachTime) {
+    Rig rig("/dev/null", shell("exit 7"));
+    std::vector<Duration> waits;
+    for (std::size_t i = 1; i <= 3; ++i) {
+        ASSERT_TRUE(rig.until([&] { return rig.all<Down>().size() == i; }));
+        waits.push_back(*rig.engine->next_deadline() - rig.loop.now().mono);
+    }
+    EXPECT_LE(waits[0], limits::engine_restart_min);
+    EXPECT_GT(waits[1], limits::engine_restart_min);
+    EXPECT_GT(waits[2], waits[1]);
+    EXPECT_NE(rig.all<Down>()[0]->reason.find("exit code 7"), std::string::npos);
+}
+
+TEST(WorkerEngine, RefusesABadRequestItself) {
+    Rig rig("/dev/null", shell("exec cat >/dev/null"));
+    engine::Job job = job_of(1, "hello");
+    job.request.sampling.temperature = 99;
+    rig.engine->submit(rig.loop.now(), std::move(job));
+    rig.drain();
+    ASSERT_EQ(rig.all<Failed>().size(), 1U);
+    EXPECT_EQ(rig.all<Failed>()[0]->fault, AskFault::bad_request);
+    EXPECT_NE(rig.all<Failed>()[0]->message.find("temperature"), std::string::npos);
+}
+
+TEST(WorkerEngine, AQueueThatIsFullAnswersOverloaded) {
+    Rig rig("/dev/null", shell("exec sleep 1000"));
+    const std::size_t room = limits::engine_jobs_queued_max + limits::engine_sequences_max;
+    for (std::uint64_t i = 0; i <= room; ++i) rig.engine->submit(rig.loop.now(), job_of(i, "hello"));
+    rig.drain();
+    ASSERT_EQ(rig.all<Failed>().size(), 1U);
+    EXPECT_EQ(rig.all<Failed>()[0]->fault, AskFault::overloaded);
+}
+
+TEST(EngineFiles, SaysWhereItLooked) {
+    const auto found = find_engine("/nonexistent");
+    if (std::getenv("SHOAL_ENGINE") != nullptr) GTEST_SKIP();
+    ASSERT_FALSE(found.has_value());
+    EXPECT_NE(found.error().message.find("/nonexistent"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace shoal::backend
