@@ -63,7 +63,7 @@ std::string head_of(const HttpClientRequest& request) {
 }
 
 bool has_line_break(const HttpClientRequest& request) {
-    constexpr std::string_view breaks("\r\n\0", 3);
+    static constexpr std::string_view breaks("\r\n\0", 3);
     const auto broken = [](std::string_view text) { return text.find_first_of(breaks) != std::string_view::npos; };
     for (const auto& [name, value] : request.headers) {
         if (broken(name) || broken(value)) return true;

@@ -318,6 +318,18 @@ TEST_F(HttpTest, AReaderThatDoesNotReadIsCutWhenTheBufferIsFull) {
     EXPECT_EQ(server->connection_count(), 0U);
 }
 
+TEST_F(HttpTest, AReaderThatTakesNothingOfAnAnswerIsCutInTime) {
+    start({.idle_timeout = 50ms});
+    handle = [](const HttpRequest&, const std::shared_ptr<HttpExchange>& exchange) {
+        exchange->send(200, {}, std::string(50'000'000, 'x'));  // more than any kernel takes
+    };
+    const RawSocket lazy(address);
+    lazy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    ASSERT_TRUE(until([&] { return requests.size() == 1; }));
+    EXPECT_EQ(server->connection_count(), 1U);
+    EXPECT_TRUE(until([&] { return server->connection_count() == 0; }));
+}
+
 TEST_F(HttpTest, AnExchangeThatIsDroppedIs500OrACutStream) {
     handle = [](const HttpRequest&, const std::shared_ptr<HttpExchange>&) {};
     EXPECT_EQ(ask({}).status, 500);

@@ -134,11 +134,13 @@ Result<SslCtx> make_context(const SSL_METHOD* method, const crypto::SigningKey& 
         SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) != 1) {
         return cannot_set_up("TLS 1.3");
     }
-    if (SSL_CTX_set1_groups_list(context, "X25519") != 1) return cannot_set_up("X25519");
+    std::string groups = "X25519";  // OpenSSL's macros want a char*, which they do not change
+    std::string signatures = "ed25519";
+    if (SSL_CTX_set1_groups_list(context, groups.data()) != 1) return cannot_set_up("X25519");
     if (SSL_CTX_set_ciphersuites(context, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") != 1) {
         return cannot_set_up("the cipher suites");
     }
-    if (SSL_CTX_set1_sigalgs_list(context, "ed25519") != 1) return cannot_set_up("Ed25519 signatures");
+    if (SSL_CTX_set1_sigalgs_list(context, signatures.data()) != 1) return cannot_set_up("Ed25519 signatures");
     if (SSL_CTX_set_alpn_protos(context, alpn_list.data(), alpn_list.size()) != 0) return cannot_set_up("ALPN");
     SSL_CTX_set_alpn_select_cb(context, TlsCallbacks::select_alpn, nullptr);
 
