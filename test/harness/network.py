@@ -2,6 +2,7 @@
 
 import random
 import socket
+import subprocess
 
 from harness.api import Api
 from harness.processes import Process
@@ -30,12 +31,13 @@ def free_port(addresses):
 class Node:
     """One process of the network: what it is called, where its files are, how to start it again."""
 
-    def __init__(self, network, name, arguments, address=None):
+    def __init__(self, network, name, arguments, address=None, state=None):
         self.network = network
         self.name = name
         self.address = address  # "127.A.0.1:port" of its links; None for a client
         self.folder = network.folder / name
         self.folder.mkdir()
+        self.state = state or self.folder / "state"
         self.trace_file = self.folder / "trace.jsonl"
         self.tap_file = self.folder / "tap.jsonl"
         self.arguments = arguments
@@ -43,7 +45,7 @@ class Node:
         self.api = None
 
     def start(self, *more):
-        command = [self.network.program, "up", *self.arguments, "--state", self.folder / "state",
+        command = [self.network.program, "up", *self.arguments, "--state", self.state,
                    "--network", self.network.network_file, "--trace", self.trace_file, *more]
         if self.network.tap:
             command += ["--tap", self.tap_file]
@@ -56,24 +58,33 @@ class Node:
     def stop(self):
         return self.process.stop()
 
+    def id(self):
+        """Its node id, as traces and taps name it in `peer`."""
+        shown = subprocess.run([self.network.program, "keys", "--state", self.state], capture_output=True, text=True,
+                               check=True)
+        return shown.stdout.strip()
+
     def trace(self):
-        """What it said of its links so far: {t, role, peer, dir, command, size} each."""
+        """What it said of its links so far: {t, dir, peer, command, size} for each cell, {t, event, …} for the rest."""
         return read_lines(self.trace_file)
 
     def taps(self):
-        """Every frame and peeled cell that it handled so far (builds with the tap only)."""
+        """Every frame and peeled cell that it handled so far (builds with the tap only): {kind, link, dir, peer, command,
+        bytes}; the bytes are hexadecimal."""
         return read_lines(self.tap_file)
 
 
 class Network:
     """Starts on entry, ends on exit. Every node has its own /16: 127.1.0.0 for the verifier, then relays, then models.
 
-        with Network(folder, relays=9, models=1) as net:
+    Four circuits that share nothing but two guards need ten relays; two more leave room for repair.
+
+        with Network(folder, relays=12, models=1) as net:
             net.client.api.chat("hello")
             net.relays[0].kill()
     """
 
-    def __init__(self, folder, relays=9, models=1, clients=1, model_file=MODEL, pacer="fast", tap=True, options=()):
+    def __init__(self, folder, relays=12, models=1, clients=1, model_file=MODEL, pacer="fast", tap=True, options=()):
         self.folder = folder / "net"
         self.folder.mkdir()
         self.program = build_folder() / "shoal"
@@ -121,8 +132,7 @@ class Network:
                                       self._where(0)], self.folder / "genesis.log")
         if genesis.wait_end() != 0:
             raise AssertionError(f"shoal genesis failed:\n{genesis.tail()}")
-        self.verifier = self._node("verifier", ["--verifier"], 0)
-        self.verifier.start("--verifier-keys", self.network_file.parent)
+        self.verifier = self._node("verifier", ["--verifier"], 0, self.network_file.parent / "verifier").start()
         for index in range(self._relay_count):
             self.relays.append(self._node(f"relay{index}", ["--relay"], 1 + index).start())
         for index in range(self._model_count):
@@ -133,9 +143,9 @@ class Network:
         for client in self.clients:
             self.wait_ready(client)
 
-    def _node(self, name, arguments, index):
+    def _node(self, name, arguments, index, state=None):
         where = self._where(index)
-        return Node(self, name, [*arguments, "--listen", where, *self.options], where)
+        return Node(self, name, [*arguments, "--listen", where, *self.options], where, state)
 
     def add_client(self, *more):
         """Starts one more client, with a gateway of its own; wait_ready() says when it can be asked."""
