@@ -1,6 +1,7 @@
 #include "directory/publisher.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "base/codec.h"
 #include "directory/sign.h"
@@ -23,8 +24,8 @@ crypto::KeyPair read_key(Reader& in) {
 template <typename T, typename Projection>
 void normalise(std::vector<T>& items, std::size_t max, Projection key) {
     std::ranges::stable_sort(items, {}, key);
-    const auto same = std::ranges::unique(items, {}, key);
-    items.erase(same.begin(), same.end());
+    const auto same = [&key](const T& a, const T& b) { return std::invoke(key, a) == std::invoke(key, b); };
+    items.erase(std::unique(items.begin(), items.end(), same), items.end());
     if (items.size() > max) items.resize(max);
 }
 

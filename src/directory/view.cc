@@ -153,9 +153,8 @@ const wire::SnapshotEntry* View::find(const NodeId& node) const {
 
 std::vector<NodeId> View::nodes_of(const ModelId& model) const {
     std::vector<NodeId> out;
-    for (const Offer& offer : std::ranges::equal_range(offers_, model, {}, &Offer::model)) {
-        out.push_back(snapshot_.entries[offer.entry].descriptor.node);
-    }
+    auto at = std::ranges::lower_bound(offers_, model, {}, &Offer::model);
+    for (; at != offers_.end() && at->model == model; ++at) out.push_back(snapshot_.entries[at->entry].descriptor.node);
     return out;
 }
 
