@@ -25,9 +25,13 @@ inline ByteView as_bytes(std::string_view text) {
 inline std::string_view as_text(ByteView bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
-inline Bytes to_bytes(ByteView view) { return {view.begin(), view.end()}; }
+inline Bytes to_bytes(ByteView view) {
+    return {view.begin(), view.end()};
+}
 
-inline void append(Bytes& out, ByteView view) { out.insert(out.end(), view.begin(), view.end()); }
+inline void append(Bytes& out, ByteView view) {
+    out.insert(out.end(), view.begin(), view.end());
+}
 
 // Copies the first N bytes of `view`, which must hold at least N.
 template <std::size_t N>

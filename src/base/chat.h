@@ -21,12 +21,12 @@ struct ChatMessage {
 
 // Ranges are those of the OpenAI interface where it has the parameter; wire/chat.h refuses what is outside.
 struct Sampling {
-    float temperature = 1.0F;        // [0, 2]; 0 is greedy
-    float top_p = 1.0F;              // (0, 1]
-    std::uint32_t top_k = 0;         // 0: off
-    float min_p = 0.0F;              // [0, 1]
-    float presence_penalty = 0.0F;   // [-2, 2]
-    float frequency_penalty = 0.0F;  // [-2, 2]
+    float temperature = 1.0F;           // [0, 2]; 0 is greedy
+    float top_p = 1.0F;                 // (0, 1]
+    std::uint32_t top_k = 0;            // 0: off
+    float min_p = 0.0F;                 // [0, 1]
+    float presence_penalty = 0.0F;      // [-2, 2]
+    float frequency_penalty = 0.0F;     // [-2, 2]
     std::optional<std::uint64_t> seed;  // none: the client draws one, so that a reply can always be re-checked
     friend bool operator==(const Sampling&, const Sampling&) = default;
 };
@@ -52,12 +52,12 @@ enum class AskFault : std::uint8_t {
     bad_request,       // the node refuses the request; the message names the parameter
     context_exceeded,  // the prompt does not fit the model's context
     model_unknown,
-    overloaded,        // every slot and queue place is taken
-    no_circuit,        // no circuits are ready
-    no_model_node,     // no node serves the model, or none answers
-    engine_failed,     // the engine died and the request could not be moved
-    node_lost,         // the node was lost after the first token
-    refused,           // the node's policy (unpaid, expired, replayed)
+    overloaded,     // every slot and queue place is taken
+    no_circuit,     // no circuits are ready
+    no_model_node,  // no node serves the model, or none answers
+    engine_failed,  // the engine died and the request could not be moved
+    node_lost,      // the node was lost after the first token
+    refused,        // the node's policy (unpaid, expired, replayed)
     cancelled,
     timeout,
 };

@@ -3,7 +3,8 @@
 namespace shoal {
 
 Status Reader::check(std::string_view what) const {
-    if (failed_) return fail(Errc::malformed, std::string(what) + ": too short, too long a field, or reserved bytes set");
+    if (failed_)
+        return fail(Errc::malformed, std::string(what) + ": too short, too long a field, or reserved bytes set");
     return ok();
 }
 

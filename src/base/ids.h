@@ -48,11 +48,11 @@ using ModelId = ByteId<struct ModelIdTag, 32>;      // BLAKE2b-256 of the model'
 using FamilyId = ByteId<struct FamilyIdTag, 32>;    // operator of a group of nodes; zero: alone
 using RequestId = ByteId<struct RequestIdTag, 16>;  // one question, kept over resends
 using MessageId = ByteId<struct MessageIdTag, 16>;  // one set of cloves; a resend has a new one
-using CircuitId = StrongInt<struct CircuitIdTag, std::uint32_t>;       // on one link; most significant bit: TLS initiator
-using LinkStreamId = StrongInt<struct LinkStreamIdTag, std::uint32_t>; // stream proxy to model node, same numbering
-using StreamId = StrongInt<struct StreamIdTag, std::uint16_t>;         // inside one circuit, never 0
-using LinkId = StrongInt<struct LinkIdTag, std::uint64_t>;             // local handle of a link; never reused in a process
-using JobId = StrongInt<struct JobIdTag, std::uint64_t>;               // local handle of one generation at an engine
+using CircuitId = StrongInt<struct CircuitIdTag, std::uint32_t>;  // on one link; most significant bit: TLS initiator
+using LinkStreamId = StrongInt<struct LinkStreamIdTag, std::uint32_t>;  // stream proxy to model node, same numbering
+using StreamId = StrongInt<struct StreamIdTag, std::uint16_t>;          // inside one circuit, never 0
+using LinkId = StrongInt<struct LinkIdTag, std::uint64_t>;  // local handle of a link; never reused in a process
+using JobId = StrongInt<struct JobIdTag, std::uint64_t>;    // local handle of one generation at an engine
 using TokenCount = StrongInt<struct TokenCountTag, std::uint32_t>;
 using Epoch = StrongInt<struct EpochTag, std::uint64_t>;  // of the signed directory; grows by one a snapshot
 

@@ -33,9 +33,10 @@ inline constexpr std::size_t clove_more_fragment_bytes = record_body_bytes - clo
 static_assert(cell_body_bytes == 1392 && relay_data_bytes == 1370 && record_bytes == 1354);
 static_assert(clove_first_fragment_bytes == 1290 && clove_more_fragment_bytes == 1346);
 
-// ---- links -----------------------------------------------------------------------------------------------------------
-// Circuits of one link: a busy guard serves some hundred clients, each with tens of circuits, each client on a link of
-// its own; relay to relay links carry the rest.
+// ---- links
+// ----------------------------------------------------------------------------------------------------------- Circuits
+// of one link: a busy guard serves some hundred clients, each with tens of circuits, each client on a link of its own;
+// relay to relay links carry the rest.
 inline constexpr std::size_t circuits_per_link_max = 4096;
 inline constexpr std::size_t link_streams_per_link_max = 4096;
 // Cells waiting on one link. The holder is the link; above this, circuits that add to it are destroyed.
@@ -58,8 +59,9 @@ inline constexpr std::size_t accepts_pending_max = 512;
 // From goodbye to the cut, for a peer that does not say goodbye too.
 inline constexpr Duration link_close_timeout = 2s;
 
-// ---- event loop ------------------------------------------------------------------------------------------------------
-// Threads for work that blocks, and jobs that wait for one.
+// ---- event loop
+// ------------------------------------------------------------------------------------------------------ Threads for
+// work that blocks, and jobs that wait for one.
 inline constexpr std::size_t blocking_threads = 2;
 inline constexpr std::size_t blocking_jobs_max = 256;
 // Addresses that one name may stand for; the rest are dropped.
@@ -68,7 +70,8 @@ inline constexpr std::size_t resolved_endpoints_max = 16;
 inline constexpr std::size_t child_line_bytes_max = 4096;
 inline constexpr std::size_t child_unsent_bytes_max = 2 * 1024 * 1024;
 
-// ---- circuits (protocol/relay.md) ------------------------------------------------------------------------------------
+// ---- circuits (protocol/relay.md)
+// ------------------------------------------------------------------------------------
 inline constexpr std::size_t hops = 3;
 // More would let a client make the network amplify; eight leaves room for longer paths (Tor's number).
 inline constexpr std::size_t relay_early_per_circuit_max = 8;
@@ -122,7 +125,8 @@ static_assert(guards < guards_sampled_max && guards_sampled_max < guards_kept_ma
 inline constexpr std::uint32_t relay_builds_judged = 20;
 inline constexpr double relay_success_min = 0.70;
 
-// ---- messages (protocol/record.md, protocol/request.md) --------------------------------------------------------------
+// ---- messages (protocol/record.md, protocol/request.md)
+// --------------------------------------------------------------
 inline constexpr std::size_t cloves_max = 16;  // n; the selector uses at most 6
 inline constexpr std::uint8_t cloves_default = 4;
 inline constexpr std::uint8_t cloves_needed_default = 2;
@@ -172,7 +176,8 @@ inline constexpr Duration node_shunned = 30s;
 inline constexpr unsigned message_attempts_max = 4;
 static_assert(asks_max * cloves_default < client_circuits_max);
 
-// ---- chat (protocol/chat.md) -----------------------------------------------------------------------------------------
+// ---- chat (protocol/chat.md)
+// -----------------------------------------------------------------------------------------
 inline constexpr std::size_t chat_messages_max = 512;
 inline constexpr std::size_t chat_body_bytes_max = 96 * 1024;
 inline constexpr std::size_t stop_strings_max = 16;
@@ -181,7 +186,8 @@ inline constexpr std::uint32_t top_k_max = 100'000;
 // k = 2 of the default profile must carry the largest request in the largest bucket.
 static_assert(chat_body_bytes_max + 4096 <= cloves_needed_default * fragment_bytes_max);
 
-// ---- directory (protocol/descriptor.md, snapshot.md) -----------------------------------------------------------------
+// ---- directory (protocol/descriptor.md, snapshot.md)
+// -----------------------------------------------------------------
 inline constexpr std::size_t addresses_per_node_max = 4;
 inline constexpr std::size_t models_per_node_max = 16;
 inline constexpr std::size_t committee_max = 31;
@@ -216,7 +222,8 @@ inline constexpr std::size_t network_name_bytes_max = 64;
 inline constexpr Duration onion_key_lifetime = 24h;
 inline constexpr Duration hpke_key_lifetime = 7 * 24h;
 
-// ---- engine ----------------------------------------------------------------------------------------------------------
+// ---- engine
+// ----------------------------------------------------------------------------------------------------------
 inline constexpr std::size_t engine_frame_bytes_max = 1024 * 1024;
 inline constexpr std::size_t engine_sequences_max = 64;
 inline constexpr std::size_t engine_jobs_queued_max = 256;
@@ -226,12 +233,14 @@ inline constexpr Duration engine_restart_max = 60s;
 inline constexpr std::uint32_t context_tokens_max = 1 << 20;
 inline constexpr std::uint32_t prefill_chunk_tokens = 512;
 
-// ---- admission (sched) -----------------------------------------------------------------------------------------------
-// Requests that wait for a slot at a model node. Full: 503 with Retry-After.
+// ---- admission (sched)
+// ----------------------------------------------------------------------------------------------- Requests that wait
+// for a slot at a model node. Full: 503 with Retry-After.
 inline constexpr std::size_t sched_queue_max = 128;
 inline constexpr Duration sched_wait_max = 60s;
 
-// ---- gateway ---------------------------------------------------------------------------------------------------------
+// ---- gateway
+// ---------------------------------------------------------------------------------------------------------
 inline constexpr std::uint16_t api_port_default = 8642;
 inline constexpr std::size_t http_header_bytes_max = 32 * 1024;
 inline constexpr std::size_t http_body_bytes_max = 1024 * 1024;
@@ -244,7 +253,8 @@ inline constexpr Duration http_client_silence_timeout = 180s;
 inline constexpr std::size_t http_response_bytes_max = 64 * 1024 * 1024;
 inline constexpr std::size_t sse_buffer_bytes_max = 1024 * 1024;
 inline constexpr std::size_t json_depth_max = 64;
-// Values in one JSON text. A chat of chat_messages_max messages of parts has a tenth; each costs up to 100 bytes of memory.
+// Values in one JSON text. A chat of chat_messages_max messages of parts has a tenth; each costs up to 100 bytes of
+// memory.
 inline constexpr std::size_t json_values_max = 65'536;
 // One event that a client of ours takes: a chunk is far below, an error or another server's first chunk may be longer.
 inline constexpr std::size_t sse_event_bytes_max = 1024 * 1024;

@@ -76,15 +76,19 @@ private:
 };
 
 using Status = Result<Unit>;
-inline Status ok() { return Unit{}; }
+inline Status ok() {
+    return Unit{};
+}
 
-inline Error fail(Errc code, std::string message) { return Error{code, std::move(message)}; }
+inline Error fail(Errc code, std::string message) {
+    return Error{code, std::move(message)};
+}
 
 }  // namespace shoal
 
-#define TRY(expr)                                       \
-    ({                                                  \
-        auto&& try_result_ = (expr);                    \
-        if (!try_result_) return try_result_.error();   \
-        std::move(try_result_).value();                 \
+#define TRY(expr)                                     \
+    ({                                                \
+        auto&& try_result_ = (expr);                  \
+        if (!try_result_) return try_result_.error(); \
+        std::move(try_result_).value();               \
     })

@@ -22,13 +22,17 @@ std::uint64_t Rng::below(std::uint64_t bound) {
     }
 }
 
-double Rng::uniform() { return static_cast<double>(u64() >> 11) * 0x1.0p-53; }
+double Rng::uniform() {
+    return static_cast<double>(u64() >> 11) * 0x1.0p-53;
+}
 
 Duration Rng::between(Duration low, Duration high) {
     ASSERT(low < high);
     return low + Duration(static_cast<Duration::rep>(below(static_cast<std::uint64_t>((high - low).count()))));
 }
 
-Duration Rng::exponential(Duration mean) { return from_seconds(-to_seconds(mean) * std::log1p(-uniform())); }
+Duration Rng::exponential(Duration mean) {
+    return from_seconds(-to_seconds(mean) * std::log1p(-uniform()));
+}
 
 }  // namespace shoal

@@ -11,7 +11,8 @@ namespace shoal {
 class Rng {
 public:
     virtual ~Rng() = default;
-    // Fills `out` with bytes that an observer of all earlier output cannot predict (seeded sources: only without the seed).
+    // Fills `out` with bytes that an observer of all earlier output cannot predict (seeded sources: only without the
+    // seed).
     virtual void fill(ByteSpan out) = 0;
 
     template <std::size_t N>

@@ -33,13 +33,20 @@ struct Now {
     UnixTime wall;
 };
 
-inline std::uint64_t unix_seconds(UnixTime t) { return static_cast<std::uint64_t>(t.time_since_epoch().count()); }
-// A wire value beyond the year 10000 is pinned there, so that adding a duration cannot overflow.
-inline UnixTime from_unix_seconds(std::uint64_t s) {
-    constexpr std::uint64_t year_10000 = 253'402'300'800;
-    return UnixTime(std::chrono::seconds(s < year_10000 ? s : year_10000));
+inline std::uint64_t unix_seconds(UnixTime t) {
+    return static_cast<std::uint64_t>(t.time_since_epoch().count());
 }
-inline double to_seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
-inline Duration from_seconds(double s) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s)); }
+// A wire value beyond the year 2200 is pinned there. Rationale: 64 bits of nanoseconds reach the year 2262, so a time
+// of any peer can be subtracted from another, and a Duration added to it, without overflow.
+inline constexpr std::uint64_t unix_seconds_max = 7'258'118'400;
+inline UnixTime from_unix_seconds(std::uint64_t s) {
+    return UnixTime(std::chrono::seconds(s < unix_seconds_max ? s : unix_seconds_max));
+}
+inline double to_seconds(Duration d) {
+    return std::chrono::duration<double>(d).count();
+}
+inline Duration from_seconds(double s) {
+    return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s));
+}
 
 }  // namespace shoal

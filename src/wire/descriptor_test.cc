@@ -37,7 +37,7 @@ Descriptor arbitrary_descriptor(TestRng& rng) {
     }
     std::sort(d.addresses.begin(), d.addresses.end());
     d.sequence = rng.u64();
-    d.valid_after = from_unix_seconds(rng.below(253'000'000'000));
+    d.valid_after = from_unix_seconds(rng.below(7'000'000'000));
     d.valid_until = d.valid_after + std::chrono::seconds(1 + rng.below(86'400));
     d.bond = rng.u64();
     d.family = rng.id<FamilyId>();

@@ -8,12 +8,12 @@
 
 namespace shoal::wire {
 
-// Seconds since 1970 as u64. Errc::malformed beyond the year 10000: from_unix_seconds would pin the value there, and
+// Seconds since 1970 as u64. Errc::malformed beyond the year 2200: from_unix_seconds would pin the value there, and
 // two encodings of one time would exist. A short read gives zero here and is told by the Reader's finish().
 inline Result<UnixTime> read_time(Reader& in, std::string_view what) {
     const std::uint64_t raw = in.u64();
     const UnixTime time = from_unix_seconds(raw);
-    if (unix_seconds(time) != raw) return fail(Errc::malformed, std::string(what) + ": a time beyond the year 10000");
+    if (unix_seconds(time) != raw) return fail(Errc::malformed, std::string(what) + ": a time beyond the year 2200");
     return time;
 }
 

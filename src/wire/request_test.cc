@@ -77,7 +77,7 @@ RC_GTEST_PROP(Request, EveryRequestComesBack, (std::uint64_t seed)) {
     m.no_hand_over = rng.below(2) == 0;
     m.pipelines_allowed = rng.below(2) == 0;
     m.id = rng.id<RequestId>();
-    m.expires = from_unix_seconds(rng.below(253'402'300'801));
+    m.expires = from_unix_seconds(rng.below(unix_seconds_max + 1));
     m.model = rng.id<ModelId>();
     if (!m.unpaid) {
         m.hold = rng.array<32>();
