@@ -20,31 +20,41 @@ def bounded(tree):
             member = MEMBER.match(line)
             if not member or not (GROWING.match(member.group(1).strip()) or member.group(1) == "Bytes"):
                 continue
-            if "bounded:" not in source.comment_near(number):
+            if not said_above(source, number, "bounded:"):
                 yield (source.path, number,
                        f"'{line.strip()}' can grow: use base/bounded.h, or say `// bounded: why` on the line or above it")
 
 
-SHARED = re.compile(r"\bstd::(?:shared_ptr|make_shared|weak_ptr|enable_shared_from_this)\s*<\s*([\w:]+)")
+def said_above(source, number, word):
+    """Whether a comment on the line, or above it in the same block of lines, says `word`."""
+    while number > 0 and source.lines[number - 1].strip():
+        if word in source.comments.get(number, ""):
+            return True
+        number -= 1
+    return False
+
+
+SHARED = re.compile(r"\bstd::(?:shared_ptr|make_shared|weak_ptr|enable_shared_from_this)\s*<\s*(?!const\b)([\w:]+)")
+OWNERS = re.compile(r"own|shared (?:by|with)|hold|alive|lives? (?:as|until|while)", re.I)
 
 
 @rule("shared ownership")
 def shared_ownership(tree):
-    """A type that several own names them once in each file where it is shared, at its first place or any other."""
+    """A type that several own says once who they are. What is const is a value, and may be shared."""
+    first, explained = {}, set()
     for source in tree.code():
         if source.is_test:
             continue
-        first, explained = {}, set()
         for number, line in enumerate(source.code_lines, 1):
             for name in SHARED.findall(line):
-                name = name.split("::")[-1]
-                first.setdefault(name, number)
-                if re.search(r"own|shared by|keeps? .*alive|lives? (?:as|until|while)", source.comment_near(number), re.I):
-                    explained.add(name)
-        for name, number in first.items():
-            if name not in explained:
-                yield (source.path, number,
-                       f"{name} is shared: one owner is the rule; if there must be more, name them in a comment here")
+                # Every class has an Impl: that one is its file's own. Others are known by their name in the room.
+                key = (source.room, source.stem if name.endswith("Impl") else "", name.split("::")[-1])
+                first.setdefault(key, (source.path, number))
+                if OWNERS.search(source.comment_near(number)):
+                    explained.add(key)
+    for key, (path, number) in first.items():
+        if key not in explained:
+            yield path, number, f"{key[2]} is shared: one owner is the rule; if there must be more, name them in a comment here"
 
 
 # The words of base, and the switches of the build.
@@ -55,6 +65,8 @@ MACROS = re.compile(r"^(?:ASSERT|ASSUME|TRY|SHOAL_\w+)$")
 def macros(tree):
     """Three macros are enough."""
     for source in tree.code():
+        if source.is_test:
+            continue
         for number, line in enumerate(source.code_lines, 1):
             match = re.match(r"\s*#\s*define\s+(\w+)", line)
             if match and not MACROS.match(match.group(1)) and "macro:" not in source.comment_near(number):

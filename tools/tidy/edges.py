@@ -83,8 +83,10 @@ def dead_files(tree):
             if not used.get(source.path, set()) - own:
                 yield source.path, 1, "is included by nothing but its own .cc and tests: remove it or use it"
         elif not (source.is_test or source.stem == "main" or source.stem.endswith("_main")):
-            if owner(source.path, headers) is None:
-                yield source.path, 1, f"has no header {base}.h, so nothing can call it"
+            declared = any(f"src/{include.target}" in headers and include.target.startswith(f"{source.room}/")
+                           for include in source.includes)
+            if owner(source.path, headers) is None and not declared:
+                yield source.path, 1, f"has no header {base}.h and includes none of its room, so nothing can call it"
 
 
 def owner(path, headers):

@@ -1,13 +1,18 @@
 """Wire formats: header, page, vectors and fuzz target belong together."""
 
+import re
+
 from rules import rule
+
+# A codec, as against a helper of codecs.
+CODEC = re.compile(r"\b(?:encode|decode)(?:_\w+)? ?\(")
 
 
 @rule("wire pages")
 def wire_pages(tree):
-    """Each wire/x.h has protocol/x.md, protocol/vectors/x.json and x_fuzz.cc."""
+    """Each wire/x.h that codes messages has protocol/x.md, protocol/vectors/x.json and x_fuzz.cc."""
     for source in tree.room_files("wire"):
-        if source.suffix != ".h":
+        if source.suffix != ".h" or source.is_test or not CODEC.search(source.code):
             continue
         stem = source.stem
         for path, what in ((f"protocol/{stem}.md", "its page"), (f"protocol/vectors/{stem}.json", "its vectors"),

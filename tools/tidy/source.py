@@ -65,7 +65,7 @@ class Source:
     @property
     def is_test(self):
         """Beside the code but never in the product."""
-        return self.stem.endswith(("_test", "_fuzz", "_bench"))
+        return self.stem.endswith(("_test", "_fuzz", "_bench")) or self.stem.startswith("test_")
 
     @cached_property
     def _parts(self):

@@ -42,6 +42,7 @@ CASES = {
     "dead files": [
         ({"src/link/x.h": "", "src/link/x.cc": '#include "link/x.h"\n', "src/link/x_test.cc": '#include "link/x.h"\n'},
          {"src/link/x.h": "", "src/link/x.cc": '#include "link/x.h"\n', "src/link/y_test.cc": '#include "link/x.h"\n'}),
+        ({"src/link/lost.cc": "#include <vector>\n"}, {"src/link/part.cc": '#include "link/x.h"\n', "src/link/x.h": ""}),
         ({"src/link/lost.cc": ""}, {"src/link/lost_main.cc": "", "src/link/main.cc": "", "src/link/x_bench.cc": ""}),
     ],
     "self first": [
@@ -97,10 +98,13 @@ CASES = {
         ({"src/link/x.h": "    std::map<int, std::deque<int>> by_id_;\n"},
          {"src/link/x.h": "    // bounded: one a link\n    std::map<int, std::deque<int>> by_id_;\n"}),
         ({"src/link/x.h": "    Bytes pending_;\n"}, {"src/net/x.h": "    std::vector<int> items_;\n"}),
+        ({"src/link/x.h": "    // bounded: x\n    Bytes a_;\n\n    Bytes b_;\n"},
+         {"src/link/x.h": "    // bounded: x\n    Bytes a_;\n    Bytes b_;\n"}),
     ],
     "shared ownership": [
         ({"src/net/x.h": "std::shared_ptr<Session> session_;\n"},
-         {"src/net/x.h": "// owned by the loop's handlers and by the server\nstd::shared_ptr<Session> session_;\n"}),
+         {"src/net/x.h": "// owned by the loop's handlers and by the server\nstd::shared_ptr<Session> session_;\n",
+          "src/net/y.h": "std::weak_ptr<Session> s_;\nstd::shared_ptr<const Options> o_;\n"}),
     ],
     "macros": [
         ({"src/link/x.h": "#define LIMIT 3\n"}, {"src/link/x.h": "#define ASSERT(x) x\n"}),
@@ -137,8 +141,9 @@ CASES = {
         ({"src/LAYERS": "0 base :\n", "ARCHITECTURE.md": "# A\n| 0 | base | x | – |\n| 1 | attic | x | base |\n"}, {}),
     ],
     "wire pages": [
-        ({"src/wire/cell.h": ""}, {"src/wire/cell.h": "", "protocol/cell.md": "", "protocol/vectors/cell.json": "",
-                                   "src/wire/cell_fuzz.cc": ""}),
+        ({"src/wire/cell.h": "Bytes encode(int x);"}, {"src/wire/text.h": "bool is_text(int x);"}),
+        ({"src/wire/cell.h": "R decode_x();"}, {"src/wire/cell.h": "R decode_x();", "protocol/cell.md": "", "protocol/vectors/cell.json": "",
+                                         "src/wire/cell_fuzz.cc": ""}),
     ],
     "protocol pages": [
         ({"protocol/cell.md": "# C\n"}, {"protocol/cell.md": "# C\n", "src/wire/cell.h": "// Format: protocol/cell.md.\n"}),

@@ -18,12 +18,12 @@ VENDOR_WALLS = (
      "log through base/log.h; format with std::string"),
     ("the sandbox", ("seccomp.h", "linux/*", "sys/prctl.h"), ("engine_worker", "net"), "keep it in the worker"),
     ("an operating-system header",
-     ("sys/*", "unistd.h", "fcntl.h", "netinet/*", "arpa/*", "net/if*.h", "netdb.h", "poll.h", "signal.h", "csignal",
+     ("sys/*", "unistd.h", "fcntl.h", "netinet/*", "arpa/*", "net/if*.h", "netdb.h", "poll.h", "signal.h",
       "pthread.h", "dirent.h", "ifaddrs.h", "spawn.h", "dlfcn.h", "sched.h", "termios.h", "pwd.h", "syslog.h"),
      ("net", "store", "engine_worker", "app"), "use net/ or store/"),
 )
-# The tests of any room may read vectors.
-TEST_ALLOWED = ("nlohmann/*",)
+# The tests of any room may read vectors, and look at processes and files.
+TEST_ALLOWED = ("nlohmann/*", *VENDOR_WALLS[-1][1])
 # What crypto needs of the system: its random source, and to hear of a fork, after which no byte may come twice.
 CRYPTO_ALLOWED = ("sys/random.h", "pthread.h")
 
@@ -103,9 +103,9 @@ MUTABLE_STATIC = re.compile(r"^\s*(?:inline\s+|static\s+|thread_local\s+)*(?:sta
 
 @rule("mutable statics")
 def mutable_statics(tree):
-    """No state outside objects, in any room: two nodes in one process must not meet."""
+    """No state outside objects: two nodes in one process must not meet. The worker is a process for one model."""
     for source in tree.code():
-        if source.is_test:
+        if source.is_test or source.room == "engine_worker":
             continue
         for number, line in enumerate(source.code_lines, 1):
             found = MUTABLE_STATIC.match(line)
