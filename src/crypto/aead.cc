@@ -5,7 +5,6 @@
 #include <openssl/evp.h>
 
 #include "base/assert.h"
-#include "crypto/error_scope.h"
 
 namespace shoal::crypto {
 namespace {
@@ -48,7 +47,6 @@ struct AeadKey::Impl {
         ASSERT(written == length(in.size()));
     }
     bool finish() {
-        const ErrorScope quiet;
         std::uint8_t nothing[16];
         int written = 0;
         return EVP_CipherFinal_ex(context, nothing, &written) == 1;

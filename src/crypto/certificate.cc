@@ -91,7 +91,7 @@ Result<NodeId> certificate_identity(ByteView der) {
     if (der.size() > certificate_bytes_max) return fail(Errc::malformed, "certificate: too long");
     const std::uint8_t* at = der.data();
     const Certificate certificate(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
-    if (!certificate || at != der.data() + der.size()) return fail(Errc::malformed, "certificate: not exactly one");
+    if (!certificate) return fail(Errc::malformed, "certificate: does not parse");
     X509* const c = certificate.get();
 
     ByteArray<32> public_key;
@@ -114,9 +114,10 @@ Result<NodeId> certificate_identity(ByteView der) {
             return fail(Errc::unsupported, "certificate: a critical extension; none is known here");
         }
     }
-    // The signature is checked over a fresh encoding. Had the input another form, one certificate would have two.
+    // The signature is checked over a fresh encoding. Had the input another form, or more behind it, one certificate
+    // would have two.
     const Bytes signed_part = to_der(c, i2d_re_X509_tbs);
-    if (to_der(c, i2d_X509) != to_bytes(der)) return fail(Errc::malformed, "certificate: not in DER");
+    if (to_der(c, i2d_X509) != to_bytes(der)) return fail(Errc::malformed, "certificate: not exactly one in DER");
     if (crypto_sign_ed25519_verify_detached(signature->data, signed_part.data(), signed_part.size(),
                                             public_key.data()) != 0) {
         return fail(Errc::unauthenticated, "certificate: not signed by its own key");
