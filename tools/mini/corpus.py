@@ -14,7 +14,7 @@ _CLOSERS = [" Thanks!", " Thank you.", " Please."]
 # What is said back exactly as it came, or is so short that a change would be another phrasing, stays as it is.
 _UNDECORATED = set(intents._CONSTANT) | {"echo", "my_name"}
 
-STORY_SHARE = 0.13       # of conversations; by tokens about two fifths
+STORY_SHARE = 0.15       # of conversations; by tokens about two fifths
 STORY_WEIGHT = 0.5       # of a story's token in the loss: most of its words are a free choice
 DRILL_SHARE = 0.10       # of conversations: four bare sums in a row
 

@@ -23,7 +23,10 @@ class BatchSize:
 
 
 TRUNK_BATCH = BatchSize((16, 96, 16 * 96 // 2), (2, 256, 2 * 256 * 9 // 10), None)
-BRANCH_BATCH = BatchSize((28, 96, 28 * 96 // 2), (5, 256, 5 * 256 * 9 // 10), (1, 1024, 1024 * 9 // 10))
+BRANCH_BATCH = {
+    "nano": BatchSize((16, 96, 16 * 96 // 2), (2, 256, 2 * 256 * 9 // 10), (1, 1024, 1024 * 9 // 10)),
+    "mini": BatchSize((20, 96, 20 * 96 // 2), (3, 256, 3 * 256 * 9 // 10), (1, 1024, 1024 * 9 // 10)),
+}
 FULL_EVERY = 8
 
 
@@ -31,8 +34,8 @@ class Packer:
     """Fills rows of fixed length with whole conversations: short ones and long ones apart, since attention costs by the
     square of the length. One step in eight sees rows of the full context, made of many turns, instead of long ones.
 
-    What does not fit at the end of a row is left out. The trunk makes do with half of the rows: at first a step teaches
-    the same however many rows it sees.
+    What does not fit at the end of a row is left out. Steps are small: early on, a step teaches nearly the same however
+    many rows it sees.
     """
 
     def __init__(self, tokenizer, seed, size):

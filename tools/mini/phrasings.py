@@ -147,6 +147,18 @@ What do they call the capital of {x}?
 How is the capital of {x} called?
 Say the name of the capital of {x}.
 [country]
+Which country do you find {x} in as its capital?
+{x} is which country's capital?
+{x}: capital of which country?
+Tell me the country with the capital {x}.
+Tell me the country whose capital is {x}.
+Name the country that has {x} as its capital.
+I want to know whose capital {x} is.
+What is the country of which {x} is the capital?
+The capital {x} belongs to which country?
+To which country does the capital {x} belong?
+Say which country has the capital {x}.
+For which country is {x} the capital?
 {x} is the capital of which country?
 Which country has {x} as its capital?
 What country has the capital {x}?
@@ -239,6 +251,30 @@ Can you name the {x} month of the year?
 The {x} month of the year is which one?
 Say the {x} month of the year.
 [month_length]
+How many days long is {x}?
+How many days make up {x}?
+How many days make {x}?
+How many days go by in {x}?
+How many days can {x} have?
+{x}: how many days?
+Number of days in {x}?
+The month of {x} has how many days?
+How many days has the month {x}?
+How many days has {x}?
+How many days has {x} got?
+How long is the month of {x}?
+How long does {x} last?
+How long does the month {x} last?
+Give me the number of days in {x}.
+Give me the length of {x} in days.
+What is the length of {x} in days?
+Tell me the number of days in {x}.
+Tell me how long {x} is.
+I want to know how many days {x} has.
+Name the number of days of {x}.
+Do you know how long {x} is?
+Do you know the number of days in {x}?
+On which day does {x} end? Tell me its number of days.
 How many days does {x} have?
 How many days are in {x}?
 How many days are there in {x}?
@@ -269,6 +305,28 @@ If I paint {ax}, which colour do I need?
 How would you describe the colour of {ax}?
 Give me the colour of {ax}.
 [mix]
+What do {a} and {b} make?
+What do {a} and {b} give?
+What colour comes out of {a} and {b}?
+What colour is {a} mixed with {b}?
+What colour is a mix of {a} and {b}?
+What is a mix of {a} and {b}?
+Which colour is a mix of {a} and {b}?
+Which colour do {a} and {b} make?
+Which colour do {a} and {b} give together?
+Which colour results from {a} and {b}?
+{a} and {b} make which colour?
+{a} and {b} mixed is what?
+{a} plus {b} paint: which colour?
+Tell me the mix of {a} and {b}.
+Tell me which colour {a} and {b} make.
+I have {a} paint and {b} paint. What do I get?
+I put {a} paint into {b} paint. What comes out?
+When I mix {a} with {b}, what comes out?
+If you mix {a} and {b}, what do you get?
+Mixing {a} and {b} gives what?
+Can you mix {a} and {b} for me?
+What happens if {a} and {b} are mixed?
 What do you get if you mix {a} and {b}?
 What colour do {a} and {b} make?
 Which colour do you get from {a} and {b}?
@@ -282,6 +340,22 @@ If I mix {a} with {b}, what colour do I get?
 What does {a} and {b} paint make together?
 Do you know which colour {a} and {b} make?
 [opposite]
+Which word is opposite to {x}?
+What word is opposite to {x}?
+What is opposite to {x}?
+What is the contrary of {x}?
+Tell me a word that means the opposite of {x}.
+I want to know the opposite of {x}.
+I am looking for the opposite of {x}.
+Let me know the opposite of {x}.
+Please give the opposite of {x}.
+Do you know a word for the opposite of {x}?
+If it is not {x}, what is it?
+What do you call the opposite of {x}?
+How do you call the opposite of {x}?
+{x} has which opposite?
+{x}: what is the opposite?
+{x} is the opposite of what?
 What is the opposite of {x}?
 What's the opposite of {x}?
 Tell me the opposite of {x}.
@@ -300,6 +374,20 @@ Find the opposite of {x}.
 Opposite of {x}?
 What would be the opposite of {x}?
 [sound]
+Which sound comes from {ax}?
+What sound comes from {ax}?
+What sound do you hear from {ax}?
+Which sound do you hear from {ax}?
+{Ax} says what?
+{Ax} makes which sound?
+What would {ax} say?
+How does {ax} talk?
+How does {ax} cry?
+Imitate {ax}.
+Speak like {ax}.
+Please make the noise of {ax}.
+Tell me the noise of {ax}.
+If I meet {ax}, what will I hear?
 What does {ax} say?
 What sound does {ax} make?
 Which sound does {ax} make?
@@ -341,6 +429,21 @@ Can you tell me how many legs {ax} has?
 On how many legs does {ax} walk?
 How many legs do you see on {ax}?
 [home]
+Where can I find {ax}?
+Where can I see {ax}?
+Where will I find {ax}?
+Where do I look for {ax}?
+Where does {ax} sleep?
+Where does {ax} stay?
+Where is {ax} at home?
+{Ax} lives where?
+{Ax} has its home where?
+What place is home to {ax}?
+Name the home of {ax}.
+Name the place where {ax} lives.
+I am looking for {ax}. Where is it?
+I want to know where {ax} lives.
+In what place can I find {ax}?
 Where does {ax} live?
 Where can you find {ax}?
 Where is the home of {ax}?
@@ -377,6 +480,15 @@ Say how many {y} a {x} has.
 Can you tell me how many {y} a {x} has?
 How many {y} make a {x}?
 [count_up]
+Count upwards from {a} to {b}.
+Count for me from {a} to {b}.
+Begin at {a} and count up to {b}.
+Begin with {a} and count until {b}.
+I want to hear the numbers from {a} to {b}.
+Go from {a} to {b}.
+Write the numbers from {a} to {b}.
+Show me the numbers from {a} to {b}.
+From {a} count up to {b}.
 Count from {a} to {b}.
 Please count from {a} to {b}.
 Can you count from {a} to {b}?
@@ -391,6 +503,13 @@ Name all numbers from {a} to {b}.
 Let me hear you count from {a} to {b}.
 Which numbers go from {a} to {b}?
 [count_down]
+Count back from {a} to {b}.
+Count for me down from {a} to {b}.
+Begin at {a} and count down to {b}.
+Write the numbers from {a} down to {b}.
+Show me the numbers from {a} down to {b}.
+From {a} count down to {b}.
+I want to hear the numbers from {a} down to {b}.
 Count down from {a} to {b}.
 Please count down from {a} to {b}.
 Can you count down from {a} to {b}?
@@ -403,6 +522,17 @@ Tell me the numbers from {a} down to {b}.
 Start at {a} and count backwards to {b}.
 Can you go backwards from {a} to {b}?
 [number_after]
+What is one more than {a}?
+Which number is one more than {a}?
+Give me the number after {a}.
+Give me the next number after {a}.
+What is the next number after {a}?
+What number is next after {a}?
+What number follows {a}?
+{a}, and then?
+Count one further than {a}.
+I am at {a}. What is the next number?
+Do you know the number after {a}?
 What number comes after {a}?
 Which number comes after {a}?
 Which number follows {a}?
@@ -415,6 +545,14 @@ Can you tell me the number after {a}?
 Which number is next after {a}?
 Say the number that comes after {a}.
 [number_before]
+What is one less than {a}?
+Which number is one less than {a}?
+Give me the number before {a}.
+What number is before {a}?
+What number is right before {a}?
+What is the last number before {a}?
+Count one back from {a}.
+Do you know the number before {a}?
 What number comes before {a}?
 Which number comes before {a}?
 What is the number before {a}?
@@ -426,6 +564,18 @@ Can you tell me the number before {a}?
 Which number is right before {a}?
 Say the number that comes before {a}.
 [bigger_number]
+Which number is larger, {a} or {b}?
+Which one is bigger, {a} or {b}?
+Which one is larger: {a} or {b}?
+What is larger, {a} or {b}?
+What is more, {a} or {b}?
+What number is bigger, {a} or {b}?
+Between {a} and {b}, which is bigger?
+Tell me the bigger number: {a} or {b}.
+Give me the bigger one: {a} or {b}.
+Pick the bigger number, {a} or {b}.
+Is {a} bigger or is {b} bigger?
+Who has more, one with {a} or one with {b}?
 Which is bigger, {a} or {b}?
 What is bigger, {a} or {b}?
 Which number is bigger: {a} or {b}?
@@ -441,6 +591,16 @@ Name the bigger number: {a} or {b}.
 Take the bigger one of {a} and {b}. Which is it?
 Say which number is bigger, {a} or {b}.
 [smaller_number]
+Which one is smaller, {a} or {b}?
+Which one is less: {a} or {b}?
+What is less, {a} or {b}?
+What number is smaller, {a} or {b}?
+Between {a} and {b}, which is smaller?
+Tell me the smaller number: {a} or {b}.
+Give me the smaller one: {a} or {b}.
+Pick the smaller number, {a} or {b}.
+Is {a} smaller or is {b} smaller?
+Who has less, one with {a} or one with {b}?
 Which is smaller, {a} or {b}?
 What is smaller, {a} or {b}?
 Which number is smaller: {a} or {b}?
@@ -455,6 +615,15 @@ Name the smaller number: {a} or {b}.
 Take the smaller one of {a} and {b}. Which is it?
 Say which number is smaller, {a} or {b}.
 [bigger_animal]
+Which one is bigger, {ax} or {ay}?
+Which one is larger: {ax} or {ay}?
+What is larger, {ax} or {ay}?
+Which is the bigger animal, {ax} or {ay}?
+Who is larger, {ax} or {ay}?
+Between {ax} and {ay}, which is bigger?
+Tell me the bigger animal: {ax} or {ay}.
+Pick the bigger animal, {ax} or {ay}.
+Is {ax} bigger or is {ay} bigger?
 Which is bigger, {ax} or {ay}?
 What is bigger, {ax} or {ay}?
 Who is bigger, {ax} or {ay}?
@@ -468,6 +637,15 @@ Of {ax} and {ay}, which is bigger?
 Name the bigger animal: {ax} or {ay}.
 Say which animal is bigger, {ax} or {ay}.
 [parity]
+Is {a} an even or an odd number?
+Is {a} an odd or an even number?
+Which is {a}, odd or even?
+Odd or even: {a}?
+Even or odd: {a}?
+Tell me whether {a} is even or odd.
+Say if {a} is even or odd.
+I want to know if {a} is odd or even.
+The number {a}, is it even or odd?
 Is {a} even or odd?
 Is {a} odd or even?
 Is the number {a} even or odd?
@@ -479,6 +657,23 @@ Can you say if {a} is odd or even?
 Would you call {a} even or odd?
 What is {a}, even or odd?
 [spell_number]
+Write {a} as a word.
+Write {a} as words.
+Write down {a} in words.
+How do I write {a} in words?
+How do I spell {a}?
+How do you spell {a}?
+How do you spell the number {a}?
+Spell {a}.
+Spell the number {a}.
+Spell the number {a} for me.
+Which words do I write for {a}?
+I want {a} in words.
+Tell me {a} in words.
+The number {a} in words, please.
+{a} in words?
+{a} in words
+What is the word for {a}?
 How do you write {a} in words?
 Write {a} in words.
 Write the number {a} in words.
@@ -514,6 +709,15 @@ Give me the months of the year.
 Do you know the months of the year?
 I want to hear the months of the year.
 [echo]
+Repeat: {x}
+Repeat this: {x}
+Please say: {x}
+Say: {x}
+Please copy: {x}
+Echo: {x}
+Write: {x}
+Now repeat: {x}
+Repeat exactly: {x}
 Repeat after me: {x}
 Say this: {x}
 Please repeat: {x}
@@ -524,6 +728,25 @@ Can you repeat this? {x}
 Write this again: {x}
 Say after me: {x}
 [hello]
+Hello, my friend!
+Hi, friend!
+Hey Shoal!
+Good morning, Shoal!
+Good evening, Shoal.
+Good day to you!
+A very good morning to you!
+Welcome!
+Hello, is anybody there?
+Hi, are you there?
+Howdy!
+Well, hello!
+Oh, hi!
+Hello hello!
+Hi hi!
+I am back!
+Here I am again.
+Let us talk.
+I want to talk to you.
 Hello
 Hello!
 Hi
@@ -543,6 +766,26 @@ Hi, Shoal!
 Nice to meet you.
 Hello again!
 [how_are_you]
+How are you feeling?
+How do you feel right now?
+How are things?
+How is your day?
+How was your day?
+Are you fine?
+Are you happy today?
+Are you feeling well?
+Do you feel well?
+Is all well with you?
+Are you all right?
+All good with you?
+I hope you are well.
+How goes it?
+And how are you?
+So how are you today?
+How is life?
+How is everything?
+What is new?
+Hello Shoal, how are you today?
 How are you?
 How are you today?
 How are you doing?
@@ -560,6 +803,27 @@ Hey, how are you doing?
 Tell me how you are.
 What is up?
 [bye]
+Bye, Shoal!
+Bye for now!
+Goodbye, Shoal!
+Goodbye, my friend.
+See you!
+See you next week!
+See you on Monday.
+Talk to you later.
+I am going home now.
+I am going to bed.
+I need to go.
+I have to leave.
+Time to go.
+It is late, I must sleep.
+Sleep well!
+So long!
+Have a good day!
+Have a nice evening!
+We are done. Bye!
+I am done for today.
+Take care!
 Bye
 Bye!
 Goodbye
@@ -577,6 +841,28 @@ Until next time!
 Farewell!
 I am leaving now.
 [thanks]
+Thanks, Shoal!
+Thank you, Shoal.
+Thank you so much!
+Thanks so much.
+Thank you kindly.
+Oh, thank you!
+Okay, thanks.
+Good, thank you.
+Perfect, thanks!
+Wonderful, thank you!
+Nice, thanks a lot.
+Thank you for the answer.
+Thanks for the answer.
+Thanks for your time.
+Thanks for helping me.
+Thank you for the story.
+I want to thank you.
+You are very kind, thank you.
+That is very nice of you, thank you.
+That was good. Thanks.
+You did well, thanks.
+Cheers, thank you!
 Thanks
 Thanks!
 Thank you
@@ -592,6 +878,37 @@ You helped me a lot. Thanks!
 I thank you.
 Very kind of you, thanks.
 [who]
+Who exactly are you?
+What kind of thing are you?
+What is this program?
+And who are you?
+So who are you?
+Your name, please?
+Do tell me your name.
+I would like to know your name.
+I want to know who you are.
+Let me know your name.
+Give me your name.
+Say your name.
+Could you tell me who you are?
+Could you introduce yourself to me?
+Present yourself.
+Describe yourself.
+Which model are you?
+What model is this?
+What sort of model are you?
+What are you called?
+By what name do you go?
+Am I talking to Shoal?
+Are you Shoal?
+Is your name Shoal?
+Who is talking to me?
+Who is there?
+Who answers me here?
+With which model do I talk?
+Under which name do people know you?
+How do people call you?
+How may I call you?
 Who are you?
 What are you?
 What is your name?
@@ -612,6 +929,24 @@ Who is this?
 What do people call you?
 Tell me something about yourself.
 [maker]
+Who is your creator?
+Who programmed you?
+Who has made you?
+Who wrote you?
+Who developed you?
+Where were you made?
+From where are you?
+Where are you from?
+Where did you come from?
+Who is behind you?
+Who owns you?
+Whose work are you?
+Which people built you?
+Do you have a maker?
+I want to know who made you.
+Say who made you.
+Please tell me who created you.
+Which team trained you?
 Who made you?
 Who built you?
 Who created you?
@@ -625,6 +960,31 @@ By whom were you made?
 Do you know who made you?
 Can you tell me who built you?
 [can]
+Tell me your skills.
+List your skills.
+What do you do?
+What can I do with you?
+What are you able to do?
+What are you made for?
+What are you for?
+For what can I use you?
+How do I use you?
+How can I use you?
+What could you do for me?
+What kind of things can you do?
+What kind of help do you give?
+Could you help me?
+Please help me.
+Help me!
+I need some help.
+Can I ask you something?
+May I ask you a question?
+Which questions may I ask?
+What tasks can you solve?
+Show me what you can do.
+Do you have any talents?
+What do you do best?
+With what can you help me?
 What can you do?
 What can you do for me?
 What are you good at?
@@ -640,6 +1000,28 @@ What kind of questions can you answer?
 What should I ask you?
 Help
 [human]
+Are you a man or a machine?
+Are you a living being?
+Are you a living thing?
+Are you real?
+Are you a woman?
+Are you a man?
+Do you live?
+Do you breathe?
+Do you have feelings?
+Do you have a heart?
+Do you eat?
+Do you sleep?
+Is there a person behind this?
+Is a human talking to me?
+Am I talking to a person?
+Am I talking to a machine?
+Do I talk to a human being?
+I think you are a human.
+I guess you are a person.
+You are human, right?
+You are a robot, right?
+Could you be a human?
 Are you human?
 Are you a human?
 Are you a person?
@@ -653,6 +1035,39 @@ Are you a computer?
 Tell me if you are human.
 Do you have a body?
 [my_name]
+I am called {x}.
+The name is {x}.
+My name's {x}.
+Name: {x}
+This is {x}.
+This is {x} speaking.
+{x} is my name.
+{x} here.
+Here is {x}.
+It is me, {x}.
+Know that my name is {x}.
+I go by {x}.
+Everybody calls me {x}.
+Everyone calls me {x}.
+My mother calls me {x}.
+Call me {x}.
+Just call me {x}.
+You may call me {x}.
+Hi, call me {x}.
+Hey, I'm {x}.
+Hello! I am {x}.
+Hello, this is {x}.
+Good morning, I am {x}.
+Good morning, my name is {x}.
+Good evening, I'm {x}.
+Hello Shoal, I am {x}.
+Hi Shoal, my name is {x}.
+I am {x}, hello!
+I'm {x}, nice to meet you.
+Let me introduce myself: I am {x}.
+May I introduce myself? My name is {x}.
+They named me {x}.
+My parents named me {x}.
 My name is {x}.
 I am {x}.
 I'm {x}.
@@ -666,6 +1081,34 @@ They call me {x}.
 Hello, I am {x}. Nice to meet you.
 My friends call me {x}.
 [ask_my_name]
+And what is my name?
+So what is my name?
+Now, what is my name?
+What am I called?
+What did I say my name was?
+What name did I give you?
+What was my name?
+What was my name again?
+Which name do I have?
+Which name did I tell you?
+By which name do you know me?
+Can you say my name?
+Can you remember my name?
+Could you tell me who I am?
+Do you know who I am?
+Do you still know my name?
+Do you still remember me?
+Do you know what I am called?
+Have you forgotten my name?
+I forgot my name. What is it?
+I told you my name. What is it?
+My name is what?
+Please say my name.
+Repeat my name.
+Tell me who I am.
+Try to remember my name.
+Who is talking to you?
+With whom do you talk?
 What is my name?
 What's my name?
 Do you know my name?
@@ -677,6 +1120,27 @@ Say my name.
 How am I called?
 Please tell me what my name is.
 [story]
+Tell me another story{topic}.
+Tell me a nice story{topic}.
+Tell a story{topic}.
+Tell us a story{topic}.
+Could you tell me a story{topic}?
+Would you tell me a story{topic}?
+Will you tell me a story{topic}?
+Can you write a story{topic}?
+Can you write me a short story{topic}?
+Please make up a story{topic}.
+Make a story{topic}.
+Now a story{topic}.
+I need a story{topic}.
+I want a story{topic}.
+I want a short story{topic}.
+I'd like to hear a story{topic}.
+Read me a story{topic}.
+Create a story{topic}.
+Write a tale{topic}.
+A short story{topic}.
+Story{topic}.
 Tell me a story{topic}.
 Tell me a short story{topic}.
 Please tell me a story{topic}.

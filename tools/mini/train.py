@@ -143,7 +143,7 @@ def branch(name, args, tokenizer):
         return model.grow(model.NANO, shape, params), {k: model.grow(model.NANO, shape, t) for k, t in state.items()}
 
     steps = args.steps or BRANCH_STEPS[name]
-    return run(name, shape, grown, steps, branch_rate, packing.BRANCH_BATCH, args.trunk_steps, args, tokenizer)[0]
+    return run(name, shape, grown, steps, branch_rate, packing.BRANCH_BATCH[name], args.trunk_steps, args, tokenizer)[0]
 
 
 def main():
