@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shutil
 import tempfile
 
@@ -19,6 +20,20 @@ def targets():
     """Names of the built fuzz programs, as the build wrote them down."""
     listed = BUILD / "fuzz" / "fuzzers.txt"
     return listed.read_text().split() if listed.exists() else []
+
+
+def seed(name):
+    """Puts the messages of protocol/vectors/x.json where the target wire_x_fuzz starts from: once as they are, once after
+    each small first byte, by which targets of several decoders choose one. Merging throws the useless ones away."""
+    vectors = ROOT / "protocol" / "vectors" / (name.split("_", 1)[1].removesuffix("_fuzz") + ".json")
+    found = BUILD / "fuzz" / "found" / name
+    found.mkdir(parents=True, exist_ok=True)
+    texts = re.findall(r'"((?:[0-9a-fA-F]{2})+)"', vectors.read_text()) if vectors.exists() else []
+    for number, text in enumerate(texts):
+        data = bytes.fromhex(text)
+        (found / f"vector-{number}").write_bytes(data)
+        for choice in range(8):
+            (found / f"vector-{number}-{choice}").write_bytes(bytes([choice]) + data)
 
 
 def run_target(name, seconds):
@@ -65,6 +80,8 @@ def main(arguments):
         return 2
     failed = 0
     for name in options.target or known:
+        if options.keep:
+            seed(name)
         status, log = run_target(name, options.seconds)
         say(f"  {name:<40} {'ok' if status == 0 else f'failed (status {status})'}")
         if status != 0:

@@ -198,7 +198,7 @@ def read_tree(root, build=None):
     names = tracked_files(root)
     for name in names:
         path = root / name
-        if path.is_symlink() or not path.is_file():
+        if path.is_symlink() or not path.is_file() or name.startswith("test/corpus/"):  # inputs for fuzzing are no text
             continue
         if not (name.endswith(TEXT_SUFFIXES) or "." not in path.name or path.name.startswith(".")):
             continue
