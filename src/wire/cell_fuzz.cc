@@ -1,6 +1,6 @@
 #include "wire/cell.h"
 
-#include "wire/fuzz_fuzz.h"
+#include "wire/canonical.h"
 
 namespace shoal::wire {
 namespace {

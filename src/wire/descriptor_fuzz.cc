@@ -1,6 +1,6 @@
 #include "wire/descriptor.h"
 
-#include "wire/fuzz_fuzz.h"
+#include "wire/canonical.h"
 
 // The input is read as a descriptor and as the text of an address.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -1,6 +1,6 @@
 #include "wire/record.h"
 
-#include "wire/fuzz_fuzz.h"
+#include "wire/canonical.h"
 
 // Shorter inputs are filled with the zeros that a record has anyway.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

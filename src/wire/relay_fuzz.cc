@@ -1,6 +1,6 @@
 #include "wire/relay.h"
 
-#include "wire/fuzz_fuzz.h"
+#include "wire/canonical.h"
 
 namespace shoal::wire {
 namespace {

@@ -1,6 +1,6 @@
 #include "wire/request.h"
 
-#include "wire/fuzz_fuzz.h"
+#include "wire/canonical.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace shoal::wire;

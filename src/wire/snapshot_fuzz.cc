@@ -1,6 +1,6 @@
 #include "wire/snapshot.h"
 
-#include "wire/fuzz_fuzz.h"
+#include "wire/canonical.h"
 
 namespace shoal::wire {
 namespace {

@@ -1,4 +1,4 @@
-// What every fuzz target of this room asks: what decodes must encode to exactly the bytes that were read.
+// For fuzz targets only. What every one of this room asks: what decodes must encode to exactly the bytes that were read.
 #pragma once
 
 #include <algorithm>
