@@ -353,7 +353,7 @@ private:
     }
     std::span<const Path> ready_;
     const std::vector<Allowed>& compatible_;
-    std::vector<std::size_t> order_;
+    std::vector<std::size_t> order_;  // bounded: one for each of ready_
     std::size_t per_guard_max_;
     int steps_ = 0;
 };

@@ -153,6 +153,7 @@ public:
 
 private:
     std::span<const RelayInfo> relays_;
+    // bounded: one for each relay of the directory, snapshot_nodes_max
     std::vector<std::uint32_t> by_id_;
     std::vector<std::uint64_t> weight_before_;  // sum over all earlier ones, and one more: the total
 };

@@ -118,7 +118,7 @@ private:
     ByteArray<32> sealed_hash_{};  // of the last snapshot with a quorum: what the next one names
     UnixTime valid_after_{};       // of the last draft
     std::optional<Instant> drafted_at_;
-    Bytes last_;  // the last draft with its signatures, encoded; empty before the first
+    Bytes last_;  // the last draft with its signatures, encoded; empty before the first. bounded: snapshot_bytes_max
     std::optional<wire::SignedSnapshot> draft_;
     bool sealed_ = false;
     bool persist_due_ = false;

@@ -90,7 +90,7 @@ private:
     }
 
     Json root_;
-    std::vector<Json*> open_;
+    std::vector<Json*> open_;  // bounded: json_depth_max
     std::string key_;
     std::size_t values_ = 0;
     ApiError error_;

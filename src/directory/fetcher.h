@@ -65,7 +65,7 @@ private:
     const Book& book_;
     Rng& rng_;
     Options options_;
-    std::vector<NodeId> sources_;
+    std::vector<NodeId> sources_;  // bounded: guards, committee_max verifiers and bootstraps_max
     std::size_t next_source_ = 0;
     std::optional<NodeId> asking_;
     bool announced_ = false;  // poll() has given asking_

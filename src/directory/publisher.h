@@ -104,8 +104,8 @@ private:
 
     std::uint16_t roles_ = 0;
     FamilyId family_;
-    std::vector<wire::Address> addresses_;
-    std::vector<wire::OfferedModel> models_;
+    std::vector<wire::Address> addresses_;    // bounded: addresses_per_node_max
+    std::vector<wire::OfferedModel> models_;  // bounded: models_per_node_max
     bool changed_ = true;  // since the last signing
 
     std::optional<wire::SignedDescriptor> signed_;

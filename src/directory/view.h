@@ -96,6 +96,7 @@ private:
     void index_roles();
     void index_models();
 
+    // bounded: by snapshot_bytes_max; the lists below by its snapshot_nodes_max entries and their models_per_node_max
     wire::Snapshot snapshot_;
     Bytes encoded_;
     ByteArray<32> hash_{};

@@ -98,7 +98,7 @@ private:
     directory::Fetcher fetcher_;
     directory::Publisher publisher_;
     std::unique_ptr<committee::Verifier> verifier_;
-    std::vector<NodeId> guards_;
+    std::vector<NodeId> guards_;  // bounded: limits::guards, set by the client
     std::size_t next_verifier_ = 0;
     std::optional<NodeId> publishing_to_;
     std::optional<Instant> publish_due_;
