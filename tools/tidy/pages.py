@@ -11,9 +11,13 @@ CODEC = re.compile(r"\b(?:encode|decode)(?:_\w+)? ?\(")
 @rule("wire pages")
 def wire_pages(tree):
     """Each wire/x.h that codes messages has protocol/x.md, protocol/vectors/x.json and x_fuzz.cc."""
+    product = {include.target for source in tree.code() if not source.is_test for include in source.includes}
+    tests = {include.target for source in tree.code() if source.is_test for include in source.includes}
     for source in tree.room_files("wire"):
         if source.suffix != ".h" or source.is_test or not CODEC.search(source.code):
             continue
+        if f"wire/{source.name}" in tests - product:
+            continue  # a helper of tests
         stem = source.stem
         for path, what in ((f"protocol/{stem}.md", "its page"), (f"protocol/vectors/{stem}.json", "its vectors"),
                            (f"src/wire/{stem}_fuzz.cc", "the fuzz target of its decoders")):

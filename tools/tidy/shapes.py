@@ -31,6 +31,16 @@ def sizes(tree):
                        f"a function of {last - first + 1} lines, {FUNCTION_LINES_MAX} at most: name its parts")
 
 
+@rule("tests")
+def tests(tree):
+    """Every room has tests beside its code; what app wires together is shown by test/accept."""
+    for room in tree.rooms.values():
+        files = tree.room_files(room.name)
+        product = [source for source in files if source.suffix == ".cc" and not source.is_test]
+        if product and room.name != "app" and not any(source.name.endswith("_test.cc") for source in files):
+            yield f"src/{room.name}", 1, "has no x_test.cc: test its objects here, not only from above"
+
+
 def cpp_functions(code):
     """(first line, last line) of each function with a body, found by its braces; lambdas belong to what holds them."""
     code = re.sub(r"^[ \t]*#.*(?:\\\n.*)*$", lambda match: re.sub(r"[^\n]", " ", match.group()), code, flags=re.M)

@@ -92,6 +92,9 @@ CASES = {
          {"src/link/x.cc": "void f() {\n" + "    g();\n" * 68 + "}\n"}),
         ({"tools/x.py": "def f():\n" + "    g()\n" * 70}, {"tools/x.py": ("def f():\n" + "    g()\n" * 69) * 2}),
     ],
+    "tests": [
+        ({"src/link/x.cc": ""}, {"src/link/x.cc": "", "src/link/x_test.cc": "", "src/net/x.h": ""}),
+    ],
     "bounded": [
         ({"src/link/x.h": "    std::vector<int> items_;\n"},
          {"src/link/x.h": "    std::vector<int> items_;  // bounded: links_max\n"}),
@@ -142,6 +145,8 @@ CASES = {
     ],
     "wire pages": [
         ({"src/wire/cell.h": "Bytes encode(int x);"}, {"src/wire/text.h": "bool is_text(int x);"}),
+        ({"src/wire/a.h": "T decode();", "src/wire/b.cc": '#include "wire/a.h"\n'},
+         {"src/wire/a.h": "T decode();", "src/wire/b_fuzz.cc": '#include "wire/a.h"\n'}),
         ({"src/wire/cell.h": "R decode_x();"}, {"src/wire/cell.h": "R decode_x();", "protocol/cell.md": "", "protocol/vectors/cell.json": "",
                                          "src/wire/cell_fuzz.cc": ""}),
     ],
