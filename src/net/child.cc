@@ -44,10 +44,12 @@ struct LineReader {
 
 }  // namespace
 
+// Held by the handle and by every handler that still waits; the last of them ends it.
 struct ChildProcess::Impl : std::enable_shared_from_this<ChildProcess::Impl> {
     Impl(Loop& its_loop, ChildOptions its_options, ChildEvents its_events)
         : loop(its_loop),
           options(std::move(its_options)),
+          // A call of an event that destroys the handle still holds the events.
           events(std::make_shared<ChildEvents>(std::move(its_events))),
           exit_fd(loop.impl().io),
           socket(loop.impl().io),

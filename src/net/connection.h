@@ -53,7 +53,7 @@ public:
     using tcp = boost::asio::ip::tcp;
     enum class State : std::uint8_t { connecting, handshaking, up, closing, lingering, gone };
 
-    // `expected` set: this side dials.
+    // `expected` set: this side dials. The host is held by the transport and by its connections until they are gone.
     Connection(std::shared_ptr<ConnectionHost> host, LinkId id, const LocalIdentity& identity,
                std::optional<NodeId> expected);
 

@@ -73,10 +73,12 @@ bool has_line_break(const HttpClientRequest& request) {
 
 }  // namespace
 
+// Held by the handle and by every handler that still waits; the last of them ends it.
 struct HttpCall::Impl : std::enable_shared_from_this<HttpCall::Impl> {
     Impl(Loop& its_loop, HttpClientRequest its_request, HttpClientEvents its_events)
         : loop(its_loop),
           request(std::move(its_request)),
+          // A call of an event that destroys the handle still holds the events.
           events(std::make_shared<HttpClientEvents>(std::move(its_events))),
           socket(loop.impl().io) {}
 

@@ -194,6 +194,7 @@ void HttpConnection::dispatch() {
     head_only_ = request.method == "HEAD";
     state_ = State::answering;
     const auto self = shared_from_this();
+    // held by whoever answers
     host_->on_request(std::move(request), std::make_shared<Exchange>(weak_from_this(), ++turn_));
 }
 

@@ -23,10 +23,12 @@ class HttpConnection;
 class HttpConnectionHost {
 public:
     virtual ~HttpConnectionHost() = default;
+    // The exchange is held by whoever answers; its end is the answer's.
     virtual void on_request(HttpRequest request, std::shared_ptr<HttpExchange> exchange) = 0;
     virtual void on_gone(HttpConnection& connection) = 0;
 };
 
+// Owned by the server, and held by the handlers that wait for its socket.
 class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 public:
     using tcp = boost::asio::ip::tcp;

@@ -41,7 +41,7 @@ struct HttpServer::Impl final : HttpConnectionHost {
     Loop& loop;
     HttpHandler& handler;
     HttpServerOptions options;
-    std::vector<std::shared_ptr<Listener>> listeners;
+    std::vector<std::shared_ptr<Listener>> listeners;  // owned here, and held by their waiting accepts
     std::unordered_set<std::shared_ptr<HttpConnection>> connections;
 };
 
@@ -65,6 +65,7 @@ void HttpServer::Impl::stop() {
 }
 
 HttpServer::HttpServer(Loop& loop, HttpHandler& handler, HttpServerOptions options)
+    // owned here alone: a shared_ptr, since the header has no complete type to destroy
     : impl_(std::make_shared<Impl>(loop, handler, options)) {}
 
 HttpServer::~HttpServer() {

@@ -95,6 +95,7 @@ void resolve(Loop& loop, std::string_view host_port, std::function<void(Result<s
     if (const auto numeric = Endpoint::parse(host_port)) {
         return loop.post([done = std::move(done), endpoint = *numeric] { done(std::vector{endpoint}); });
     }
+    // shared by the worker that fills it and the callback that reads it afterwards
     const auto answer = std::make_shared<Answer>(fail(Errc::internal, "not looked up"));
     const Status queued =
         loop.run_blocking([answer, host = split->first, port = split->second] { *answer = look_up(host, port); },

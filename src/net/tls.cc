@@ -162,7 +162,7 @@ Result<SslCtx> make_context(const SSL_METHOD* method, const crypto::SigningKey& 
 
 Result<LocalIdentity> LocalIdentity::make(const crypto::SigningKey& key, Rng& rng) {
     const Bytes certificate = crypto::make_certificate(key, rng);
-    auto impl = std::make_shared<Impl>();
+    auto impl = std::make_shared<Impl>();  // shared by the copies of the identity; nobody changes it afterwards
     impl->id = key.node_id();
     impl->client = TRY(make_context(TLS_client_method(), key, certificate));
     impl->server = TRY(make_context(TLS_server_method(), key, certificate));

@@ -11,6 +11,7 @@ namespace shoal::net {
 
 using boost::asio::ip::tcp;
 
+// Owned by the transport, and held by its connections until they are gone.
 struct Transport::Impl final : ConnectionHost, std::enable_shared_from_this<Transport::Impl> {
     Impl(Loop& its_loop, TransportEvents& its_events, const TransportOptions& its_options) : events(its_events) {
         loop = &its_loop;
