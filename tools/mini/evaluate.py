@@ -76,7 +76,8 @@ def main():
     needed = QUESTIONS_RIGHT * asked / QUESTIONS
     passed = right >= needed and good >= STORIES_GOOD * STORIES and repeats == 0
     print(f"{args.model.name}: {right} of {asked} held-out questions exactly right (bar {needed:.0f}); "
-          f"{good} of {STORIES} stories pass the grammar, {repeats} repeat an 8-gram: {'ok' if passed else 'below the bar'}")
+          f"{good} of {STORIES} stories pass the grammar, {repeats} repeat an 8-gram: "
+          f"{'ok' if passed else 'below the bar'}")
     if args.json:
         args.json.write_text(json.dumps({"model": args.model.name, "right": right, "asked": asked, "stories": STORIES,
                                          "stories_good": good, "stories_repeating": repeats, "ok": passed}) + "\n")

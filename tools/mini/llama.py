@@ -36,7 +36,7 @@ def _command():
 class Server:
     """A context manager; `post` sends a request and returns the decoded reply."""
 
-    def __init__(self, gguf, threads=2, context=4096):
+    def __init__(self, gguf, threads=1, context=2048):
         self.gguf, self.threads, self.context = Path(gguf).resolve(), threads, context
 
     def __enter__(self):
@@ -55,7 +55,8 @@ class Server:
         with log.open("w") as out:
             self.process = subprocess.Popen(
                 [*command, "-m", str(self.gguf), "--host", "127.0.0.1", "--port", str(self.port), "-c",
-                 str(self.context), "-np", "1", "-t", str(self.threads)], stdout=out, stderr=subprocess.STDOUT, cwd=folder)
+                 str(self.context), "-np", "1", "-t", str(self.threads)], stdout=out,
+                stderr=subprocess.STDOUT, cwd=folder)
         self._wait(log)
         return self
 

@@ -142,8 +142,8 @@ def branch(name, args, tokenizer):
         params, state = trunk
         return model.grow(model.NANO, shape, params), {k: model.grow(model.NANO, shape, t) for k, t in state.items()}
 
-    steps = args.steps or BRANCH_STEPS[name]
-    return run(name, shape, grown, steps, branch_rate, packing.BRANCH_BATCH[name], args.trunk_steps, args, tokenizer)[0]
+    steps, size = args.steps or BRANCH_STEPS[name], packing.BRANCH_BATCH[name]
+    return run(name, shape, grown, steps, branch_rate, size, args.trunk_steps, args, tokenizer)[0]
 
 
 def main():
