@@ -35,7 +35,7 @@ def said_above(source, number, word):
 
 
 SHARED = re.compile(r"\bstd::(?:shared_ptr|make_shared|weak_ptr|enable_shared_from_this)\s*<\s*(?!const\b)([\w:]+)")
-OWNERS = re.compile(r"own|shared (?:by|with)|hold|alive|lives? (?:as|until|while)", re.I)
+OWNERS = re.compile(r"own|shared (?:by|with)|h[eo]ld|alive|lives? (?:as|until|while)", re.I)
 
 
 @rule("shared ownership")
