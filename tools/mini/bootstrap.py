@@ -34,7 +34,7 @@ def enter():
 
 
 def _install(venv, packages):
-    print(f"Setting up {venv.relative_to(ROOT)} ({', '.join(packages)}): a minute, the first time.", flush=True)
+    print(f"Setting up {venv.relative_to(ROOT)} ({', '.join(packages)}): about a minute.", flush=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", venv], check=True, stdout=subprocess.DEVNULL)
         subprocess.run([venv / "bin" / "pip", "install", "-q", "--disable-pip-version-check", *packages], check=True)

@@ -246,9 +246,10 @@ _CONSTANT = {"hello": GREETING, "how_are_you": WELL, "bye": FAREWELL, "thanks": 
 # How often each intent is drawn. Sums need by far the most examples; constants need few.
 WEIGHTS = {
     "add": 26, "sub": 26, "mul": 14, "capital": 6, "country": 6, "day_after": 2.5, "day_before": 2.5,
-    "month_after": 2.5, "month_before": 2.5, "month_number": 2.5, "month_length": 3.5, "colour": 5, "mix": 3, "opposite": 6, "sound": 3,
-    "baby": 3, "legs": 3, "home": 3.5, "shape": 2, "parts": 2, "count_up": 4, "count_down": 4, "number_after": 4,
-    "number_before": 4, "bigger_number": 5, "smaller_number": 5, "bigger_animal": 5, "parity": 3, "spell_number": 5,
+    "month_after": 2.5, "month_before": 2.5, "month_number": 2.5, "month_length": 3.5, "colour": 5, "mix": 3,
+    "opposite": 6, "sound": 3, "baby": 3, "legs": 3, "home": 3.5, "shape": 2, "parts": 2, "count_up": 4,
+    "count_down": 4, "number_after": 4, "number_before": 4, "bigger_number": 5, "smaller_number": 5,
+    "bigger_animal": 5, "parity": 3, "spell_number": 5,
     "list_days": 0.7, "list_months": 0.7, "echo": 4, "hello": 3.5, "how_are_you": 3.5, "bye": 3.5, "thanks": 3.5,
     "who": 4, "maker": 3.5, "can": 4, "human": 3.5, "my_name": 4.5, "ask_my_name": 2.5,
 }
