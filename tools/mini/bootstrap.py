@@ -39,5 +39,5 @@ def _install(venv, packages):
         subprocess.run([sys.executable, "-m", "venv", venv], check=True, stdout=subprocess.DEVNULL)
         subprocess.run([venv / "bin" / "pip", "install", "-q", "--disable-pip-version-check", *packages], check=True)
     except subprocess.CalledProcessError as error:
-        sys.exit(f"Cannot set up {venv}: '{error.cmd[0]}' failed. It needs python3-venv (3.11 or later) and a reachable "
-                 "package index; run the command again when both are there.")
+        sys.exit(f"Cannot set up {venv}: '{error.cmd[0]}' failed. It needs python3-venv (3.11 or later) and a "
+                 "reachable package index; run the command again when both are there.")

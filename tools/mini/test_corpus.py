@@ -40,7 +40,8 @@ class Grammar(unittest.TestCase):
     def test_two_beats_in_the_wrong_order_are_refused(self):
         story = ("In a small park there lived a young cat called Tom. One night Tom heard a strange noise outside. "
                  "\"Is it a ghost?\" he whispered. Then he took a red lamp and opened the door slowly. There was a "
-                 "dark shape beside the fence. \"Who is there?\" asked Tom. It was only a dog named Mia, cold and hungry. "
+                 "dark shape beside the fence. \"Who is there?\" asked Tom. "
+                 "It was only a dog named Mia, cold and hungry. "
                  "\"I lost my way,\" said Mia, \"and I have no place to sleep.\" Tom made tea for two, and they became "
                  "friends.")
         self.assertEqual(stories.faults(story), [])
