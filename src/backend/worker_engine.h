@@ -13,7 +13,8 @@
 //
 //      starting --Ready--> ready --exit--> down --delay--> starting;   any --permanent--> dead
 //
-// Thread: the loop's. `wake` is called when poll() has something that was not there before; it may call this object.
+// Thread: the loop's. `wake` is called when poll() has something that was not there before, or next_deadline() has
+// changed; it may call this object.
 #pragma once
 
 #include <deque>

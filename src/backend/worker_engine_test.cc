@@ -60,21 +60,17 @@ struct Rig {
     void tick() {
         engine->on_tick(loop.now());
         drain();
-        const auto at = engine->next_deadline();
-        timer = at ? loop.at(*at, [this] { tick(); }) : net::Timer();
     }
+    // Each event may have changed when the engine wants to be called again.
     void drain() {
         while (auto event = engine->poll()) events.push_back(std::move(*event));
+        const auto at = engine->next_deadline();
+        timer = at ? loop.at(*at, [this] { tick(); }) : net::Timer();
     }
     // Runs until `done`; restarts and time-outs are ticked on the way.
     template <typename Done>
     bool until(Done done) {
-        return loop.run_until(
-            [&] {
-                if (!timer.pending()) tick();
-                return done();
-            },
-            patience);
+        return loop.run_until(done, patience);
     }
     template <typename Kind>
     std::vector<const Kind*> all() const {
