@@ -3,7 +3,7 @@
 #   x_test.cc     GoogleTest and rapidcheck; all of a room in one program <room>_test
 #   x_fuzz.cc     one libFuzzer program <room>_<x>_fuzz each
 #   x_bench.cc    Google Benchmark; all of a room in one program <room>_bench
-#   x_main.cc     a program of its own, never part of the library
+#   x_main.cc     a program x of its own, never part of the library
 enable_testing()
 
 function(shoal_room name)
@@ -16,6 +16,7 @@ function(shoal_room name)
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
   list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
+  file(GLOB mains CONFIGURE_DEPENDS ${dir}/*_main.cc)
 
   set(links shoal_flags)
   foreach(dep ${ARGN})
@@ -34,6 +35,13 @@ function(shoal_room name)
   else()
     set(self ${links})
   endif()
+
+  foreach(main ${mains})
+    get_filename_component(stem ${main} NAME_WE)
+    string(REGEX REPLACE "_main$" "" program ${stem})
+    add_executable(${program} ${main})
+    target_link_libraries(${program} PRIVATE ${self} ${SHOAL_VENDOR_${name}})
+  endforeach()
 
   if(SHOAL_TESTS AND tests)
     find_package(GTest REQUIRED)

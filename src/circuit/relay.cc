@@ -227,6 +227,9 @@ void Relay::on_forward(Now now, Circuit& c, const wire::Cell& cell) {
     }
     wire::RelayBlock block = cell.body;
     c.forward.relay_forward(block);
+#ifdef SHOAL_TAP
+    if (peel_observer_ != nullptr) peel_observer_->on_peeled(c.previous, true, block);
+#endif
     if (!wire::relay_recognised(block)) {
         if (c.state == Circuit::State::middle) {
             ++stats_.cells_forwarded;

@@ -62,6 +62,15 @@ struct RelayStats {
     std::uint64_t public_key_operations = 0;  // at CREATE only (row A1)
 };
 
+#ifdef SHOAL_TAP
+// Test builds only: sees every cell after this relay's own layer, so that a test can look for what must not be there.
+class PeelObserver {
+public:
+    virtual ~PeelObserver() = default;
+    virtual void on_peeled(LinkId link, bool forward, ByteView block) = 0;
+};
+#endif
+
 struct RelayConfig {
     NodeId self;
     NetworkId network;
@@ -85,6 +94,10 @@ public:
     void on_link_failed(Now now, std::uint64_t token, wire::DestroyReason reason);
     // The queue of the link is full: the circuit or stream that the cell belongs to is closed.
     void on_send_refused(Now now, LinkId link, const wire::Cell& cell);
+
+#ifdef SHOAL_TAP
+    void set_peel_observer(PeelObserver* observer) { peel_observer_ = observer; }
+#endif
 
     void on_tick(Now now);
     Instant next_deadline() const;
@@ -153,6 +166,9 @@ private:
     std::map<crypto::PublicKey, HandshakesSeen> seen_;  // bounded: create_replays_max for each of two keys
     std::deque<RelayOutput> out_;                       // bounded: drained after every input
     RelayStats stats_;
+#ifdef SHOAL_TAP
+    PeelObserver* peel_observer_ = nullptr;
+#endif
 };
 
 }  // namespace shoal::circuit

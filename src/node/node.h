@@ -67,6 +67,12 @@ public:
     // Before the first tick. With role_model.
     void add_engine(engine::Engine& engine, std::string name);
 
+#ifdef SHOAL_TAP
+    void set_peel_observer(circuit::PeelObserver* observer) {
+        if (relay_) relay_->set_peel_observer(observer);
+    }
+#endif
+
     // Connections. Bytes of one connection come in order.
     void on_connected(Now now, LinkId link, const NodeId& peer, std::optional<DialId> dial);
     void on_dial_failed(Now now, DialId dial);

@@ -1,0 +1,171 @@
+#include "app/options.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include "base/limits.h"
+#include "store/files.h"
+
+namespace shoal::app {
+namespace {
+
+void declare_up(CLI::App& app, UpOptions& o) {
+    CLI::App* up = app.add_subcommand("up", "run a node: a client with its local API unless roles are named");
+    up->add_option("--config", "TOML file with an [up] table of these options")->envname("SHOAL_CONFIG");
+    up->add_option("--state", o.state_directory, "folder of keys and caches (one node each)")->envname("SHOAL_STATE");
+    up->add_option("--network", o.network_file, "network.toml; default: the one in the state folder")
+        ->envname("SHOAL_NETWORK");
+    up->add_flag("--client", o.client, "role: ask, over the local API (the default role)");
+    up->add_flag("--relay", o.relay, "role: carry circuits; needs --listen");
+    up->add_flag("--verifier", o.verifier, "role: sign the directory; needs --listen and the key of network.toml");
+    up->add_option("--model", o.models, "role: serve this GGUF file, as FILE or NAME=FILE; needs --listen")
+        ->envname("SHOAL_MODEL");
+    up->add_option("--listen", o.listen, "address:port for links of other nodes")->envname("SHOAL_LISTEN");
+    up->add_option("--advertise", o.advertise, "address:port that others dial, if not that of --listen");
+    up->add_option("--family", o.family, "64 hexadecimal digits that all nodes of one operator share");
+    up->add_option("--api-port", o.api_port, fmt::format("port of the local API; default {}", limits::api_port_default))
+        ->envname("SHOAL_API_PORT");
+    up->add_option("--api-address", o.api_address, "address of the local API")->capture_default_str()
+        ->envname("SHOAL_API_ADDRESS");
+    up->add_option("--api-key-file", o.api_key_file, "file whose first line programs must send as bearer key");
+    up->add_option("--pacer", o.pacer, "sending clock: fast or shaped")->capture_default_str()
+        ->check(CLI::IsMember({"fast", "shaped"}))->envname("SHOAL_PACER");
+    up->add_option("--profile", o.profile, "cloves: default (4,2), planetserve (4,3) or lossy (6,2)")
+        ->capture_default_str()->check(CLI::IsMember({"default", "planetserve", "lossy"}));
+    up->add_option("--context", o.context, "tokens that one question may hold; default: the model's, at most 4096");
+    up->add_option("--sequences", o.sequences, "questions decoded at once")->capture_default_str()
+        ->check(CLI::Range(std::size_t{1}, limits::engine_sequences_max));
+    up->add_option("--threads", o.threads, "threads of the engine; default: the machine's, less one");
+    up->add_option("--trace", o.trace_file, "write what this node sees (peer, command, size, time) to a file");
+#ifdef SHOAL_TAP
+    up->add_option("--tap", o.tap_file, "write every frame to a file (test builds only)");
+#endif
+    up->add_option("--log-level", o.log_level, "debug, info, warn or error")->capture_default_str()
+        ->check(CLI::IsMember({"debug", "info", "warn", "error"}))->envname("SHOAL_LOG_LEVEL");
+}
+
+void declare_demo(CLI::App& app, DemoOptions& o) {
+    CLI::App* demo = app.add_subcommand("demo", "a whole network of real processes on this machine, and one question");
+    demo->add_flag("--once", o.once, "end after the answer");
+    demo->add_option("--port", o.api_port, fmt::format("port of the API; default {}", limits::api_port_default));
+    demo->add_option("--model", o.model, "GGUF file; default: the bundled shoal-mini");
+    demo->add_option("--question", o.question, "what to ask")->capture_default_str();
+    demo->add_option("--relays", o.relays, "relays to start")->capture_default_str()->check(CLI::Range(10, 60));
+    demo->add_option("--model-nodes", o.model_nodes, "model nodes to start")->capture_default_str()
+        ->check(CLI::Range(1, 8));
+    demo->add_option("--pacer", o.pacer, "sending clock of the client: fast or shaped")->capture_default_str()
+        ->check(CLI::IsMember({"fast", "shaped"}));
+    demo->add_option("--dir", o.directory, "folder for state and traces, kept; default: a temporary one");
+}
+
+void declare_ask(CLI::App& app, AskOptions& o) {
+    CLI::App* ask = app.add_subcommand("ask", "ask one question through the local node");
+    ask->add_option("text", o.text, "the question; - reads standard input")->required();
+    ask->add_option("--model", o.model, "model name; default: the first that the network offers");
+    ask->add_option("--api", o.api, "address:port of the local API")->capture_default_str()->envname("SHOAL_API");
+    ask->add_option("--api-key-file", o.api_key_file, "file with the bearer key");
+    ask->add_option("--system", o.system, "system message");
+    ask->add_option("--temperature", o.temperature, "0 (greedy) to 2")->check(CLI::Range(0.0, 2.0));
+    ask->add_option("--seed", o.seed, "makes the sampling repeatable");
+    ask->add_option("--max-tokens", o.max_tokens, "tokens of the answer at most");
+}
+
+std::string config_path(int argc, const char* const* argv) {
+    for (int i = 1; i < argc; ++i) {
+        const std::string word = argv[i];
+        if (word == "--config" && i + 1 < argc) return argv[i + 1];
+        if (word.starts_with("--config=")) return word.substr(9);
+    }
+    const char* from_environment = std::getenv("SHOAL_CONFIG");
+    return from_environment == nullptr ? "" : from_environment;
+}
+
+Result<std::vector<std::string>> values_of(const toml::node& node, const std::string& where) {
+    std::vector<std::string> out;
+    const auto add = [&](const toml::node& item) {
+        if (const auto text = item.value_exact<std::string>()) {
+            out.push_back(*text);
+        } else if (const auto number = item.value_exact<std::int64_t>()) {
+            out.push_back(std::to_string(*number));
+        } else if (const auto flag = item.value_exact<bool>()) {
+            out.push_back(*flag ? "true" : "false");
+        } else {
+            return false;
+        }
+        return true;
+    };
+    bool fine = true;
+    if (const toml::array* list = node.as_array()) {
+        for (const toml::node& item : *list) fine = fine && add(item);
+    } else {
+        fine = add(node);
+    }
+    if (!fine) return fail(Errc::malformed, where + " must be text, a whole number, true or false, or a list of text");
+    return out;
+}
+
+}  // namespace
+
+std::string default_state_directory() {
+    if (const char* xdg = std::getenv("XDG_STATE_HOME"); xdg != nullptr && *xdg != 0) return std::string(xdg) + "/shoal";
+    const char* home = std::getenv("HOME");
+    return std::string(home == nullptr ? "." : home) + "/.local/state/shoal";
+}
+
+void declare_options(CLI::App& app, Options& options) {
+    app.require_subcommand(1);
+    declare_up(app, options.up);
+    declare_demo(app, options.demo);
+    declare_ask(app, options.ask);
+    CLI::App* status = app.add_subcommand("status", "whether the local node is ready, and for what");
+    status->add_option("--api", options.status.api, "address:port of the local API")->capture_default_str()
+        ->envname("SHOAL_API");
+    status->add_option("--api-key-file", options.status.api_key_file, "file with the bearer key");
+    CLI::App* keys = app.add_subcommand("keys", "the node's public id; makes its keys when there are none");
+    keys->add_option("--state", options.keys.state_directory, "folder of keys and caches")->envname("SHOAL_STATE");
+    CLI::App* genesis = app.add_subcommand("genesis", "make a network of your own: its network.toml and verifier's key");
+    genesis->add_option("--dir", options.genesis.directory, "folder to make them in")->required();
+    genesis->add_option("--name", options.genesis.name, "name of the network")->capture_default_str();
+    genesis->add_option("--verifier-address", options.genesis.verifier_address, "address:port of the verifier")
+        ->required();
+}
+
+Status apply_config_file(CLI::App& app, int argc, const char* const* argv) {
+    const std::string path = config_path(argc, argv);
+    if (path.empty()) return ok();
+    auto bytes = store::read_file(path, 256 * 1024);
+    if (!bytes) return fail(bytes.error().code, "configuration: " + bytes.error().message);
+    toml::table table;
+    try {
+        table = toml::parse(as_text(*bytes), path);
+    } catch (const toml::parse_error& e) {
+        return fail(Errc::malformed, fmt::format("configuration: {}:{}: {}", path, e.source().begin.line, e.description()));
+    }
+    const toml::table* up = table["up"].as_table();
+    if (up == nullptr) return fail(Errc::malformed, fmt::format("configuration: {}: no [up] table", path));
+    for (const auto& [key, node] : *up) {
+        const std::string name(key.str());
+        const std::string where = fmt::format("configuration: {}:{}: {}", path, node.source().begin.line, name);
+        CLI::Option* option = app.get_subcommand("up")->get_option_no_throw("--" + name);
+        if (option == nullptr || name == "config") {
+            return fail(Errc::unsupported, where + " is no option of 'shoal up' (see 'shoal up --help')");
+        }
+        const std::vector<std::string> values = TRY(values_of(node, where));
+        try {
+            if (option->get_expected_max() == 0) {
+                if (values.size() == 1 && values.front() == "true") option->default_val(true);
+            } else if (values.size() == 1) {
+                option->default_val(values.front());
+            } else {
+                option->default_val(values);
+            }
+        } catch (const CLI::Error& e) {
+            return fail(Errc::invalid, where + ": " + e.what());
+        }
+    }
+    return ok();
+}
+
+}  // namespace shoal::app

@@ -1,0 +1,29 @@
+// shoal: one program, all roles.
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+
+#include "app/commands.h"
+#include "crypto/init.h"
+
+int main(int argc, char** argv) {
+    std::signal(SIGPIPE, SIG_IGN);  // a peer that is gone is an error of that write, not the end of the process
+    shoal::crypto::init();
+    CLI::App app{"Shoal: private answers from large language models, over a network of volunteers.", "shoal"};
+    shoal::app::Options options;
+    shoal::app::declare_options(app, options);
+    const shoal::Status configured = shoal::app::apply_config_file(app, argc, argv);
+    if (!configured) return shoal::app::refuse(configured.error());
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& e) {
+        // Help is a success; anything else is a start that failed.
+        return app.exit(e) == 0 ? 0 : 2;
+    }
+    if (app.got_subcommand("up")) return shoal::app::run_up(options.up);
+    if (app.got_subcommand("demo")) return shoal::app::run_demo(options.demo);
+    if (app.got_subcommand("ask")) return shoal::app::run_ask(options.ask);
+    if (app.got_subcommand("status")) return shoal::app::run_status(options.status);
+    if (app.got_subcommand("keys")) return shoal::app::run_keys(options.keys);
+    return shoal::app::run_genesis(options.genesis);
+}
