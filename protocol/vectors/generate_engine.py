@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes pipe.json, sampling.json and the seeds of the pipe's fuzz target, from the pages and not from the C++.
+"""Writes pipe.json, sampling.json and the seeds of two fuzz targets, from the pages and not from the C++.
 
 Run it again only when pipe.md, sampling.md or model_id.md changes, and read the difference.
 """
@@ -9,7 +9,7 @@ import pathlib
 import struct
 
 HERE = pathlib.Path(__file__).resolve().parent
-CORPUS = HERE.parent.parent / "test" / "fuzz" / "corpus" / "engine_pipe_fuzz"
+CORPORA = HERE.parent.parent / "test" / "fuzz" / "corpus"
 
 
 def p(form, *values): return struct.pack("<" + form, *values)
@@ -93,15 +93,36 @@ def sampling_entries():
     return out
 
 
+def small_gguf(pairs, dims=(8,), tensor_type=0):
+    """The file of model_id.md's example, with more metadata where asked."""
+    t64 = lambda text: p("Q", len(text)) + text.encode()
+    head = b"GGUF" + p("IQQ", 3, 1, 1 + len(pairs)) + t64("general.architecture") + p("I", 8) + t64("llama")
+    head += b"".join(t64(key) + value for key, value in pairs)
+    head += t64("a") + p("I", len(dims)) + p(f"{len(dims)}Q", *dims) + p("IQ", tensor_type, 0)
+    return head + bytes(-len(head) % 32) + bytes(64)
+
+
+def gguf_seeds():
+    strings = p("IQ", 8, 2) + (p("Q", 2) + b"ab") * 2
+    return {
+        "smallest": small_gguf([]),
+        "values": small_gguf([("general.file_type", p("II", 4, 7)), ("general.alignment", p("II", 4, 32)),
+                              ("flag", p("IB", 7, 1)), ("far", p("Id", 12, 0.5))]),
+        "arrays": small_gguf([("t", p("I", 9) + strings), ("n", p("IIQ", 9, 6, 2) + bytes(8))]),
+        "quantised": small_gguf([], dims=(32, 1), tensor_type=8),
+    }
+
+
 def main():
     entries = [{"name": n, "type": t, "kind": k, "hex": d.hex()} for n, t, k, d in GOOD]
     entries += [{"name": n, "type": t, "error": True, "hex": d.hex()} for n, t, d in BAD]
     (HERE / "pipe.json").write_text(json.dumps(entries, indent=1) + "\n")
     (HERE / "sampling.json").write_text(json.dumps(sampling_entries()) + "\n")
-    CORPUS.mkdir(parents=True, exist_ok=True)
-    for name, kind, _, data in GOOD:
-        if len(data) < 2048:
-            (CORPUS / name).write_bytes(p("B", 0 if kind == "to_worker" else 1) + data)
+    seeds = {name: p("B", 0 if kind == "to_worker" else 1) + data for name, kind, _, data in GOOD if len(data) < 2048}
+    for target, files in (("engine_pipe_fuzz", seeds), ("engine_worker_gguf_fuzz", gguf_seeds())):
+        (CORPORA / target).mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (CORPORA / target / name).write_bytes(data)
 
 
 main()
