@@ -86,7 +86,8 @@ class Engine:
             data = text.encode()
             chat = struct.pack("<BQfffffIIBH", 0, 0, 0.0, 1.0, 0.0, 0.0, 0.0, 0, tokens, 0, 1)
             chat += struct.pack("<BI", 1, len(data)) + data
-            out += frame(KIND_SUBMIT, struct.pack("<Q", self.next_job) + bytes(32) + struct.pack("<I", len(chat)) + chat)
+            seed = bytes(32)
+            out += frame(KIND_SUBMIT, struct.pack("<Q", self.next_job) + seed + struct.pack("<I", len(chat)) + chat)
             jobs.append(self.next_job)
             self.next_job += 1
         self.socket.sendall(out)
@@ -160,7 +161,8 @@ class Peer:
     @staticmethod
     def best_variant(libs):
         flags = pathlib.Path("/proc/cpuinfo").read_text()
-        order = [("zen4", "avx512_bf16"), ("icelake", "avx512_vnni"), ("skylakex", "avx512f"), ("haswell", "avx2"), ("x64", "")]
+        order = [("zen4", "avx512_bf16"), ("icelake", "avx512_vnni"), ("skylakex", "avx512f"), ("haswell", "avx2")]
+        order += [("x64", "")]
         if "amx_int8" in flags:
             order.insert(0, ("sapphirerapids", "amx_int8"))
         for name, flag in order:
@@ -181,8 +183,8 @@ class Peer:
         return rows[0]["avg_ts"]
 
     def streams(self, count):
-        out = self.call("llama-batched-bench", "-c", "4096", "-npp", "24", "-ntg", str(REPLY_TOKENS), "-npl", str(count),
-                        "--output-format", "jsonl")
+        out = self.call("llama-batched-bench", "-c", "4096", "-npp", "24", "-ntg", str(REPLY_TOKENS),
+                        "-npl", str(count), "--output-format", "jsonl")
         rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
         return rows[-1]["speed_tg"]
 
@@ -243,7 +245,8 @@ def main():
     results = measure(args.build, args.prefix, args.model or bench_model(args.build), args.pairs, args.threads)
     for r in results:
         print(f"{r['name']:16} {r['value']:10.1f} {r['unit']}  peer {r['peer']:10.1f}  ratio {r['ratio']:.3f} "
-              f"(lower bound {r['lower_bound']:.3f}, bar {r['bar']})  {'ok' if r['ok'] else 'MISSED'}  {r['conditions']}")
+              f"(lower bound {r['lower_bound']:.3f}, bar {r['bar']})  {'ok' if r['ok'] else 'MISSED'}  "
+              f"{r['conditions']}")
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
     sys.exit(0 if all(r["ok"] for r in results) else 1)

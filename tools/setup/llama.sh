@@ -64,15 +64,18 @@ fi
 
 # The mirror of the system's own main suite: not of its security or update pockets. Lists that were never fetched
 # carry no origin, so the sources' own words decide then.
+# shellcheck disable=SC2016 # apt's own variables
+{
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT) $(ORIGIN)' 'Identifier: Packages' \
     2>/dev/null | awk '$4 == "Debian" && $3 == "main" && $2 !~ /-/ { print $1; exit }')
 [ -n "$mirror" ] || mirror=$(apt-get indextargets --no-release-info \
     --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Identifier: Packages' 2>/dev/null |
     awk '$1 ~ /debian\/?$/ && $3 == "main" && $2 !~ /[-\/]/ { print $1; exit }')
-[ -n "$mirror" ] || die "no Debian mirror in this system's apt sources: give SHOAL_LLAMA_PREFIX, or install libllama-dev"
+}
+[ -n "$mirror" ] || die "no Debian mirror in apt's sources: give SHOAL_LLAMA_PREFIX, or install libllama-dev"
 keyring=
 for at in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
-    if [ -e $at ]; then keyring=$at; break; fi
+    if [ -e "$at" ]; then keyring=$at; break; fi
 done
 [ -n "$keyring" ] || die "no Debian archive keyring: install debian-archive-keyring"
 
@@ -85,7 +88,8 @@ echo "deb [signed-by=$keyring] $mirror sid main" >"$state/sources.list"
 : >"$state/status"
 options=(-o "Dir::Etc::sourcelist=$state/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$state/lists"
     -o "Dir::Cache=$state/cache" -o "Dir::State::status=$state/status" -o Acquire::Languages=none
-    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
+    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
+    -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
     -o APT::Sandbox::User=root -o Acquire::Retries=2 -qq)
 say "fetching libllama into $prefix"
 update() { apt-get "${options[@]}" update >"$state/log" 2>&1; }
