@@ -33,8 +33,8 @@ TOKENIZER_CONVERSATIONS = 60000
 # Both models grow from one trunk of two blocks, trained at full rate. Each then gets its own depth (see model.grow) and
 # its own steps, at full rate for the first part and straight down to zero for the rest. On two cores the shallow trunk
 # learns words, facts and the habit of copying at a third of the price of eight blocks.
-TRUNK_STEPS = 1000
-BRANCH_STEPS = {"nano": 400, "mini": 600}
+TRUNK_STEPS = 900
+BRANCH_STEPS = {"nano": 300, "mini": 800}
 BRANCH_PLATEAU = 0.3
 WARM_UP_STEPS = 60
 RATE_MUON = 4e-3
