@@ -72,7 +72,9 @@ std::variant<api::AskId, ChatFault> ApiBridge::ask(ModelId model, ChatRequest re
     return driver_.ask(model, request, sink);
 }
 
-void ApiBridge::cancel(api::AskId ask) { driver_.cancel(ask); }
+void ApiBridge::cancel(api::AskId ask) {
+    driver_.cancel(ask);
+}
 
 void ApiBridge::on_request(net::HttpRequest request, std::shared_ptr<net::HttpExchange> exchange) {
     api::HttpRequest in;

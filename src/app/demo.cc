@@ -132,8 +132,7 @@ Status Demo::start() {
         TRY(spawn(fmt::format("model-{}", i), "model",
                   {"--model", model_.string(), "--threads", "1", "--listen", address(network++)}));
     }
-    return spawn("client", "client",
-                 {"--client", "--api-port", std::to_string(api_port_), "--pacer", options_.pacer});
+    return spawn("client", "client", {"--client", "--api-port", std::to_string(api_port_), "--pacer", options_.pacer});
 }
 
 std::optional<Error> Demo::trouble() const {
@@ -195,9 +194,10 @@ void Demo::report() {
 }
 
 void Demo::stay() {
-    fmt::print("\nThe API stays up at http://127.0.0.1:{}/v1 until Ctrl-C. Try:\n  {} ask \"Tell me a story about a fox\" "
-               "--api 127.0.0.1:{}\n",
-               api_port_, (fs::path(backend::own_folder()) / "shoal").string(), api_port_);
+    fmt::print(
+        "\nThe API stays up at http://127.0.0.1:{}/v1 until Ctrl-C. Try:\n  {} ask \"Tell me a story about a fox\" "
+        "--api 127.0.0.1:{}\n",
+        api_port_, (fs::path(backend::own_folder()) / "shoal").string(), api_port_);
     std::fflush(stdout);
     while (!trouble()) pump(std::chrono::hours(1));
 }
@@ -235,8 +235,8 @@ Status run(const DemoOptions& options) {
     const fs::path model = TRY(find_model(options.model));
     const auto folder = TRY(Folder::make(options.directory));
     Demo demo(options, folder->path(), model);
-    fmt::print("Starting a verifier, {} relays, {} model nodes and a client, each in a /16 of its own …\n", options.relays,
-               options.model_nodes);
+    fmt::print("Starting a verifier, {} relays, {} model nodes and a client, each in a /16 of its own …\n",
+               options.relays, options.model_nodes);
     std::fflush(stdout);
     Status done = demo.start();
     if (done) done = demo.wait_ready();

@@ -27,7 +27,8 @@ Status read_verifiers(const toml::table& table, const std::string& path, directo
         if (entry == nullptr) return fail(Errc::malformed, path + ": [[verifier]] must be tables");
         const auto weight = (*entry)["weight"].value<std::int64_t>().value_or(1);
         if (weight < 1 || weight > UINT32_MAX) return fail(Errc::invalid, path + ": [[verifier]]: weight out of range");
-        out.verifiers.push_back({TRY(read_id((*entry)["id"], path + ": [[verifier]]")), static_cast<std::uint32_t>(weight)});
+        out.verifiers.push_back(
+            {TRY(read_id((*entry)["id"], path + ": [[verifier]]")), static_cast<std::uint32_t>(weight)});
     }
     return ok();
 }
@@ -51,9 +52,10 @@ Status read_bootstraps(const toml::table& table, const std::string& path, direct
 Result<directory::Genesis> read_network_file(const std::string& path) {
     auto bytes = store::read_file(path, network_file_bytes_max);
     if (!bytes && bytes.error().code == Errc::not_found) {
-        return fail(Errc::not_found, fmt::format("no network file at {}: get the network.toml of the network you want to "
-                                                 "join, or make a network of your own with 'shoal genesis'",
-                                                 path));
+        return fail(Errc::not_found,
+                    fmt::format("no network file at {}: get the network.toml of the network you want to "
+                                "join, or make a network of your own with 'shoal genesis'",
+                                path));
     }
     if (!bytes) return bytes.error();
     toml::table table;

@@ -9,7 +9,9 @@ namespace {
 
 constexpr std::size_t state_file_bytes_max = limits::snapshot_bytes_max + 1024 * 1024;
 
-net::Endpoint endpoint_of(const wire::Address& address) { return {address.ip, address.port}; }
+net::Endpoint endpoint_of(const wire::Address& address) {
+    return {address.ip, address.port};
+}
 
 // The node's key, made at the first start.
 Result<crypto::SigningKey> open_identity(const std::string& directory) {
@@ -53,15 +55,16 @@ Status NodeDriver::open() {
     }
     const bool verifier = (config_.node.roles & wire::role_verifier) != 0;
     if (verifier && !committee::Verifier::is_member(config_.node.genesis, identity_->node_id())) {
-        return fail(Errc::invalid, "this node's key is none of the verifiers in network.toml: use the state directory "
-                                   "that 'shoal genesis' made, or drop --verifier");
+        return fail(Errc::invalid,
+                    "this node's key is none of the verifiers in network.toml: use the state directory "
+                    "that 'shoal genesis' made, or drop --verifier");
     }
     node_ = std::make_unique<node::Node>(now(), config_.node, *identity_, rng_, observer);
 #ifdef SHOAL_TAP
     if (tap_ && node_->relay() != nullptr) node_->set_peel_observer(tap_.get());
 #endif
-    for (const node::StateFile file : {node::StateFile::keys, node::StateFile::verifier, node::StateFile::guards,
-                                       node::StateFile::directory}) {
+    for (const node::StateFile file :
+         {node::StateFile::keys, node::StateFile::verifier, node::StateFile::guards, node::StateFile::directory}) {
         auto bytes = store::read_file(path_of(file), state_file_bytes_max);
         if (!bytes && bytes.error().code == Errc::not_found) continue;
         if (!bytes) return bytes.error();
@@ -69,8 +72,8 @@ Status NodeDriver::open() {
         if (restored) continue;
         // A cache that has expired is only a cache; anything else must not be written over in silence.
         if (file == node::StateFile::directory) continue;
-        return fail(restored.error().code, fmt::format("{}: {}; move the file away to start without it",
-                                                       path_of(file), restored.error().message));
+        return fail(restored.error().code, fmt::format("{}: {}; move the file away to start without it", path_of(file),
+                                                       restored.error().message));
     }
     return ok();
 }
@@ -85,7 +88,9 @@ std::string NodeDriver::path_of(node::StateFile file) const {
     return {};
 }
 
-void NodeDriver::add_engine(engine::Engine& engine, std::string name) { node_->add_engine(engine, std::move(name)); }
+void NodeDriver::add_engine(engine::Engine& engine, std::string name) {
+    node_->add_engine(engine, std::move(name));
+}
 
 void NodeDriver::run() {
     running_ = true;
@@ -107,8 +112,9 @@ void NodeDriver::on_link_up(LinkId link, const NodeId& peer, const net::Endpoint
         dialling_.erase(at);
     }
     if (trace_) {
-        trace_->note(now(), "link_up", fmt::format("\"peer\":\"{}\",\"address\":\"{}\",\"dialled\":{}", peer.hex(),
-                                                   remote.text(), dial.has_value()));
+        trace_->note(now(), "link_up",
+                     fmt::format("\"peer\":\"{}\",\"address\":\"{}\",\"dialled\":{}", peer.hex(), remote.text(),
+                                 dial.has_value()));
     }
     node_->on_connected(now(), link, peer, dial);
     drain();
@@ -119,7 +125,9 @@ void NodeDriver::on_link_bytes(LinkId link, ByteView bytes) {
     drain();
 }
 
-void NodeDriver::on_link_writable(LinkId link) { write_out(link); }
+void NodeDriver::on_link_writable(LinkId link) {
+    write_out(link);
+}
 
 void NodeDriver::on_link_down(LinkId link, const Error& why) {
     if (const auto at = dialling_.find(link); at != dialling_.end()) {

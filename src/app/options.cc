@@ -1,9 +1,9 @@
 #include "app/options.h"
 
-#include <CLI/CLI.hpp>
-#include <cstdlib>
 #include <fmt/format.h>
 #include <toml++/toml.h>
+#include <CLI/CLI.hpp>
+#include <cstdlib>
 
 #include "base/limits.h"
 #include "store/files.h"
@@ -27,23 +27,30 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_option("--family", o.family, "64 hexadecimal digits that all nodes of one operator share");
     up->add_option("--api-port", o.api_port, fmt::format("port of the local API; default {}", limits::api_port_default))
         ->envname("SHOAL_API_PORT");
-    up->add_option("--api-address", o.api_address, "address of the local API")->capture_default_str()
+    up->add_option("--api-address", o.api_address, "address of the local API")
+        ->capture_default_str()
         ->envname("SHOAL_API_ADDRESS");
     up->add_option("--api-key-file", o.api_key_file, "file whose first line programs must send as bearer key");
-    up->add_option("--pacer", o.pacer, "sending clock: fast or shaped")->capture_default_str()
-        ->check(CLI::IsMember({"fast", "shaped"}))->envname("SHOAL_PACER");
+    up->add_option("--pacer", o.pacer, "sending clock: fast or shaped")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"fast", "shaped"}))
+        ->envname("SHOAL_PACER");
     up->add_option("--profile", o.profile, "cloves: default (4,2), planetserve (4,3) or lossy (6,2)")
-        ->capture_default_str()->check(CLI::IsMember({"default", "planetserve", "lossy"}));
+        ->capture_default_str()
+        ->check(CLI::IsMember({"default", "planetserve", "lossy"}));
     up->add_option("--context", o.context, "tokens that one question may hold; default: the model's, at most 4096");
-    up->add_option("--sequences", o.sequences, "questions decoded at once")->capture_default_str()
+    up->add_option("--sequences", o.sequences, "questions decoded at once")
+        ->capture_default_str()
         ->check(CLI::Range(std::size_t{1}, limits::engine_sequences_max));
     up->add_option("--threads", o.threads, "threads of the engine; default: the machine's, less one");
     up->add_option("--trace", o.trace_file, "write what this node sees (peer, command, size, time) to a file");
 #ifdef SHOAL_TAP
     up->add_option("--tap", o.tap_file, "write every frame to a file (test builds only)");
 #endif
-    up->add_option("--log-level", o.log_level, "debug, info, warn or error")->capture_default_str()
-        ->check(CLI::IsMember({"debug", "info", "warn", "error"}))->envname("SHOAL_LOG_LEVEL");
+    up->add_option("--log-level", o.log_level, "debug, info, warn or error")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+        ->envname("SHOAL_LOG_LEVEL");
 }
 
 void declare_demo(CLI::App& app, DemoOptions& o) {
@@ -53,9 +60,11 @@ void declare_demo(CLI::App& app, DemoOptions& o) {
     demo->add_option("--model", o.model, "GGUF file; default: the bundled shoal-mini");
     demo->add_option("--question", o.question, "what to ask")->capture_default_str();
     demo->add_option("--relays", o.relays, "relays to start")->capture_default_str()->check(CLI::Range(10, 60));
-    demo->add_option("--model-nodes", o.model_nodes, "model nodes to start")->capture_default_str()
+    demo->add_option("--model-nodes", o.model_nodes, "model nodes to start")
+        ->capture_default_str()
         ->check(CLI::Range(1, 8));
-    demo->add_option("--pacer", o.pacer, "sending clock of the client: fast or shaped")->capture_default_str()
+    demo->add_option("--pacer", o.pacer, "sending clock of the client: fast or shaped")
+        ->capture_default_str()
         ->check(CLI::IsMember({"fast", "shaped"}));
     demo->add_option("--dir", o.directory, "folder for state and traces, kept; default: a temporary one");
 }
@@ -109,7 +118,8 @@ Result<std::vector<std::string>> values_of(const toml::node& node, const std::st
 }  // namespace
 
 std::string default_state_directory() {
-    if (const char* xdg = std::getenv("XDG_STATE_HOME"); xdg != nullptr && *xdg != 0) return std::string(xdg) + "/shoal";
+    if (const char* xdg = std::getenv("XDG_STATE_HOME"); xdg != nullptr && *xdg != 0)
+        return std::string(xdg) + "/shoal";
     const char* home = std::getenv("HOME");
     return std::string(home == nullptr ? "." : home) + "/.local/state/shoal";
 }
@@ -120,12 +130,14 @@ void declare_options(CLI::App& app, Options& options) {
     declare_demo(app, options.demo);
     declare_ask(app, options.ask);
     CLI::App* status = app.add_subcommand("status", "whether the local node is ready, and for what");
-    status->add_option("--api", options.status.api, "address:port of the local API")->capture_default_str()
+    status->add_option("--api", options.status.api, "address:port of the local API")
+        ->capture_default_str()
         ->envname("SHOAL_API");
     status->add_option("--api-key-file", options.status.api_key_file, "file with the bearer key");
     CLI::App* keys = app.add_subcommand("keys", "the node's public id; makes its keys when there are none");
     keys->add_option("--state", options.keys.state_directory, "folder of keys and caches")->envname("SHOAL_STATE");
-    CLI::App* genesis = app.add_subcommand("genesis", "make a network of your own: its network.toml and verifier's key");
+    CLI::App* genesis =
+        app.add_subcommand("genesis", "make a network of your own: its network.toml and verifier's key");
     genesis->add_option("--dir", options.genesis.directory, "folder to make them in")->required();
     genesis->add_option("--name", options.genesis.name, "name of the network")->capture_default_str();
     genesis->add_option("--verifier-address", options.genesis.verifier_address, "address:port of the verifier")
@@ -141,7 +153,8 @@ Status apply_config_file(CLI::App& app, int argc, const char* const* argv) {
     try {
         table = toml::parse(as_text(*bytes), path);
     } catch (const toml::parse_error& e) {
-        return fail(Errc::malformed, fmt::format("configuration: {}:{}: {}", path, e.source().begin.line, e.description()));
+        return fail(Errc::malformed,
+                    fmt::format("configuration: {}:{}: {}", path, e.source().begin.line, e.description()));
     }
     const toml::table* up = table["up"].as_table();
     if (up == nullptr) return fail(Errc::malformed, fmt::format("configuration: {}: no [up] table", path));

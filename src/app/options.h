@@ -19,7 +19,7 @@ struct UpOptions {
     std::string network_file;     // default: <state>/network.toml
     bool relay = false;
     bool verifier = false;
-    bool client = false;  // the default when no other role is named
+    bool client = false;              // the default when no other role is named
     std::vector<std::string> models;  // FILE or NAME=FILE
     std::string listen;               // address:port of links
     std::string advertise;            // what the descriptor says, if not that

@@ -16,7 +16,9 @@ Result<std::FILE*> create(const std::string& path) {
     return file;
 }
 
-double seconds(Now now) { return to_seconds(now.mono.time_since_epoch()); }
+double seconds(Now now) {
+    return to_seconds(now.mono.time_since_epoch());
+}
 
 }  // namespace
 
@@ -44,7 +46,9 @@ Result<std::unique_ptr<Trace>> Trace::open(const std::string& path) {
     return std::unique_ptr<Trace>(new Trace(file));
 }
 
-Trace::~Trace() { std::fclose(file_); }
+Trace::~Trace() {
+    std::fclose(file_);
+}
 
 void Trace::on_cell_seen(Now now, LinkId, const NodeId& peer, bool incoming, const wire::Cell& cell) {
     fmt::print(file_, "{{\"t\":{:.6f},\"dir\":\"{}\",\"peer\":\"{}\",\"command\":\"{}\",\"size\":{}}}\n", seconds(now),
@@ -53,7 +57,8 @@ void Trace::on_cell_seen(Now now, LinkId, const NodeId& peer, bool incoming, con
 }
 
 void Trace::note(Now now, const char* event, const std::string& fields) {
-    fmt::print(file_, "{{\"t\":{:.6f},\"event\":\"{}\"{}{}}}\n", seconds(now), event, fields.empty() ? "" : ",", fields);
+    fmt::print(file_, "{{\"t\":{:.6f},\"event\":\"{}\"{}{}}}\n", seconds(now), event, fields.empty() ? "" : ",",
+               fields);
     std::fflush(file_);
 }
 
@@ -63,13 +68,17 @@ Result<std::unique_ptr<Tap>> Tap::open(const std::string& path) {
     return std::unique_ptr<Tap>(new Tap(file));
 }
 
-Tap::~Tap() { std::fclose(file_); }
+Tap::~Tap() {
+    std::fclose(file_);
+}
 
 void Tap::on_cell(LinkId link, const NodeId& peer, bool incoming, const wire::Cell& cell) {
     ByteArray<limits::cell_bytes> raw;
     wire::encode_cell(cell, raw);
-    fmt::print(file_, "{{\"kind\":\"frame\",\"link\":{},\"dir\":\"{}\",\"peer\":\"{}\",\"command\":\"{}\",\"bytes\":\"{}\"}}\n",
-               link.value(), incoming ? "in" : "out", peer.hex(), command_name(cell.command), to_hex(raw));
+    fmt::print(
+        file_,
+        "{{\"kind\":\"frame\",\"link\":{},\"dir\":\"{}\",\"peer\":\"{}\",\"command\":\"{}\",\"bytes\":\"{}\"}}\n",
+        link.value(), incoming ? "in" : "out", peer.hex(), command_name(cell.command), to_hex(raw));
     std::fflush(file_);
 }
 

@@ -1,5 +1,5 @@
-#include <csignal>
 #include <fmt/format.h>
+#include <csignal>
 
 #include <filesystem>
 
@@ -21,9 +21,10 @@ Result<std::pair<std::string, std::string>> split_model(const std::string& text)
     std::string path = at == std::string::npos ? text : text.substr(at + 1);
     if (name.empty()) name = std::filesystem::path(path).stem().string();
     if (!wire::is_model_name(name)) {
-        return fail(Errc::invalid, fmt::format("--model {}: '{}' cannot be a model's name (letters, digits and ._:-, at "
-                                               "most {}); use NAME=FILE",
-                                               text, name, wire::model_name_bytes_max));
+        return fail(Errc::invalid,
+                    fmt::format("--model {}: '{}' cannot be a model's name (letters, digits and ._:-, at "
+                                "most {}); use NAME=FILE",
+                                text, name, wire::model_name_bytes_max));
     }
     if (!std::filesystem::is_regular_file(path)) {
         return fail(Errc::not_found, fmt::format("--model {}: no such file; give the path of a GGUF file", path));
@@ -56,8 +57,9 @@ Result<DriverConfig> driver_config(const UpOptions& o) {
     if (!o.models.empty()) out.node.roles |= wire::role_model;
     out.node.client = o.client || out.node.roles == 0;
     if (out.node.roles != 0 && o.listen.empty()) {
-        return fail(Errc::invalid, "--relay, --model and --verifier need --listen ADDRESS:PORT, where other nodes reach "
-                                   "this one");
+        return fail(Errc::invalid,
+                    "--relay, --model and --verifier need --listen ADDRESS:PORT, where other nodes reach "
+                    "this one");
     }
     if (!o.listen.empty()) {
         if (out.node.roles == 0) return fail(Errc::invalid, "--listen without --relay, --model or --verifier");

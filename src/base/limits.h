@@ -202,7 +202,9 @@ inline constexpr Duration snapshot_interval_min = 1s;
 inline constexpr Duration directory_retry_min = 500ms;
 inline constexpr Duration directory_retry_max = 60s;
 inline constexpr Duration directory_fetch_timeout = 20s;
-inline constexpr std::size_t directory_transfers_max = 256;
+// Directory cells on one link above which a further message is not queued. One snapshot of the largest size fits the
+// queue behind them (link/session.h).
+inline constexpr std::size_t directory_queued_cells_max = 64;
 inline constexpr std::size_t bootstraps_max = 32;
 // Those who serve the directory to others ask this often, slower while nothing changes.
 inline constexpr Duration directory_poll_min = 2s;

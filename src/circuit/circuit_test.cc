@@ -107,7 +107,8 @@ protected:
         }
     }
     StreamId open() {
-        const auto id = origin_->open_stream(now_, wire::Connect{model_node, {wire::StreamProtocol::prompt, {1, 2, 3}}});
+        const auto id =
+            origin_->open_stream(now_, wire::Connect{model_node, {wire::StreamProtocol::prompt, {1, 2, 3}}});
         pump();
         return *id;
     }
@@ -133,7 +134,9 @@ protected:
     int quiet_ = 0;
 };
 
-Bytes record(std::uint8_t fill) { return Bytes(limits::sealed_record_bytes, fill); }
+Bytes record(std::uint8_t fill) {
+    return Bytes(limits::sealed_record_bytes, fill);
+}
 
 TEST_F(CircuitTest, BuildsThreeHopsWithOneHandshakeEach) {
     build();

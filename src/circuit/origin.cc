@@ -16,14 +16,14 @@ Origin::Origin(Now now, OriginConfig config, Rng& rng)
 
 void Origin::begin_handshake(Now) {
     const Hop& hop = config_.path[layers_.size()];
-    auto started = crypto::NtorClient::start(crypto::NtorProfile::circuit(config_.network), hop.node, hop.onion_key, {}, rng_);
+    auto started =
+        crypto::NtorClient::start(crypto::NtorProfile::circuit(config_.network), hop.node, hop.onion_key, {}, rng_);
     // The directory lists an onion key that cannot be one: this hop is as good as not there.
     if (!started) return close(DestroyReason::handshake, !layers_.empty());
     handshake_ = std::move(started).value();
     const wire::Handshake handshake{wire::handshake_ntor3, handshake_->hello()};
     if (layers_.empty()) {
-        cells_out_.push_back(
-            wire::make_cell(CellCommand::create, config_.id.value(), wire::encode(handshake), rng_));
+        cells_out_.push_back(wire::make_cell(CellCommand::create, config_.id.value(), wire::encode(handshake), rng_));
     } else {
         send_relay(layers_.size() - 1, RelayCommand::extend, StreamId(0),
                    wire::encode(wire::Extend{hop.node, handshake}), true);
@@ -128,7 +128,9 @@ void Origin::on_stream_data(Now now, const wire::RelayPayload& payload) {
     }
 }
 
-void Origin::on_link_down(Now) { close(DestroyReason::link_lost, false); }
+void Origin::on_link_down(Now) {
+    close(DestroyReason::link_lost, false);
+}
 
 // ---- to the network ----------------------------------------------------------------------------------------------
 
@@ -232,8 +234,8 @@ void Origin::close(DestroyReason reason, bool tell_guard) {
     if (state_ == State::closed) return;
     state_ = State::closed;
     if (tell_guard) {
-        cells_out_.push_back(wire::make_cell(CellCommand::destroy, config_.id.value(),
-                                             wire::encode(DestroyReason::none), rng_));
+        cells_out_.push_back(
+            wire::make_cell(CellCommand::destroy, config_.id.value(), wire::encode(DestroyReason::none), rng_));
     }
     for (const auto& [id, stream] : streams_) {
         events_.emplace_back(StreamEnd{id, wire::StreamEndReason::link_lost});
@@ -277,7 +279,9 @@ Instant Origin::next_deadline() const {
     return next;
 }
 
-std::vector<wire::Cell> Origin::take_cells() { return std::exchange(cells_out_, {}); }
+std::vector<wire::Cell> Origin::take_cells() {
+    return std::exchange(cells_out_, {});
+}
 
 std::optional<Origin::Event> Origin::poll() {
     if (events_.empty()) return std::nullopt;

@@ -133,7 +133,7 @@ private:
     Instant retire_at_{};
     std::uint32_t cells_ = 0;
     Pacer pacer_;
-    std::map<StreamId, Stream> streams_;  // bounded: streams_per_circuit_max
+    std::map<StreamId, Stream> streams_;             // bounded: streams_per_circuit_max
     std::deque<std::pair<StreamId, Item>> control_;  // bounded: a SENDME per sendme_cells received, an END a stream
     StreamId last_served_;
     std::uint16_t next_stream_ = 1;

@@ -27,7 +27,7 @@ struct Relay::Circuit {
     std::uint32_t cells = 0;
     Instant last_used;
     Instant due = Instant::max();  // of the pacer; the key in due_
-    std::optional<Pacer> pacer;  // always there; replaced by PAD_NEGOTIATE
+    std::optional<Pacer> pacer;    // always there; replaced by PAD_NEGOTIATE
     Terminus terminus;
 
     Circuit(crypto::CircuitKeys keys, Rng& rng)
@@ -40,9 +40,9 @@ Relay::Relay(RelayConfig config, Rng& rng) : config_(config), rng_(rng) {}
 Relay::~Relay() = default;
 
 void Relay::set_onion_keys(const crypto::KeyPair& current, const crypto::KeyPair* previous) {
-    const bool same_previous = previous == nullptr ? !previous_onion_key_
-                                                   : previous_onion_key_ && previous_onion_key_->public_key ==
-                                                                                previous->public_key;
+    const bool same_previous = previous == nullptr
+                                   ? !previous_onion_key_
+                                   : previous_onion_key_ && previous_onion_key_->public_key == previous->public_key;
     if (onion_key_ && onion_key_->public_key == current.public_key && same_previous) return;
     // A message is bound to the onion key that it was made for, so records of keys that are gone can go.
     std::erase_if(seen_, [&](const auto& entry) {
@@ -55,7 +55,9 @@ void Relay::set_onion_keys(const crypto::KeyPair& current, const crypto::KeyPair
 
 // ---- links -------------------------------------------------------------------------------------------------------
 
-void Relay::on_link_up(LinkId link, bool we_dialled) { links_[link].we_dialled = we_dialled; }
+void Relay::on_link_up(LinkId link, bool we_dialled) {
+    links_[link].we_dialled = we_dialled;
+}
 
 void Relay::on_link_down(Now now, LinkId link) {
     const auto at = links_.find(link);
@@ -113,7 +115,8 @@ void Relay::on_link_failed(Now now, std::uint64_t token, DestroyReason reason) {
     waiting_.erase(at);
     Circuit& c = *waiting.circuit;
     if (waiting.stream) {
-        const auto why = reason == DestroyReason::protocol ? StreamEndReason::unknown_node : StreamEndReason::unreachable;
+        const auto why =
+            reason == DestroyReason::protocol ? StreamEndReason::unknown_node : StreamEndReason::unreachable;
         c.terminus.on_link_failed(*waiting.stream, why);
         flush(now, c);
     } else {
@@ -176,9 +179,9 @@ void Relay::on_create(Now now, LinkId from, const wire::Cell& cell) {
     const auto hello = crypto::NtorHello::parse(handshake->data);
     if (!hello) return refuse(DestroyReason::handshake);
 
-    HandshakesSeen& seen = seen_[hello->onion_key == onion_key_->public_key || !previous_onion_key_
-                                     ? onion_key_->public_key
-                                     : previous_onion_key_->public_key];
+    HandshakesSeen& seen =
+        seen_[hello->onion_key == onion_key_->public_key || !previous_onion_key_ ? onion_key_->public_key
+                                                                                 : previous_onion_key_->public_key];
     const HandshakeId replay_id(hello->replay_id());
     if (seen.contains(replay_id)) {
         ++stats_.creates_replayed;
@@ -325,8 +328,8 @@ void Relay::on_destroy(Now now, LinkId from, const wire::Cell& cell) {
     const auto at = link->second.circuits.find(cell.id);
     if (at == link->second.circuits.end()) return;
     Circuit& c = *at->second;
-    const DestroyReason reason = wire::decode_destroy(cell.payload()) ? *wire::decode_destroy(cell.payload())
-                                                                      : DestroyReason::protocol;
+    const DestroyReason reason =
+        wire::decode_destroy(cell.payload()) ? *wire::decode_destroy(cell.payload()) : DestroyReason::protocol;
     if (c.previous == from && c.previous_id == cell.id) return destroy(c, std::nullopt, reason);
     if (c.state == Circuit::State::extending) {
         // The next hop refused the handshake: this hop stays, and the client may try another.
@@ -381,7 +384,8 @@ void Relay::drain_terminus(Now, Circuit& c) {
         const auto& cell = std::get<Terminus::LinkCell>(*output);
         emit(cell.link, cell.command, cell.id.value(), cell.payload);
         if (cell.command == CellCommand::stream_end) {
-            if (const auto link = links_.find(cell.link); link != links_.end()) link->second.streams.erase(cell.id.value());
+            if (const auto link = links_.find(cell.link); link != links_.end())
+                link->second.streams.erase(cell.id.value());
         }
     }
 }
@@ -481,7 +485,9 @@ void Relay::emit_block(LinkId link, CellCommand command, std::uint32_t id, const
     send.cell.body = block;
 }
 
-std::size_t Relay::circuits() const { return circuits_.size(); }
+std::size_t Relay::circuits() const {
+    return circuits_.size();
+}
 
 bool Relay::check() const {
     for (const auto& [id, link] : links_) {

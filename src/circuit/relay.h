@@ -96,7 +96,9 @@ public:
     void on_send_refused(Now now, LinkId link, const wire::Cell& cell);
 
 #ifdef SHOAL_TAP
-    void set_peel_observer(PeelObserver* observer) { peel_observer_ = observer; }
+    void set_peel_observer(PeelObserver* observer) {
+        peel_observer_ = observer;
+    }
 #endif
 
     void on_tick(Now now);
@@ -105,7 +107,9 @@ public:
 
     std::size_t circuits() const;
     bool uses_link(LinkId link) const;
-    const RelayStats& stats() const { return stats_; }
+    const RelayStats& stats() const {
+        return stats_;
+    }
     // Every structure agrees with every other; false means a bug (tests).
     bool check() const;
 
@@ -157,11 +161,11 @@ private:
     Rng& rng_;
     std::optional<crypto::KeyPair> onion_key_;
     std::optional<crypto::KeyPair> previous_onion_key_;
-    std::unordered_map<LinkId, Link> links_;  // bounded: links_max
+    std::unordered_map<LinkId, Link> links_;                           // bounded: links_max
     std::unordered_map<Circuit*, std::unique_ptr<Circuit>> circuits_;  // bounded: links_max * circuits_per_link_max
-    std::set<std::pair<Instant, Circuit*>> due_;  // bounded: as circuits_; pacers with a deadline
+    std::set<std::pair<Instant, Circuit*>> due_;                       // bounded: as circuits_; pacers with a deadline
     Instant next_sweep_ = Instant::min();
-    std::unordered_map<std::uint64_t, Waiting> waiting_;               // bounded: one a circuit and one a stream
+    std::unordered_map<std::uint64_t, Waiting> waiting_;  // bounded: one a circuit and one a stream
     std::uint64_t next_token_ = 1;
     std::map<crypto::PublicKey, HandshakesSeen> seen_;  // bounded: create_replays_max for each of two keys
     std::deque<RelayOutput> out_;                       // bounded: drained after every input

@@ -16,8 +16,8 @@ Status Terminus::on_payload(const wire::RelayPayload& payload, const Tweak& twea
             if (at == streams_.end()) return ok();  // crossed with ours
             const StreamEndReason reason = TRY(wire::decode_stream_end(payload.payload()));
             if (at->second.open) {
-                out_.emplace_back(LinkCell{at->second.link, wire::CellCommand::stream_end, at->second.id,
-                                           wire::encode(reason)});
+                out_.emplace_back(
+                    LinkCell{at->second.link, wire::CellCommand::stream_end, at->second.id, wire::encode(reason)});
             }
             streams_.erase(at);
             return ok();
@@ -94,8 +94,8 @@ void Terminus::on_link_data(StreamId id, ByteView sealed) {
     Stream& stream = at->second;
     if (stream.back.size() + stream.back_taken >= limits::link_stream_window_cells) {
         // The node sends past its window: it is broken or hostile, and its stream is over.
-        out_.emplace_back(LinkCell{stream.link, wire::CellCommand::stream_end, stream.id,
-                                   wire::encode(StreamEndReason::protocol)});
+        out_.emplace_back(
+            LinkCell{stream.link, wire::CellCommand::stream_end, stream.id, wire::encode(StreamEndReason::protocol)});
         on_link_end(id, StreamEndReason::protocol);
         return;
     }
@@ -158,8 +158,8 @@ BackItem Terminus::take() {
     if (++stream.back_taken == limits::link_sendme_cells) {
         stream.back_taken = 0;
         if (stream.open) {
-            out_.emplace_back(LinkCell{stream.link, wire::CellCommand::stream_sendme, stream.id,
-                                       wire::encode(wire::StreamSendme{})});
+            out_.emplace_back(
+                LinkCell{stream.link, wire::CellCommand::stream_sendme, stream.id, wire::encode(wire::StreamSendme{})});
         }
     }
     return item;
@@ -184,7 +184,9 @@ std::optional<StreamId> Terminus::find(LinkId link, LinkStreamId id) const {
     return std::nullopt;
 }
 
-bool Terminus::uses_link(LinkId link) const { return !streams_on(link).empty(); }
+bool Terminus::uses_link(LinkId link) const {
+    return !streams_on(link).empty();
+}
 
 std::vector<StreamId> Terminus::streams_on(LinkId link) const {
     std::vector<StreamId> out;

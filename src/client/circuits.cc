@@ -240,7 +240,7 @@ std::optional<std::vector<CircuitNumber>> Circuits::take_set(Now now, std::size_
 }
 
 std::optional<CircuitNumber> Circuits::take_one(Now now, const std::vector<CircuitNumber>& others, const NodeId& node,
-                                               std::size_t side) {
+                                                std::size_t side) {
     std::optional<CircuitNumber> other_side;
     for (auto& [number, slot] : slots_) {
         if (!free_for(slot, node)) continue;
@@ -317,8 +317,8 @@ void Circuits::sweep(Now now) {
         if (at == slots_.end()) continue;
         Origin& origin = *at->second.origin;
         origin.on_tick(now);
-        const bool done = origin.state() == Origin::State::retired && origin.idle() &&
-                          (at->second.released || !at->second.in_use);
+        const bool done =
+            origin.state() == Origin::State::retired && origin.idle() && (at->second.released || !at->second.in_use);
         if (!done) {
             drain(now, number);
             continue;

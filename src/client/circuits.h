@@ -133,10 +133,10 @@ private:
     Rng& rng_;
     circuit::Guards guards_;
     circuit::SuccessRecord record_;
-    std::vector<circuit::RelayInfo> relays_;                       // of the directory; bounded: snapshot_nodes_max
-    std::map<NodeId, ByteArray<32>> onion_keys_;                   // likewise
-    std::map<NodeId, Guard> links_;                                // bounded: guards_kept_max
-    std::map<CircuitNumber, Slot> slots_;                          // bounded: client_circuits_max
+    std::vector<circuit::RelayInfo> relays_;                           // of the directory; bounded: snapshot_nodes_max
+    std::map<NodeId, ByteArray<32>> onion_keys_;                       // likewise
+    std::map<NodeId, Guard> links_;                                    // bounded: guards_kept_max
+    std::map<CircuitNumber, Slot> slots_;                              // bounded: client_circuits_max
     std::map<std::pair<LinkId, std::uint32_t>, CircuitNumber> by_id_;  // bounded: as slots_
     std::uint64_t next_number_ = 1;
     std::deque<Instant> failures_;  // bounded: build_failures_max; of the last builds that failed

@@ -141,7 +141,8 @@ void Client::try_start(Now now, AskId id) {
     config.n = config_.profile.n;
     config.k = config_.profile.k;
     config.round_trip = Duration::zero();
-    for (const CircuitNumber circuit : *set) config.round_trip = std::max(config.round_trip, circuits_.round_trip(circuit));
+    for (const CircuitNumber circuit : *set)
+        config.round_trip = std::max(config.round_trip, circuits_.round_trip(circuit));
     if (config_.circuits.pacer == PacerMode::shaped) {
         config.cell_interval = Duration(1s) / static_cast<int>(config_.circuits.rate);
     }
@@ -308,6 +309,13 @@ std::optional<Client::Output> Client::poll() {
     return next;
 }
 
-std::size_t Client::model_nodes() const { return view_ ? view_->model_nodes().size() : 0; }
+std::size_t Client::model_nodes() const {
+    if (!view_) return 0;
+    const auto serves = [&](std::uint32_t index) { return !view_->entries()[index].descriptor.models.empty(); };
+    const auto nodes = view_->model_nodes();
+    return static_cast<std::size_t>(std::count_if(nodes.begin(), nodes.end(), serves));
+}
+    return view_ ? view_->model_nodes().size() : 0;
+}
 
 }  // namespace shoal::client

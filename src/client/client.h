@@ -71,6 +71,7 @@ public:
     circuit::Profile profile() const { return config_.profile; }
     const directory::View* view() const { return view_.get(); }
     std::size_t asks() const { return asks_.size(); }
+    // That serve some model, by the directory.
     std::size_t model_nodes() const;
     // The directory cannot carry a question: a newer one is wanted soon, not in its own time.
     bool starved() const { return model_nodes() == 0 || circuits_.starved(config_.profile.n); }
@@ -89,13 +90,13 @@ private:
         Plaintext body;
         ByteArray<32> seed{};
         Instant wait_until{};
-        std::vector<NodeId> tried;            // bounded: nodes_per_ask_max
+        std::vector<NodeId> tried;  // bounded: nodes_per_ask_max
         NodeId node;
-        std::unique_ptr<prompt::Asker> asker; // none: waiting
-        std::vector<CircuitNumber> circuits;  // bounded: streams_per_message_max
-        std::vector<CircuitNumber> unused;    // of the first set, until the lanes are placed
-        std::map<prompt::LaneId, Lane> lanes; // bounded: streams_per_message_max
-        std::vector<Pending> pending;         // bounded: streams_per_message_max
+        std::unique_ptr<prompt::Asker> asker;  // none: waiting
+        std::vector<CircuitNumber> circuits;   // bounded: streams_per_message_max
+        std::vector<CircuitNumber> unused;     // of the first set, until the lanes are placed
+        std::map<prompt::LaneId, Lane> lanes;  // bounded: streams_per_message_max
+        std::vector<Pending> pending;          // bounded: streams_per_message_max
     };
 
     std::optional<NodeId> choose_node(Now now, const Ask& ask);
@@ -115,9 +116,9 @@ private:
     Circuits circuits_;
     // Co-owned by the directory's book and by who chooses from it.
     std::shared_ptr<const directory::View> view_;
-    std::map<AskId, Ask> asks_;                                          // bounded: asks_max
+    std::map<AskId, Ask> asks_;                                                                 // bounded: asks_max
     std::map<std::pair<CircuitNumber, StreamId>, std::pair<AskId, prompt::LaneId>> by_stream_;  // bounded: as lanes
-    std::map<NodeId, Instant> shunned_;                                  // bounded: snapshot_nodes_max; until then
+    std::map<NodeId, Instant> shunned_;  // bounded: snapshot_nodes_max; until then
     std::uint64_t next_ask_ = 1;
     std::deque<Output> out_;  // bounded: drained after every input
 };

@@ -106,7 +106,7 @@ private:
     FamilyId family_;
     std::vector<wire::Address> addresses_;    // bounded: addresses_per_node_max
     std::vector<wire::OfferedModel> models_;  // bounded: models_per_node_max
-    bool changed_ = true;  // since the last signing
+    bool changed_ = true;                     // since the last signing
 
     std::optional<wire::SignedDescriptor> signed_;
     bool shown_ = false;

@@ -157,6 +157,10 @@ const std::string& last_library_error() {
     return library_error();
 }
 
+std::uint16_t default_threads() {
+    return static_cast<std::uint16_t>(std::clamp(std::thread::hardware_concurrency(), 2U, 256U) - 1);
+}
+
 Status load_backends(const std::string& folder) {
     llama_log_set(on_library_log, nullptr);
     if (folder.empty()) {
@@ -189,8 +193,8 @@ Result<Model> load_model(int file, const engine::pipe::Load& options, const std:
     model.info.architecture = gguf.architecture;
     model.info.name = gguf.name;
     model.info.quantisation = static_cast<std::uint8_t>(std::min<std::uint32_t>(gguf.file_type, UINT8_MAX));
+    ASSERT(options.threads > 0);
     model.threads = options.threads;
-    if (model.threads == 0) model.threads = std::max(std::thread::hardware_concurrency(), 2U) - 1;
     library_error().clear();
     TRY(load_weights(file, model, progress));
     model.info.parameters = llama_model_n_params(model.weights.get());

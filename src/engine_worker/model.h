@@ -37,7 +37,11 @@ struct Model {
 // Errc::not_found: no variant for this processor there.
 Status load_backends(const std::string& folder);
 
-// Reads the whole model from the open descriptor `file`. `progress` gets 0 to 1. The message of an error is one plain
+// The machine's hardware threads less one, at least one: the node needs some too. Reads a file of the system, so it is
+// called before the sandbox.
+std::uint16_t default_threads();
+
+// Reads the whole model from the open descriptor `file`; `options` say how many threads. `progress` gets 0 to 1. The message of an error is one plain
 // line; Errc::malformed and Errc::unsupported are the file's fault, Errc::exhausted the machine's memory.
 Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress);
 

@@ -71,7 +71,8 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     Channel channel(channel_descriptor);
     open_channel = &channel;
     std::vector<engine::pipe::ToWorker> early;
-    const engine::pipe::Load options = first_message(channel, early);
+    engine::pipe::Load options = first_message(channel, early);
+    if (options.threads == 0) options.threads = default_threads();
     if (const Status loaded = load_backends(backends); !loaded) give_up(channel, loaded.error());
     if (const Status walled = enter_sandbox(); !walled) give_up(channel, walled.error());
 

@@ -377,6 +377,16 @@ TEST(Worker, RefusesByTheTemplatesOwnWords) {
     EXPECT_NE(reply.failed->message.find("no tools here"), std::string::npos) << reply.failed->message;
 }
 
+// More threads than one are made inside the sandbox; none given reads the machine, which must happen before it.
+TEST(Worker, ComputesWithEachNumberOfThreads) {
+    for (std::uint16_t threads : {std::uint16_t{0}, std::uint16_t{2}, std::uint16_t{5}}) {
+        Load load = options(2, 128);
+        load.threads = threads;
+        Loaded worker("spm", load);
+        EXPECT_TRUE(worker.ask(job_of(1, "hi", 4)).finished.has_value()) << threads;
+    }
+}
+
 TEST(Worker, ServesAModelWithoutATemplate) {
     Loaded worker("bare", options(2, 128));
     EXPECT_TRUE(worker.ask(job_of(1, "hi", 4)).finished.has_value());

@@ -12,7 +12,8 @@ Session::Session(Now now, NetworkId network, Rng& rng)
       last_sent_(now.mono),
       queues_{BoundedQueue<wire::Cell>(limits::link_queue_cells_max),
               BoundedQueue<wire::Cell>(limits::link_queue_cells_max),
-              BoundedQueue<wire::Cell>(limits::snapshot_bytes_max / limits::cell_body_bytes * 2)} {}
+              BoundedQueue<wire::Cell>(limits::snapshot_bytes_max / limits::cell_body_bytes +
+                                       2 * limits::directory_queued_cells_max)} {}
 
 Session::Class Session::class_of(wire::CellCommand command) {
     switch (command) {
@@ -62,7 +63,9 @@ Status Session::take_cell(Now now, std::span<const std::uint8_t, limits::cell_by
     return ok();
 }
 
-bool Session::send(const wire::Cell& cell) { return queues_[class_of(cell.command)].push(cell); }
+bool Session::send(const wire::Cell& cell) {
+    return queues_[class_of(cell.command)].push(cell);
+}
 
 void Session::take_output(Now now, std::size_t bytes_max, Bytes& out) {
     const auto put = [&](const wire::Cell& cell) {
@@ -86,7 +89,9 @@ void Session::take_output(Now now, std::size_t bytes_max, Bytes& out) {
     }
 }
 
-bool Session::has_output() const { return !versions_sent_ || (open_ && queued_cells() > 0); }
+bool Session::has_output() const {
+    return !versions_sent_ || (open_ && queued_cells() > 0);
+}
 
 Status Session::on_tick(Now now) {
     if (!open_ && now.mono - started_ >= limits::link_handshake_timeout) {

@@ -82,8 +82,8 @@ private:
     void expire(Now now);
 
     prompt::Server server_;
-    std::vector<Served> served_;  // bounded: models_per_node_max
-    std::map<JobId, Running> jobs_;            // bounded: slots and queue of each engine
+    std::vector<Served> served_;                 // bounded: models_per_node_max
+    std::map<JobId, Running> jobs_;              // bounded: slots and queue of each engine
     std::map<prompt::Handle, JobId> by_handle_;  // bounded: as jobs_
     std::uint64_t next_job_ = 1;
     std::deque<prompt::StreamCell> out_;  // bounded: drained after every input

@@ -42,9 +42,13 @@ void DirectoryAgent::on_persisted(StateFile file) {
     if (file == StateFile::verifier && verifier_) verifier_->on_persisted();
 }
 
-void DirectoryAgent::set_guards(std::vector<NodeId> guards) { guards_ = std::move(guards); }
+void DirectoryAgent::set_guards(std::vector<NodeId> guards) {
+    guards_ = std::move(guards);
+}
 
-void DirectoryAgent::set_models(std::vector<wire::OfferedModel> models) { publisher_.set_models(std::move(models)); }
+void DirectoryAgent::set_models(std::vector<wire::OfferedModel> models) {
+    publisher_.set_models(std::move(models));
+}
 
 // A client asks its guards, and the bootstraps until it has some. Everyone else asks the committee first.
 void DirectoryAgent::update_sources(Now now) {

@@ -2,7 +2,7 @@
 //
 // Rules
 //   1. What is served is the newest verified snapshot, whoever asks: the same bytes for everyone.
-//   2. One answer at a time on one link; a second GET before the first has left is answered when it is asked again.
+//   2. A peer whose answers do not leave (limits::directory_queued_cells_max) gets no further ones.
 //   3. A descriptor goes to the verifiers of the genesis; a verifier that is this node is called directly.
 //   4. State that must survive leaves as Persist, and what depends on it waits for on_persisted (the publisher's keys
 //      and sequence, the verifier's epoch).

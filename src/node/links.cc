@@ -93,7 +93,9 @@ bool Links::send(LinkId id, const wire::Cell& cell) {
     return true;
 }
 
-void Links::close(LinkId id) { out_.emplace_back(Close{id}); }
+void Links::close(LinkId id) {
+    out_.emplace_back(Close{id});
+}
 
 std::optional<Links::Event> Links::poll() {
     if (out_.empty()) return std::nullopt;

@@ -116,10 +116,10 @@ private:
     const crypto::SigningKey& own_;
     NetworkId network_;
     Rng& rng_;
-    std::map<LinkId, std::unique_ptr<Link>> links_;                  // bounded: links_max, by the driver
-    std::map<std::pair<NodeId, Identity>, LinkId> by_peer_;          // bounded: as links_
-    std::map<DialId, Dialling> dialling_;                            // bounded: one a peer and identity
-    std::map<NodeId, Ephemeral> ephemeral_;                          // bounded: swept daily
+    std::map<LinkId, std::unique_ptr<Link>> links_;          // bounded: links_max, by the driver
+    std::map<std::pair<NodeId, Identity>, LinkId> by_peer_;  // bounded: as links_
+    std::map<DialId, Dialling> dialling_;                    // bounded: one a peer and identity
+    std::map<NodeId, Ephemeral> ephemeral_;                  // bounded: swept daily
     std::uint64_t next_dial_ = 1;
     Instant next_tick_ = Instant::min();
     Instant next_idle_check_ = Instant::min();

@@ -234,8 +234,8 @@ void Node::send(Now now, LinkId link, const wire::Cell& cell) {
 
 void Node::send_directory(Now now, LinkId link, ByteView message) {
     const Link* on = links_.get(link);
-    // Its answer to the last one has not left yet: a peer that does not read gets no more.
-    if (on == nullptr || on->session.queued_bulk() > 0) return;
+    // A snapshot has not left yet: a peer that asks without reading gets no more until it does.
+    if (on == nullptr || on->session.queued_bulk() >= limits::directory_queued_cells_max) return;
     for (const Bytes& payload : wire::fragment_directory(message)) {
         send(now, link, wire::make_cell(CellCommand::directory, 0, payload, rng_));
     }

@@ -90,13 +90,27 @@ public:
     Instant next_deadline() const;
     std::optional<Output> poll();
 
-    const NodeId& id() const { return self_; }
-    const directory::Book& book() const { return agent_.book(); }
-    const DirectoryAgent& agent() const { return agent_; }
-    const client::Client* client() const { return client_.get(); }
-    const circuit::Relay* relay() const { return relay_.get(); }
-    const model::ModelNode* model() const { return model_.get(); }
-    std::size_t links() const { return links_.count(); }
+    const NodeId& id() const {
+        return self_;
+    }
+    const directory::Book& book() const {
+        return agent_.book();
+    }
+    const DirectoryAgent& agent() const {
+        return agent_;
+    }
+    const client::Client* client() const {
+        return client_.get();
+    }
+    const circuit::Relay* relay() const {
+        return relay_.get();
+    }
+    const model::ModelNode* model() const {
+        return model_.get();
+    }
+    std::size_t links() const {
+        return links_.count();
+    }
 
 private:
     void on_cell(Now now, const wire::Cell& cell) override;
@@ -116,7 +130,9 @@ private:
     void send_directory(Now now, LinkId link, ByteView message);
     void directory_to(Now now, const NodeId& peer, const wire::DirectoryMessage& message);
     void update_keys();
-    Identity directory_identity() const { return agent_.client_only() ? Identity::ephemeral : Identity::own; }
+    Identity directory_identity() const {
+        return agent_.client_only() ? Identity::ephemeral : Identity::own;
+    }
 
     NodeConfig config_;
     NodeId self_;

@@ -224,7 +224,8 @@ private:
     }
     void advance(Instant to) {
         now_.mono = to;
-        now_.wall = from_unix_seconds(1'800'000'000) + std::chrono::duration_cast<std::chrono::seconds>(to - Instant(1h));
+        now_.wall =
+            from_unix_seconds(1'800'000'000) + std::chrono::duration_cast<std::chrono::seconds>(to - Instant(1h));
     }
 
     crypto::SeededRng rng_;

@@ -36,10 +36,9 @@ void Asker::want_lane(std::uint8_t index, bool resume) {
     auto sealed = crypto::StreamSealer::client(config_.network, config_.node, config_.hpke_key, rng_);
     if (!sealed) return;  // the node's key is none; no lane will answer, and the timer says so
     const LaneId id(next_lane_++);
-    lanes_.emplace(id, Lane{.index = index,
-                            .resume = resume,
-                            .message_number = messages_sent_,
-                            .sealer = std::move(sealed->sealer)});
+    lanes_.emplace(
+        id,
+        Lane{.index = index, .resume = resume, .message_number = messages_sent_, .sealer = std::move(sealed->sealer)});
     out_.emplace_back(LaneWanted{
         id, index, wire::Connect{config_.node, wire::StreamOpen{wire::StreamProtocol::prompt, sealed->encapsulated}}});
 }
@@ -60,7 +59,9 @@ void Asker::send_clove(Now now, LaneId id, Lane& lane) {
     lane.got_due = now.mono + got_timeout();
 }
 
-void Asker::on_lane_failed(Now now, LaneId id) { lane_gone(now, id); }
+void Asker::on_lane_failed(Now now, LaneId id) {
+    lane_gone(now, id);
+}
 
 void Asker::on_lane_end(Now now, LaneId id, StreamEndReason reason) {
     if (reason == StreamEndReason::unknown_node && state_ == State::sending) {
@@ -98,7 +99,8 @@ void Asker::fail_sending(Now now, ChatFault fault) {
         return finish(std::move(fault), true);
     }
     end_lanes();
-    if (const Status sent = send_message(now); !sent) finish(ChatFault{AskFault::bad_request, sent.error().message}, false);
+    if (const Status sent = send_message(now); !sent)
+        finish(ChatFault{AskFault::bad_request, sent.error().message}, false);
 }
 
 // ---- receiving ---------------------------------------------------------------------------------------------------
@@ -184,8 +186,8 @@ void Asker::take_frames(Now, ByteView bytes) {
             return finish(std::nullopt, false);
         } else {
             auto& fault = std::get<ChatFault>(frame);
-            const bool elsewhere = next_reply_ == 1 && (fault.fault == AskFault::engine_failed ||
-                                                        fault.fault == AskFault::overloaded);
+            const bool elsewhere =
+                next_reply_ == 1 && (fault.fault == AskFault::engine_failed || fault.fault == AskFault::overloaded);
             return finish(std::move(fault), elsewhere);
         }
     }
@@ -233,7 +235,8 @@ void Asker::end_lanes() {
 void Asker::on_tick(Now now) {
     if (state_ == State::over) return;
     if (now.mono >= silence_due_) {
-        return finish(ChatFault{AskFault::node_lost, "nothing was heard from the model node"}, state_ != State::receiving);
+        return finish(ChatFault{AskFault::node_lost, "nothing was heard from the model node"},
+                      state_ != State::receiving);
     }
     if (state_ == State::sending && now.mono >= accept_due_) {
         return fail_sending(now, {AskFault::timeout, "the model node does not answer"});

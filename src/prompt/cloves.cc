@@ -28,8 +28,8 @@ std::vector<wire::RecordBytes> cut(const crypto::Fragment& fragment, const crypt
     first.fragment = next(limits::clove_first_fragment_bytes);
     out.push_back(wire::encode_record(first));
     for (std::uint16_t sequence = 1; sequence < total; ++sequence) {
-        out.push_back(wire::encode_record(
-            wire::CloveMore{fragment.index, sequence, next(limits::clove_more_fragment_bytes)}));
+        out.push_back(
+            wire::encode_record(wire::CloveMore{fragment.index, sequence, next(limits::clove_more_fragment_bytes)}));
     }
     ASSERT(rest.empty());
     return out;

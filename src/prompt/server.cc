@@ -14,10 +14,10 @@ struct Server::Answer {
     RequestId request;
     Key32 reply_key;
     Reply reply;
-    std::vector<MessageId> messages;  // bounded: message_attempts_max; the cloves that brought it
-    std::vector<Key> streams;         // bounded: streams_per_message_max
-    std::vector<Key> copies;          // bounded: reply_copies; those that carry the reply
-    bool stopped = false;             // the model was told to stop
+    std::vector<MessageId> messages;          // bounded: message_attempts_max; the cloves that brought it
+    std::vector<Key> streams;                 // bounded: streams_per_message_max
+    std::vector<Key> copies;                  // bounded: reply_copies; those that carry the reply
+    bool stopped = false;                     // the model was told to stop
     Instant alone_since = Instant::max();     // no stream since
     Instant finished_since = Instant::max();  // reply complete since
 
@@ -65,8 +65,8 @@ void Server::on_cell(Now now, LinkId link, const wire::Cell& cell) {
             const auto sendme = wire::decode_stream_sendme(cell.payload());
             if (at == streams_.end() || !sendme) return;
             // More than a window is more than the proxy can owe.
-            at->second.credit = std::min<std::uint32_t>(at->second.credit + sendme->cells,
-                                                        limits::link_stream_window_cells);
+            at->second.credit =
+                std::min<std::uint32_t>(at->second.credit + sendme->cells, limits::link_stream_window_cells);
             flush_stream(at->second);
             const auto stream = streams_.find(key);
             if (stream == streams_.end() || !stream->second.answer) return;
@@ -355,8 +355,8 @@ void Server::choose_copies(Answer& answer) {
         for (const Key& key : order) {
             if (answer.copies.size() >= limits::reply_copies) return;
             if (std::find(answer.copies.begin(), answer.copies.end(), key) != answer.copies.end()) continue;
-            const bool alike = !answer.copies.empty() && !streams_.at(key).resumed &&
-                               parity(key) == parity(answer.copies.front());
+            const bool alike =
+                !answer.copies.empty() && !streams_.at(key).resumed && parity(key) == parity(answer.copies.front());
             if (alike && !any) continue;
             answer.copies.push_back(key);
         }
@@ -409,7 +409,9 @@ void Server::flush_stream(Stream& stream) {
     }
 }
 
-void Server::send(Stream& stream, const wire::Record& record) { stream.control.push_back(record); }
+void Server::send(Stream& stream, const wire::Record& record) {
+    stream.control.push_back(record);
+}
 
 // ---- endings -----------------------------------------------------------------------------------------------------
 
@@ -502,7 +504,9 @@ void Server::on_tick(Now now) {
     }
 }
 
-Instant Server::next_deadline() const { return std::min(deadline_, next_sweep_); }
+Instant Server::next_deadline() const {
+    return std::min(deadline_, next_sweep_);
+}
 
 std::optional<ServerOutput> Server::poll() {
     if (out_.empty()) return std::nullopt;

@@ -65,8 +65,8 @@ using ServerOutput = std::variant<StreamCell, Opened, Stopped>;
 
 struct ServerStats {
     std::uint64_t streams = 0;
-    std::uint64_t bad_seals = 0;   // a record that does not open
-    std::uint64_t bad_records = 0; // opens, and may not come here
+    std::uint64_t bad_seals = 0;    // a record that does not open
+    std::uint64_t bad_records = 0;  // opens, and may not come here
     std::uint64_t replays = 0;
     std::uint64_t requests = 0;
     std::uint64_t resumes = 0;
@@ -138,13 +138,13 @@ private:
     Rng& rng_;
     std::optional<crypto::KeyPair> hpke_key_;
     std::optional<crypto::KeyPair> previous_hpke_key_;
-    std::map<Key, Stream> streams_;                        // bounded: prompt_streams_max
-    std::unordered_map<MessageId, Gathering> gathering_;   // bounded: messages_gathering_max, gathering_bytes_max
+    std::map<Key, Stream> streams_;                       // bounded: prompt_streams_max
+    std::unordered_map<MessageId, Gathering> gathering_;  // bounded: messages_gathering_max, gathering_bytes_max
     std::size_t gathering_bytes_ = 0;
-    std::unordered_map<MessageId, Handle> messages_;       // bounded: message_attempts_max an answer
-    std::unordered_map<Handle, Answer> answers_;           // bounded: replies_kept_max, replies_kept_bytes_max
-    std::unordered_map<RequestId, Handle> by_request_;     // bounded: as answers_
-    std::unordered_map<RequestId, UnixTime> seen_;         // bounded: requests_seen_max
+    std::unordered_map<MessageId, Handle> messages_;    // bounded: message_attempts_max an answer
+    std::unordered_map<Handle, Answer> answers_;        // bounded: replies_kept_max, replies_kept_bytes_max
+    std::unordered_map<RequestId, Handle> by_request_;  // bounded: as answers_
+    std::unordered_map<RequestId, UnixTime> seen_;      // bounded: requests_seen_max
     std::size_t reply_bytes_ = 0;
     std::uint64_t next_handle_ = 1;
     Instant deadline_ = Instant::max();

@@ -8,7 +8,9 @@
 namespace shoal::sched {
 namespace {
 
-Now at(std::int64_t seconds) { return {Instant(std::chrono::seconds(seconds)), {}}; }
+Now at(std::int64_t seconds) {
+    return {Instant(std::chrono::seconds(seconds)), {}};
+}
 
 TEST(Admission, RunsUpToItsSlotsAndLetsTheRestWaitInOrder) {
     Admission a;

@@ -1,4 +1,5 @@
-// For fuzz targets only. What every one of this room asks: what decodes must encode to exactly the bytes that were read.
+// For fuzz targets only. What every one of this room asks: what decodes must encode to exactly the bytes that were
+// read.
 #pragma once
 
 #include <algorithm>
