@@ -117,7 +117,8 @@ TEST(OpenAiRequest, MapsSeedsByTwosComplement) {
 
 TEST(OpenAiRequest, TakesOpenAisOwnReplyBackAsHistory) {
     const ParsedChat chat = accepted(with_message(
-        R"({"role":"assistant","content":"x","refusal":null,"tool_calls":null,"function_call":null,"audio":null,"annotations":null,"name":null})"));
+        R"({"role":"assistant","content":"x","refusal":null,"tool_calls":null,"function_call":null,"audio":null,)"
+        R"("annotations":null,"name":null})"));
     EXPECT_EQ(chat.request.messages.at(0).content.expose(), "x");
 }
 

@@ -18,5 +18,6 @@ def main(arguments):
         say("bench: bench/run.py is missing")
         return 1
     extra = ["--json", known.json] if known.json else []
-    return subprocess.run([sys.executable, str(script), "--build", str(ROOT / "build" / "release"), *extra, *rest],
-                          check=False).returncode
+    return subprocess.run(
+        [sys.executable, str(script), "--build", str(ROOT / "build" / "release"), *extra, *rest], check=False
+    ).returncode

@@ -12,7 +12,9 @@ def configure_command(preset):
     command = ["cmake", "--preset", preset]
     if preset == "fuzz":
         # Debian 12 has version 14; later releases have what `clang` stands for.
-        command.append("-DCMAKE_CXX_COMPILER=" + (shutil.which("clang++-14") or shutil.which("clang++") or "clang++-14"))
+        command.append(
+            "-DCMAKE_CXX_COMPILER=" + (shutil.which("clang++-14") or shutil.which("clang++") or "clang++-14")
+        )
     if os.environ.get("SHOAL_LLAMA_PREFIX"):
         command.append("-DSHOAL_LLAMA_PREFIX=" + os.environ["SHOAL_LLAMA_PREFIX"])
     return command

@@ -23,7 +23,7 @@ def targets():
 
 
 def seed(name):
-    """Puts the messages of protocol/vectors/x.json where the target wire_x_fuzz starts from: once as they are, once after
+    """Puts the messages of protocol/vectors/x.json where wire_x_fuzz starts from: once as they are, once after
     each small first byte, by which targets of several decoders choose one. Merging throws the useless ones away."""
     vectors = ROOT / "protocol" / "vectors" / (name.split("_", 1)[1].removesuffix("_fuzz") + ".json")
     found = BUILD / "fuzz" / "found" / name
@@ -43,8 +43,15 @@ def run_target(name, seconds):
     stored = CORPUS / name
     log = log_path("fuzz-" + name)
     log.unlink(missing_ok=True)
-    command = [BUILD / "fuzz" / name, f"-max_total_time={seconds}", f"-timeout={INPUT_SECONDS_MAX}",
-               f"-rss_limit_mb={MEMORY_MB_MAX}", f"-artifact_prefix={found.parent}/{name}-", "-print_final_stats=1", found]
+    command = [
+        BUILD / "fuzz" / name,
+        f"-max_total_time={seconds}",
+        f"-timeout={INPUT_SECONDS_MAX}",
+        f"-rss_limit_mb={MEMORY_MB_MAX}",
+        f"-artifact_prefix={found.parent}/{name}-",
+        "-print_final_stats=1",
+        found,
+    ]
     if stored.is_dir():
         command.append(stored)
     status = run_logged(command, log, timeout=seconds + 120, env={"ASAN_OPTIONS": "allocator_may_return_null=1"})

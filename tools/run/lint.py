@@ -19,8 +19,13 @@ PASSED = BUILD / "lint"  # one empty file a clang-tidy pass, named by the hash o
 CHANGED_SECONDS_MAX = 120
 FILE_SECONDS_MAX = 300
 # The compile commands are g++'s; clang needs these to read Asio's coroutines (cmake/vendor.cmake says the same).
-CLANG_ARGS = ("-Wno-unknown-warning-option", "-Wno-gnu-statement-expression", "-DBOOST_ASIO_HAS_CO_AWAIT",
-              "-DBOOST_ASIO_HAS_STD_COROUTINE", "-includecoroutine")
+CLANG_ARGS = (
+    "-Wno-unknown-warning-option",
+    "-Wno-gnu-statement-expression",
+    "-DBOOST_ASIO_HAS_CO_AWAIT",
+    "-DBOOST_ASIO_HAS_STD_COROUTINE",
+    "-includecoroutine",
+)
 
 
 def tidy_by_rule():
@@ -100,7 +105,9 @@ def check_file(path, command):
     log = log_path("clang-tidy-" + path)
     log.unlink(missing_ok=True)
     extra = [f"--extra-arg={argument}" for argument in CLANG_ARGS]
-    status = run_logged([clang_tidy_program(), "--quiet", "-p", BUILD / "release", *extra, path], log, FILE_SECONDS_MAX)
+    status = run_logged(
+        [clang_tidy_program(), "--quiet", "-p", BUILD / "release", *extra, path], log, FILE_SECONDS_MAX
+    )
     if status != 0:
         return log
     mark.parent.mkdir(parents=True, exist_ok=True)
@@ -133,9 +140,14 @@ def check_files(paths, on_failure, seconds_max=None):
 def changed_paths():
     """Files of src/ that the last commit or the working tree changed, and the .cc beside each changed header."""
     found = set()
-    for arguments in (["diff", "--name-only", "HEAD"], ["diff", "--name-only", "HEAD~1", "HEAD"],
-                      ["ls-files", "--others", "--exclude-standard"]):
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments, "--", "src"], capture_output=True, text=True, check=False)
+    for arguments in (
+        ["diff", "--name-only", "HEAD"],
+        ["diff", "--name-only", "HEAD~1", "HEAD"],
+        ["ls-files", "--others", "--exclude-standard"],
+    ):
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments, "--", "src"], capture_output=True, text=True, check=False
+        )
         found |= set(done.stdout.split())
     found |= {path[:-2] + ".cc" for path in found if path.endswith(".h")}
     return sorted(path for path in found if path.endswith(".cc"))

@@ -1,11 +1,11 @@
 """./run package: one relocatable archive of the programs, what they link to, and the model.
 
-    shoal-VERSION-ARCH/
-        shoal, shoal-engine     stripped; shoal finds the rest beside itself
-        lib/                    the libraries of shoal that are not the C library's
-        engine-libs/            the libraries of shoal-engine, with their loader where they need one of their own
-        models/                 the bundled models
-        LICENSE, README.md
+shoal-VERSION-ARCH/
+    shoal, shoal-engine     stripped; shoal finds the rest beside itself
+    lib/                    the libraries of shoal that are not the C library's
+    engine-libs/            the libraries of shoal-engine, with their loader where they need one of their own
+    models/                 the bundled models
+    LICENSE, README.md
 """
 
 import argparse

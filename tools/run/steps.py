@@ -80,8 +80,14 @@ def run_logged(command, path, timeout=None, env=None, on_progress=lambda path, s
         log.flush()
         try:
             process = subprocess.Popen(
-                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                cwd=cwd, env={**os.environ, **(env or {})}, start_new_session=True)
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
         except OSError as error:
             log.write(f"cannot start: {error}\n".encode())
             return 127

@@ -47,7 +47,7 @@ class Timed:
 
 
 def try_build(tally, preset, targets=()):
-    """Whether the preset was built. One that fails goes on as far as it can, so that the other rooms are still tested."""
+    """Whether the preset was built. One that fails goes on as far as it can, for the other rooms' tests."""
     try:
         build(preset, targets, keep_going=True)
         return True
@@ -90,12 +90,17 @@ def run_unit_test(tally, preset, name, command, environment=None):
         log.write_text(f"the test program of {name} was not built\n")
         tally.fail(label, log)
         return
-    env = {"GTEST_OUTPUT": f"json:{report}", "GTEST_COLOR": "no", "SHOAL_BUILD": str(BUILD / preset),
-           "UBSAN_OPTIONS": "print_stacktrace=1", **(environment or {})}
+    env = {
+        "GTEST_OUTPUT": f"json:{report}",
+        "GTEST_COLOR": "no",
+        "SHOAL_BUILD": str(BUILD / preset),
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        **(environment or {}),
+    }
     status = run_logged(command, log, UNIT_TEST_SECONDS_MAX, env)
     counted = count_gtest(report)
     if counted is None or (status != 0 and not counted[1]):
-        # No report: not a GoogleTest program, or one that died. A report without failures but with a status: it died late.
+        # No report: not a GoogleTest program, or one that died. A report without failures, but a status: it died late.
         if status == 0:
             tally.add(passed=1)
         else:
@@ -213,9 +218,13 @@ def run_acceptance(tally, long):
             log = log_path("accept-" + path.stem)
             log.unlink(missing_ok=True)
             command = [sys.executable, path] if path.suffix == ".py" else [path]
-            env = {"SHOAL_BUILD": str(BUILD / preset), "SHOAL_LONG": "1" if long else "",
-                   "PYTHONPATH": str(ROOT / "test"), "PYTHONUNBUFFERED": "1",
-                   "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
+            env = {
+                "SHOAL_BUILD": str(BUILD / preset),
+                "SHOAL_LONG": "1" if long else "",
+                "PYTHONPATH": str(ROOT / "test"),
+                "PYTHONUNBUFFERED": "1",
+                "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+            }
             status = run_logged(command, log, ACCEPT_LONG_SECONDS_MAX if long else ACCEPT_SECONDS_MAX, env)
             result = {0: "ok", SKIPPED: "skipped"}.get(status, f"failed (status {status})")
             say(f"    {path.stem:<44} {time.monotonic() - began:4.0f} s  {result}")

@@ -62,8 +62,14 @@ class Counting(Quiet):
         return count_gtest(path)
 
     def test_cases_are_counted_by_what_became_of_them(self):
-        counted = self.count(report(("a", {"result": "COMPLETED"}), ("b", {"result": "COMPLETED", "failures": [{}]}),
-                                    ("c", {"result": "SKIPPED"}), ("d", {"result": "SUPPRESSED"})))
+        counted = self.count(
+            report(
+                ("a", {"result": "COMPLETED"}),
+                ("b", {"result": "COMPLETED", "failures": [{}]}),
+                ("c", {"result": "SKIPPED"}),
+                ("d", {"result": "SUPPRESSED"}),
+            )
+        )
         self.assertEqual(counted, (1, ["S.b"], 2))
 
     def test_a_report_that_is_cut_short_is_no_report(self):
@@ -86,8 +92,9 @@ class Counting(Quiet):
 
     def test_every_failed_case_counts(self):
         bad = {"result": "COMPLETED", "failures": [{}]}
-        self.assertEqual(self.unit_test(self.writes(("a", bad), ("b", bad), ("c", {"result": "COMPLETED"})) + "exit 1"),
-                         (1, 2, 0))
+        self.assertEqual(
+            self.unit_test(self.writes(("a", bad), ("b", bad), ("c", {"result": "COMPLETED"})) + "exit 1"), (1, 2, 0)
+        )
 
     def test_a_program_that_is_no_gtest_counts_by_its_status(self):
         self.assertEqual(self.unit_test("exit 0"), (1, 0, 0))
@@ -138,7 +145,9 @@ class PythonTests(Quiet):
         return lint.run_unittest(script)[:2]
 
     def test_passes_and_failures_are_counted(self):
-        self.assertEqual(self.count("class T(unittest.TestCase):\n  def test_a(self): pass\n  def test_b(self): 1/0"), (1, 1))
+        self.assertEqual(
+            self.count("class T(unittest.TestCase):\n  def test_a(self): pass\n  def test_b(self): 1/0"), (1, 1)
+        )
 
     def test_a_file_that_cannot_start_is_a_failure(self):
         self.assertEqual(self.count("raise SystemExit(0)"), (0, 1))

@@ -19,7 +19,8 @@ missing() {
     names=$(wanted | tr ' ' '\n' | sort -u)
     # dpkg-query fails when it does not know one of the names; what it knows it prints all the same.
     # shellcheck disable=SC2086
-    installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $names 2>/dev/null | sed -n 's/^installed //p' || true)
+    installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $names 2>/dev/null |
+        sed -n 's/^installed //p' || true)
     while read -r line; do
         found=no
         for name in $line; do

@@ -4,8 +4,10 @@ import re
 
 from rules import rule
 
-GROWING = re.compile(r"\bstd::(vector|deque|list|forward_list|map|multimap|set|multiset|unordered_map|unordered_set|"
-                     r"unordered_multimap|queue|stack|priority_queue)\s*<")
+GROWING = re.compile(
+    r"\bstd::(vector|deque|list|forward_list|map|multimap|set|multiset|unordered_map|unordered_set|"
+    r"unordered_multimap|queue|stack|priority_queue)\s*<"
+)
 MEMBER = re.compile(r"^\s*(?:mutable\s+)?(std::[\w:]+\s*<.*>|Bytes)\s+\w+_\s*(?:;|\{[^()]*\};|=[^()]*;)")
 
 
@@ -21,8 +23,11 @@ def bounded(tree):
             if not member or not (GROWING.match(member.group(1).strip()) or member.group(1) == "Bytes"):
                 continue
             if not said_above(source, number, "bounded:"):
-                yield (source.path, number,
-                       f"'{line.strip()}' can grow: use base/bounded.h, or say `// bounded: why` on the line or above it")
+                yield (
+                    source.path,
+                    number,
+                    f"'{line.strip()}' can grow: use base/bounded.h, or say `// bounded: why` on the line or above it",
+                )
 
 
 def said_above(source, number, word):
@@ -54,7 +59,7 @@ def shared_ownership(tree):
                     explained.add(key)
     for key, (path, number) in first.items():
         if key not in explained:
-            yield path, number, f"{key[2]} is shared: one owner is the rule; if there must be more, name them in a comment here"
+            yield path, number, f"{key[2]} is shared: one owner is the rule; if there must be more, name them here"
 
 
 # The words of base, and the switches of the build.
@@ -70,4 +75,8 @@ def macros(tree):
         for number, line in enumerate(source.code_lines, 1):
             match = re.match(r"\s*#\s*define\s+(\w+)", line)
             if match and not MACROS.match(match.group(1)) and "macro:" not in source.comment_near(number):
-                yield (source.path, number, f"{match.group(1)}: write a function or a constant (or say `// macro: why`)")
+                yield (
+                    source.path,
+                    number,
+                    f"{match.group(1)}: write a function or a constant (or say `// macro: why`)",
+                )

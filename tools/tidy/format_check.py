@@ -33,4 +33,6 @@ def formatting(tree):
     for match in re.finditer(r"^(\S+?):(\d+):\d+: warning:", checked.stderr, re.M):
         if match.group(1) not in seen:
             seen.add(match.group(1))
-            yield match.group(1), int(match.group(2)), f"not formatted from here on: {tool.rsplit('/', 1)[-1]} -i {match.group(1)}"
+            yield match.group(1), int(
+                match.group(2)
+            ), f"not formatted from here on: {tool.rsplit('/', 1)[-1]} -i {match.group(1)}"

@@ -19,8 +19,11 @@ def wire_pages(tree):
         if f"wire/{source.name}" in tests - product:
             continue  # a helper of tests
         stem = source.stem
-        for path, what in ((f"protocol/{stem}.md", "its page"), (f"protocol/vectors/{stem}.json", "its vectors"),
-                           (f"src/wire/{stem}_fuzz.cc", "the fuzz target of its decoders")):
+        for path, what in (
+            (f"protocol/{stem}.md", "its page"),
+            (f"protocol/vectors/{stem}.json", "its vectors"),
+            (f"src/wire/{stem}_fuzz.cc", "the fuzz target of its decoders"),
+        ):
             if path not in tree.paths:
                 yield source.path, 1, f"lacks {path}, {what}"
 

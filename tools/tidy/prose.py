@@ -51,7 +51,9 @@ def markdown(tree):
             continue
         titles = [number for number, line in without_code_blocks(source) if re.match(r"# \S", line)]
         if len(titles) != 1 or titles[0] != 1:
-            yield source.path, (titles + [1])[-1], f"has {len(titles)} titles: exactly one `# Title`, on the first line"
+            yield source.path, (titles + [1])[
+                -1
+            ], f"has {len(titles)} titles: exactly one `# Title`, on the first line"
         for number, line in without_code_blocks(source):
             for found in LINK.findall(line):
                 target = (found[0] or found[1]).split("#", 1)[0]
@@ -80,7 +82,9 @@ def notes_to_self(tree):
 
 
 # A home or a mount of somebody's machine; what is installed (/usr, /etc, /proc, /tmp itself) is everybody's.
-MACHINE_PATH = re.compile(r"""(?<![\w.$}~/-])/(?:home|Users|root|work|workspace|mnt|media|srv|builds)/[\w.-]+|/tmp/[a-z]+/""")
+MACHINE_PATH = re.compile(
+    r"""(?<![\w.$}~/-])/(?:home|Users|root|work|workspace|mnt|media|srv|builds)/[\w.-]+|/tmp/[a-z]+/"""
+)
 OUTSIDE = re.compile(r"\b[a-z][a-z0-9+.-]*://(?:[^\s/@\"'<>]*@)?([A-Za-z0-9.-]+\.[A-Za-z]{2,})\b")
 
 
@@ -93,7 +97,7 @@ def machine_paths(tree):
         for number, line in enumerate(source.lines, 1):
             found = MACHINE_PATH.search(line)
             if found:
-                yield source.path, number, f"{found.group()} is a path of one machine: derive it, or take it as an option"
+                yield source.path, number, f"{found.group()} is a path of one machine: derive it or make it an option"
 
 
 @rule("outside names")
@@ -107,7 +111,7 @@ def outside_names(tree):
         for number, line in enumerate(source.lines, 1):
             for host in OUTSIDE.findall(line):
                 if host.lower() not in allowed and not host.endswith((".example", ".invalid", ".test", ".localhost")):
-                    yield source.path, number, f"names the host {host}: leave it out, or give a reason in tools/tidy/names.txt"
+                    yield source.path, number, f"names the host {host}: drop it, or say why in tools/tidy/names.txt"
 
 
 ROOM_ROW = re.compile(r"^\|\s*(\d+)\s*\|\s*`?([a-z_]+)`?\s*\|[^|]*\|\s*([^|]*?)\s*\|$")

@@ -14,8 +14,10 @@ def rule(name):
 
     def register(check):
         def findings(tree):
-            return sorted((Finding(path, line, name, message) for path, line, message in check(tree)),
-                          key=lambda finding: (finding.path, finding.line, finding.message))
+            return sorted(
+                (Finding(path, line, name, message) for path, line, message in check(tree)),
+                key=lambda finding: (finding.path, finding.line, finding.message),
+            )
 
         RULES[name] = findings
         return findings

@@ -20,15 +20,18 @@ def sizes(tree):
             continue
         lines = len(source.lines) - (source.lines[-1] == "")
         if lines > FILE_LINES_MAX:
-            yield source.path, FILE_LINES_MAX, f"{lines} lines, {FILE_LINES_MAX} at most: split by concern with its own state"
+            yield source.path, FILE_LINES_MAX, f"{lines} lines, {FILE_LINES_MAX} at most: split by concern"
         for number, line in enumerate(source.lines, 1):
             if len(line) > LINE_CHARACTERS_MAX:
                 yield source.path, number, f"{len(line)} characters, {LINE_CHARACTERS_MAX} at most: break the line"
         found = cpp_functions(source.code) if source.is_code else python_functions(source)
         for first, last in found:
             if last - first + 1 > FUNCTION_LINES_MAX:
-                yield (source.path, first,
-                       f"a function of {last - first + 1} lines, {FUNCTION_LINES_MAX} at most: name its parts")
+                yield (
+                    source.path,
+                    first,
+                    f"a function of {last - first + 1} lines, {FUNCTION_LINES_MAX} at most: name its parts",
+                )
 
 
 @rule("tests")
@@ -45,7 +48,7 @@ def cpp_functions(code):
     """(first line, last line) of each function with a body, found by its braces; lambdas belong to what holds them."""
     code = re.sub(r"^[ \t]*#.*(?:\\\n.*)*$", lambda match: re.sub(r"[^\n]", " ", match.group()), code, flags=re.M)
     stack = []  # one entry an open brace: "scope", "inner", or the line where a function began
-    head = 0    # where the text of the current declaration begins
+    head = 0  # where the text of the current declaration begins
     line = 1
     for at, character in enumerate(code):
         if character == "\n":
@@ -74,12 +77,12 @@ def brace_kind(text):
     flat = " ".join(text.split())
     flat = re.sub(r"^(?:(?:public|private|protected) ?: ?)+", "", flat)
     while re.match(r"template ?<", flat):
-        flat = flat[len("template"):].lstrip()
+        flat = flat[len("template") :].lstrip()
         depth = 0
         for at, character in enumerate(flat):
             depth += {"<": 1, ">": -1}.get(character, 0)
             if depth == 0:
-                flat = flat[at + 1:].lstrip()
+                flat = flat[at + 1 :].lstrip()
                 break
         else:
             break

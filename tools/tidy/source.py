@@ -10,8 +10,10 @@ CODE_SUFFIXES = (".h", ".cc")
 TEXT_SUFFIXES = (".h", ".cc", ".py", ".sh", ".cmake", ".md", ".txt", ".json", ".toml", ".yml", ".html", ".ts", ".svg")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 TOKEN = re.compile(
-    r"""//[^\n]*|/\*.*?\*/|(?:u8|[uUL])?R"(?P<tag>[^()\s\\]{0,16})\(.*?\)(?P=tag)"|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)+'|\w+'(?=\w)""",
-    re.DOTALL)
+    r"""//[^\n]*|/\*.*?\*/|(?:u8|[uUL])?R"(?P<tag>[^()\s\\]{0,16})\(.*?\)(?P=tag)"|"""
+    r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)+'|\w+'(?=\w)""",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Source:
             token = match.group()
             if token[0] not in "/\"'" and not re.match(r'(?:u8|[uUL])?R"', token):
                 continue  # a digit separator
-            pieces.append(self.text[at:match.start()])
+            pieces.append(self.text[at : match.start()])
             if token.startswith("/"):
                 first = self.text.count("\n", 0, match.start()) + 1
                 for offset, line in enumerate(token.split("\n")):
@@ -115,7 +117,7 @@ class Source:
         found = []
         for number, line in enumerate(self.lines, 1):
             match = INCLUDE.match(line)
-            if match and INCLUDE.match(self.code_lines[number - 1] + line[len(self.code_lines[number - 1]):]):
+            if match and INCLUDE.match(self.code_lines[number - 1] + line[len(self.code_lines[number - 1]) :]):
                 found.append(Include(number, match.group(2), match.group(1) == "<"))
         return found
 
@@ -152,8 +154,8 @@ class Tree:
 
     root: Path
     files: dict = field(default_factory=dict)  # path -> Source
-    paths: frozenset = frozenset()             # every tracked file and every folder, text or not
-    build: Path | None = None                  # a build folder, for the rules that look at libraries
+    paths: frozenset = frozenset()  # every tracked file and every folder, text or not
+    build: Path | None = None  # a build folder, for the rules that look at libraries
 
     @cached_property
     def rooms(self):
@@ -184,13 +186,19 @@ def make_tree(files, root=Path("."), build=None):
 
 def tracked_files(root):
     """Tracked files and those that git would add; without git, everything outside build/."""
-    listing = subprocess.run(["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-                             capture_output=True, check=False)
+    listing = subprocess.run(
+        ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        check=False,
+    )
     if listing.returncode == 0:
         return sorted({name for name in listing.stdout.decode().split("\0") if name})
     skipped = {"build", ".git", "__pycache__"}
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*")
-                  if path.is_file() and not skipped & set(path.relative_to(root).parts))
+    return sorted(
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_file() and not skipped & set(path.relative_to(root).parts)
+    )
 
 
 def read_tree(root, build=None):
@@ -198,7 +206,9 @@ def read_tree(root, build=None):
     names = tracked_files(root)
     for name in names:
         path = root / name
-        if path.is_symlink() or not path.is_file() or name.startswith("test/corpus/"):  # inputs for fuzzing are no text
+        if (
+            path.is_symlink() or not path.is_file() or name.startswith("test/corpus/")
+        ):  # inputs for fuzzing are no text
             continue
         if not (name.endswith(TEXT_SUFFIXES) or "." not in path.name or path.name.startswith(".")):
             continue

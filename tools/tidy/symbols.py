@@ -13,8 +13,9 @@ LAYERED_PREFIX = "libshoal_"
 
 def read_symbols(library):
     """(defined, undefined) names of a static library."""
-    listing = subprocess.run(["nm", "--format=posix", "--no-demangle", str(library)], capture_output=True, text=True,
-                             check=False)
+    listing = subprocess.run(
+        ["nm", "--format=posix", "--no-demangle", str(library)], capture_output=True, text=True, check=False
+    )
     defined, undefined = set(), set()
     for line in listing.stdout.splitlines():
         words = line.split()
@@ -46,7 +47,7 @@ def linked_symbols(tree):
         raise NotHere("needs a build: tools/tidy/tidy.py --build build/release")
     symbols = {}
     for library in sorted(tree.build.rglob(LAYERED_PREFIX + "*.a")):
-        room = library.stem[len(LAYERED_PREFIX):]
+        room = library.stem[len(LAYERED_PREFIX) :]
         if room in tree.rooms:
             symbols[room] = read_symbols(library)
     if not symbols:

@@ -30,27 +30,48 @@ CASES = {
         ({"src/LAYERS": LAYERS.replace("2 link : base", "2 link : nothing")}, {}),
     ],
     "include paths": [
-        ({"src/link/x.cc": '#include "x.h"\n', "src/link/x.h": ""},
-         {"src/link/x.cc": '#include "link/x.h"\n', "src/link/x.h": ""}),
+        (
+            {"src/link/x.cc": '#include "x.h"\n', "src/link/x.h": ""},
+            {"src/link/x.cc": '#include "link/x.h"\n', "src/link/x.h": ""},
+        ),
         ({"src/link/x.cc": "#include <link/x.h>\n", "src/link/x.h": ""}, {"src/link/x.cc": "#include <vector>\n"}),
     ],
     "cycles": [
-        ({"src/link/a.h": '#include "link/b.h"\n', "src/link/b.h": '#include "link/a.h"\n'},
-         {"src/link/a.h": '#include "link/b.h"\n', "src/link/b.h": ""}),
+        (
+            {"src/link/a.h": '#include "link/b.h"\n', "src/link/b.h": '#include "link/a.h"\n'},
+            {"src/link/a.h": '#include "link/b.h"\n', "src/link/b.h": ""},
+        ),
         ({"src/link/a.h": '#include "link/a.h"\n'}, {"src/link/a.h": '// #include "link/a.h"\n'}),
     ],
     "dead files": [
-        ({"src/link/x.h": "", "src/link/x.cc": '#include "link/x.h"\n', "src/link/x_test.cc": '#include "link/x.h"\n'},
-         {"src/link/x.h": "", "src/link/x.cc": '#include "link/x.h"\n', "src/link/y_test.cc": '#include "link/x.h"\n'}),
-        ({"src/link/lost.cc": "#include <vector>\n"}, {"src/link/part.cc": '#include "link/x.h"\n', "src/link/x.h": ""}),
+        (
+            {
+                "src/link/x.h": "",
+                "src/link/x.cc": '#include "link/x.h"\n',
+                "src/link/x_test.cc": '#include "link/x.h"\n',
+            },
+            {
+                "src/link/x.h": "",
+                "src/link/x.cc": '#include "link/x.h"\n',
+                "src/link/y_test.cc": '#include "link/x.h"\n',
+            },
+        ),
+        (
+            {"src/link/lost.cc": "#include <vector>\n"},
+            {"src/link/part.cc": '#include "link/x.h"\n', "src/link/x.h": ""},
+        ),
         ({"src/link/lost.cc": ""}, {"src/link/lost_main.cc": "", "src/link/main.cc": "", "src/link/x_bench.cc": ""}),
     ],
     "self first": [
-        ({"src/link/x.h": "#pragma once\n", "src/link/x.cc": '#include <vector>\n#include "link/x.h"\n'},
-         {"src/link/x.h": "#pragma once\n", "src/link/x.cc": '#include "link/x.h"\n#include <vector>\n'}),
+        (
+            {"src/link/x.h": "#pragma once\n", "src/link/x.cc": '#include <vector>\n#include "link/x.h"\n'},
+            {"src/link/x.h": "#pragma once\n", "src/link/x.cc": '#include "link/x.h"\n#include <vector>\n'},
+        ),
         ({"src/link/x.h": "// #pragma once\n"}, {"src/link/x.h": "#pragma once\n"}),
-        ({"src/link/x.h": "#pragma once\n", "src/link/x_part.cc": '#include <vector>\n'},
-         {"src/link/x.h": "#pragma once\n", "src/link/x_part.cc": '#include "link/x.h"\n'}),
+        (
+            {"src/link/x.h": "#pragma once\n", "src/link/x_part.cc": "#include <vector>\n"},
+            {"src/link/x.h": "#pragma once\n", "src/link/x_part.cc": '#include "link/x.h"\n'},
+        ),
     ],
     "vendor walls": [
         ({"src/link/x.cc": "#include <sodium.h>\n"}, {"src/crypto/x.cc": "#include <sodium.h>\n"}),
@@ -81,37 +102,54 @@ CASES = {
     ],
     "mutable statics": [
         ({"src/link/x.cc": "static int count = 0;\n"}, {"src/link/x.cc": "static const int count = 0;\n"}),
-        ({"src/net/x.cc": "    static std::map<int, int> cache;\n"},
-         {"src/net/x.cc": "    static constexpr int a = 1;\nstatic int f(int x);\nstatic_assert(true);\n"}),
+        (
+            {"src/net/x.cc": "    static std::map<int, int> cache;\n"},
+            {"src/net/x.cc": "    static constexpr int a = 1;\nstatic int f(int x);\nstatic_assert(true);\n"},
+        ),
         ({"src/link/x.cc": "thread_local int depth{0};\n"}, {"src/link/x.h": "    static Result<X> make(int a);\n"}),
     ],
     "sizes": [
         ({"src/link/x.cc": "int a;\n" * 801}, {"src/link/x.cc": "int a;\n" * 800}),
         ({"src/link/x.cc": "//" + "x" * 119}, {"src/link/x.cc": "//" + "x" * 118}),
-        ({"src/link/x.cc": "void f() {\n" + "    g();\n" * 69 + "}\n"},
-         {"src/link/x.cc": "void f() {\n" + "    g();\n" * 68 + "}\n"}),
+        (
+            {"src/link/x.cc": "void f() {\n" + "    g();\n" * 69 + "}\n"},
+            {"src/link/x.cc": "void f() {\n" + "    g();\n" * 68 + "}\n"},
+        ),
         ({"tools/x.py": "def f():\n" + "    g()\n" * 70}, {"tools/x.py": ("def f():\n" + "    g()\n" * 69) * 2}),
     ],
     "tests": [
         ({"src/link/x.cc": ""}, {"src/link/x.cc": "", "src/link/x_test.cc": "", "src/net/x.h": ""}),
     ],
     "bounded": [
-        ({"src/link/x.h": "    std::vector<int> items_;\n"},
-         {"src/link/x.h": "    std::vector<int> items_;  // bounded: links_max\n"}),
-        ({"src/link/x.h": "    std::map<int, std::deque<int>> by_id_;\n"},
-         {"src/link/x.h": "    // bounded: one a link\n    std::map<int, std::deque<int>> by_id_;\n"}),
+        (
+            {"src/link/x.h": "    std::vector<int> items_;\n"},
+            {"src/link/x.h": "    std::vector<int> items_;  // bounded: links_max\n"},
+        ),
+        (
+            {"src/link/x.h": "    std::map<int, std::deque<int>> by_id_;\n"},
+            {"src/link/x.h": "    // bounded: one a link\n    std::map<int, std::deque<int>> by_id_;\n"},
+        ),
         ({"src/link/x.h": "    Bytes pending_;\n"}, {"src/net/x.h": "    std::vector<int> items_;\n"}),
-        ({"src/link/x.h": "    // bounded: x\n    Bytes a_;\n\n    Bytes b_;\n"},
-         {"src/link/x.h": "    // bounded: x\n    Bytes a_;\n    Bytes b_;\n"}),
+        (
+            {"src/link/x.h": "    // bounded: x\n    Bytes a_;\n\n    Bytes b_;\n"},
+            {"src/link/x.h": "    // bounded: x\n    Bytes a_;\n    Bytes b_;\n"},
+        ),
     ],
     "shared ownership": [
-        ({"src/net/x.h": "std::shared_ptr<Session> session_;\n"},
-         {"src/net/x.h": "// owned by the loop's handlers and by the server\nstd::shared_ptr<Session> session_;\n",
-          "src/net/y.h": "std::weak_ptr<Session> s_;\nstd::shared_ptr<const Options> o_;\n"}),
+        (
+            {"src/net/x.h": "std::shared_ptr<Session> session_;\n"},
+            {
+                "src/net/x.h": "// owned by the loop's handlers and the server\nstd::shared_ptr<Session> session_;\n",
+                "src/net/y.h": "std::weak_ptr<Session> s_;\nstd::shared_ptr<const Options> o_;\n",
+            },
+        ),
     ],
     "macros": [
         ({"src/link/x.h": "#define LIMIT 3\n"}, {"src/link/x.h": "#define ASSERT(x) x\n"}),
-        ({"src/link/x.h": "#define MIN(a, b) a\n"}, {"src/link/x.h": "#define MIN(a, b) a  // macro: a name of C's\n"}),
+        (
+            {"src/link/x.h": "#define MIN(a, b) a\n"},
+            {"src/link/x.h": "#define MIN(a, b) a  // macro: a name of C's\n"},
+        ),
     ],
     "room readme": [
         ({"src/link/x.h": ""}, {"src/link/x.h": "", "src/link/README.md": README}),
@@ -121,8 +159,14 @@ CASES = {
     "markdown": [
         ({"a.md": "# A\n# B\n"}, {"a.md": "# A\n```\n# not a title\n```\n"}),
         ({"a.md": "text\n"}, {"a.md": "# A\n"}),
-        ({"a.md": "# A\n[b](b.md)\n"}, {"a.md": "# A\n[b](docs/b.md#part)\n[c](#d)\n", "docs/b.md": "# B\n[a](../a.md)\n"}),
-        ({"a.md": "# A\nsee `src/link/gone.h`\n"}, {"a.md": "# A\nsee `src/link/x.h`, `src/link/`\n", "src/link/x.h": ""}),
+        (
+            {"a.md": "# A\n[b](b.md)\n"},
+            {"a.md": "# A\n[b](docs/b.md#part)\n[c](#d)\n", "docs/b.md": "# B\n[a](../a.md)\n"},
+        ),
+        (
+            {"a.md": "# A\nsee `src/link/gone.h`\n"},
+            {"a.md": "# A\nsee `src/link/x.h`, `src/link/`\n", "src/link/x.h": ""},
+        ),
     ],
     "notes to self": [
         ({"src/link/x.h": f"// {NOTE}: later\n"}, {"src/link/x.h": f"// {NOTE}S is a Spanish word\n"}),
@@ -132,26 +176,48 @@ CASES = {
         ({"run": "cd /work/x\n"}, {"run": "cd src/work/x\ncd $HOME/work/x\n"}),
     ],
     "outside names": [
-        ({"docs/a.md": "# A\nhttps://somewhere.com/x\n"}, {"docs/a.md": "# A\nhttp://127.0.0.1:8642/ http://a.example/\n"}),
-        ({"docs/a.md": "# A\nhttps://b.org/x\n", "tools/tidy/names.txt": "a.org # why\n"},
-         {"docs/a.md": "# A\nhttps://a.org/x\n", "tools/tidy/names.txt": "a.org # why\n"}),
+        (
+            {"docs/a.md": "# A\nhttps://somewhere.com/x\n"},
+            {"docs/a.md": "# A\nhttp://127.0.0.1:8642/ http://a.example/\n"},
+        ),
+        (
+            {"docs/a.md": "# A\nhttps://b.org/x\n", "tools/tidy/names.txt": "a.org # why\n"},
+            {"docs/a.md": "# A\nhttps://a.org/x\n", "tools/tidy/names.txt": "a.org # why\n"},
+        ),
     ],
     "room table": [
-        ({}, {"src/LAYERS": "0 base :\n1 net : base\n",
-              "ARCHITECTURE.md": "# A\n| 0 | `base` | x | – |\n| 1 | `net` | x | base |\n"}),
+        (
+            {},
+            {
+                "src/LAYERS": "0 base :\n1 net : base\n",
+                "ARCHITECTURE.md": "# A\n| 0 | `base` | x | – |\n| 1 | `net` | x | base |\n",
+            },
+        ),
         ({"src/LAYERS": "0 base :\n", "ARCHITECTURE.md": "# A\n| 1 | `base` | x | – |\n"}, {}),
         ({"src/LAYERS": "0 base :\n1 net : base\n", "ARCHITECTURE.md": "# A\n| 0 | `base` | x | – |\n"}, {}),
         ({"src/LAYERS": "0 base :\n", "ARCHITECTURE.md": "# A\n| 0 | base | x | – |\n| 1 | attic | x | base |\n"}, {}),
     ],
     "wire pages": [
         ({"src/wire/cell.h": "Bytes encode(int x);"}, {"src/wire/text.h": "bool is_text(int x);"}),
-        ({"src/wire/a.h": "T decode();", "src/wire/b.cc": '#include "wire/a.h"\n'},
-         {"src/wire/a.h": "T decode();", "src/wire/b_fuzz.cc": '#include "wire/a.h"\n'}),
-        ({"src/wire/cell.h": "R decode_x();"}, {"src/wire/cell.h": "R decode_x();", "protocol/cell.md": "", "protocol/vectors/cell.json": "",
-                                         "src/wire/cell_fuzz.cc": ""}),
+        (
+            {"src/wire/a.h": "T decode();", "src/wire/b.cc": '#include "wire/a.h"\n'},
+            {"src/wire/a.h": "T decode();", "src/wire/b_fuzz.cc": '#include "wire/a.h"\n'},
+        ),
+        (
+            {"src/wire/cell.h": "R decode_x();"},
+            {
+                "src/wire/cell.h": "R decode_x();",
+                "protocol/cell.md": "",
+                "protocol/vectors/cell.json": "",
+                "src/wire/cell_fuzz.cc": "",
+            },
+        ),
     ],
     "protocol pages": [
-        ({"protocol/cell.md": "# C\n"}, {"protocol/cell.md": "# C\n", "src/wire/cell.h": "// Format: protocol/cell.md.\n"}),
+        (
+            {"protocol/cell.md": "# C\n"},
+            {"protocol/cell.md": "# C\n", "src/wire/cell.h": "// Format: protocol/cell.md.\n"},
+        ),
         ({"src/wire/cell.h": "// Format: protocol/cell.md.\n"}, {}),
     ],
     "fuzz corpora": [

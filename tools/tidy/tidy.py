@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Shoal's own lint: the rules of the house, each with what to do about it.
 
-    tools/tidy/tidy.py [--build DIR] [--json] [RULE ...]      exit status 1 when something is found
-    tools/tidy/tidy.py --list
+tools/tidy/tidy.py [--build DIR] [--json] [RULE ...]      exit status 1 when something is found
+tools/tidy/tidy.py --list
 """
 
 import argparse
@@ -33,7 +33,9 @@ def run(tree, names):
 def main(arguments):
     parser = argparse.ArgumentParser(prog="tools/tidy/tidy.py", description="The rules of the house.")
     parser.add_argument("--build", type=Path, help="a build folder, for the rule 'linked symbols'")
-    parser.add_argument("--json", action="store_true", help="print {rule: [finding, ...] or null where a tool is missing}")
+    parser.add_argument(
+        "--json", action="store_true", help="print {rule: [finding, ...] or null where a tool is missing}"
+    )
     parser.add_argument("--list", action="store_true", help="print the rules")
     parser.add_argument("rule", nargs="*", help="only these (default: all)")
     options = parser.parse_args(arguments)
@@ -51,8 +53,14 @@ def main(arguments):
         print(error, file=sys.stderr)
         return 1
     if options.json:
-        print(json.dumps({name: found if found is None else [str(finding) for finding in found]
-                          for name, found in results.items()}))
+        print(
+            json.dumps(
+                {
+                    name: found if found is None else [str(finding) for finding in found]
+                    for name, found in results.items()
+                }
+            )
+        )
     else:
         for finding in sorted((str(finding) for found in results.values() for finding in found or [])):
             print(finding)
