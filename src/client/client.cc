@@ -315,7 +315,5 @@ std::size_t Client::model_nodes() const {
     const auto nodes = view_->model_nodes();
     return static_cast<std::size_t>(std::count_if(nodes.begin(), nodes.end(), serves));
 }
-return view_ ? view_->model_nodes().size() : 0;
-}
 
 }  // namespace shoal::client
