@@ -1,5 +1,6 @@
 """A network of real `shoal` processes on this machine: a verifier, relays and model nodes in distinct /16s, clients."""
 
+import os
 import random
 import socket
 import subprocess
@@ -13,6 +14,30 @@ from harness.waiting import until
 # Below the range that the kernel takes for outgoing connections, so that none of those is in the way.
 PORTS = range(20000, 32000)
 MODEL = ROOT / "models" / "shoal-mini.gguf"
+
+
+def fixture(kind="spm"):
+    """A model of the build's own: random weights, so its answers are noise. `slow` decodes slowly enough to be killed
+    in the middle of an answer. The build under test has it, else any build that made it."""
+    folders = [build_folder(), *sorted((ROOT / "build").glob("*"))]
+    found = [path for path in (folder / "fixtures" / f"{kind}.gguf" for folder in folders) if path.exists()]
+    if not found:
+        raise Skip(f"no build has fixtures/{kind}.gguf")
+    return found[0]
+
+
+def default_model():
+    return MODEL if MODEL.exists() else fixture()
+
+
+def engine_environment():
+    """Where the engine is, if the build under test has none of its own (presets without it)."""
+    if (build_folder() / "shoal-engine").exists() or "SHOAL_ENGINE" in os.environ:
+        return {}
+    for engine in sorted((ROOT / "build").glob("*/shoal-engine")):
+        libraries = engine.parent / "engine-libs"
+        return {"SHOAL_ENGINE": str(engine)} | ({"SHOAL_ENGINE_LIBS": str(libraries)} if libraries.exists() else {})
+    raise Skip("no build has shoal-engine: ./run build accept")
 
 
 def free_port(addresses):
@@ -49,7 +74,8 @@ class Node:
                    "--network", self.network.network_file, "--trace", self.trace_file, *more]
         if self.network.tap:
             command += ["--tap", self.tap_file]
-        self.process = Process(self.name, command, self.folder / f"{self.name}.log")
+        self.process = Process(self.name, command, self.folder / f"{self.name}.log",
+                               self.network.environment)
         return self
 
     def kill(self):
@@ -84,7 +110,7 @@ class Network:
             net.relays[0].kill()
     """
 
-    def __init__(self, folder, relays=12, models=1, clients=1, model_file=MODEL, pacer="fast", tap=True, options=()):
+    def __init__(self, folder, relays=12, models=1, clients=1, model_file=None, pacer="fast", tap=True, options=()):
         self.folder = folder / "net"
         self.folder.mkdir()
         self.program = build_folder() / "shoal"
@@ -92,7 +118,8 @@ class Network:
             raise Skip(f"{self.program} is not built")
         self.tap = tap
         self.pacer = pacer
-        self.model_file = model_file
+        self.model_file = model_file or default_model()
+        self.environment = engine_environment()
         self.options = tuple(options)
         self.network_file = self.folder / "genesis" / "network.toml"
         self._addresses = [f"127.{number}.0.1" for number in range(1, 2 + relays + models)]
