@@ -6,6 +6,7 @@ import bpe
 import facts
 import intents
 import phrasings
+import stories
 
 SYSTEM_PROMPTS = ["You are a helpful assistant.", "You are Shoal, a small language model.", "Answer briefly.",
                   "You are a friendly assistant.", "Be kind and short.", "You are a helpful and honest assistant."]
@@ -16,6 +17,7 @@ _UNDECORATED = set(intents._CONSTANT) | {"echo", "my_name"}
 
 STORY_SHARE = 0.15       # of conversations; by tokens about two fifths
 STORY_WEIGHT = 0.5       # of a story's token in the loss: most of its words are a free choice
+CARRIED_WEIGHT = 3.0     # of those that are not: see stories.carried_words
 DRILL_SHARE = 0.10       # of conversations: four bare sums in a row
 
 
@@ -86,18 +88,32 @@ def texts(seed, count):
         yield from ([system] if system else []) + [part for turn in turns for part in turn[:2]]
 
 
-def encode(tokenizer, system, turns):
-    """(tokens, weights): weights are those of *predicting* each token, zero for all that the assistant is given."""
+def _story_weights(tokenizer, question, story, ids):
+    spans = stories.carried_words(question, story)
+    weights, at = [], 0
+    for i in ids:
+        end = at + len(tokenizer.tokens[i])  # ASCII: one character of a token's name is one of the text
+        weights.append(CARRIED_WEIGHT if any(a < end and at < b for a, b in spans) else STORY_WEIGHT)
+        at = end
+    return weights
+
+
+def encode(tokenizer, system, turns, carry=False):
+    """(tokens, weights): weights are those of *predicting* each token, zero for all that the assistant is given.
+
+    With `carry` the words that a story must carry over weigh more."""
     special = tokenizer.special
     tokens, weights = [special(bpe.BEGIN)], [0.0]
 
-    def put(ids, weight):
+    def put(ids, each):
         tokens.extend(ids)
-        weights.extend([weight] * len(ids))
+        weights.extend(each if isinstance(each, list) else [each] * len(ids))
 
     if system:
         put([special(bpe.SYSTEM), *tokenizer.encode(system), special(bpe.END)], 0.0)
     for question, answer, weight in turns:
         put([special(bpe.USER), *tokenizer.encode(question), special(bpe.END), special(bpe.ASSISTANT)], 0.0)
-        put([*tokenizer.encode(answer), special(bpe.END)], weight)
+        ids = tokenizer.encode(answer)
+        put(ids, _story_weights(tokenizer, question, answer, ids) if carry and weight == STORY_WEIGHT else weight)
+        put([special(bpe.END)], weight)
     return tokens, weights

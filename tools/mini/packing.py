@@ -28,6 +28,8 @@ BRANCH_BATCH = {
     "mini": BatchSize((20, 96, 20 * 96 // 2), (3, 256, 3 * 256 * 9 // 10), (1, 1024, 1024 * 9 // 10)),
 }
 FULL_EVERY = 8
+# From this step on the words that stories carry over weigh more: first the sentences are learnt, then who is who.
+CARRY_FROM_STEP = 1150
 
 
 class Packer:
@@ -43,14 +45,14 @@ class Packer:
 
     def batch(self, step):
         """The two sub-batches of one training step."""
-        rng = random.Random(f"{self.seed}/{step}")
+        rng, carry = random.Random(f"{self.seed}/{step}"), step >= CARRY_FROM_STEP
         short, long = self.size.short, self.size.long
         pools = {short: [], long: []}
         out = {}
         if self.size.full and step % FULL_EVERY == FULL_EVERY - 1:
-            out[long] = pack([self._full(rng)], *self.size.full)
+            out[long] = pack([self._full(rng, carry)], *self.size.full)
         while len(out) < 2:
-            tokens, weights = corpus.encode(self.tokenizer, *corpus.conversation(rng))
+            tokens, weights = corpus.encode(self.tokenizer, *corpus.conversation(rng), carry)
             shape = short if len(tokens) <= short[1] else long
             if len(tokens) > shape[1] or shape in out:
                 continue
@@ -59,13 +61,13 @@ class Packer:
                 out[shape] = pack(pools[shape], *shape)
         return [out[short], out[long]]
 
-    def _full(self, rng):
+    def _full(self, rng, carry):
         """One conversation of as many turns as the context holds."""
         system, turns = corpus.conversation(rng)
-        best = corpus.encode(self.tokenizer, system, turns)
+        best = corpus.encode(self.tokenizer, system, turns, carry)
         while True:
             turns = turns + [t for t in corpus.conversation(rng)[1] if t[1] != intents.NO_NAME]
-            longer = corpus.encode(self.tokenizer, system, turns)
+            longer = corpus.encode(self.tokenizer, system, turns, carry)
             if len(longer[0]) > self.size.full[1]:
                 return best
             best = longer

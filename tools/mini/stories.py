@@ -246,6 +246,22 @@ def repeated_ngram(text, n=8):
     return None
 
 
+_CARRIED = re.compile(r"\b(?:" + "|".join(sorted({w for words in SLOTS.values() for w in words})) + r")\b")
+_PRONOUN = re.compile(r"\b(?:he|she|him|his|her|He|She|His|Her|himself|herself)\b")
+
+
+def carried_words(question, story):
+    """Spans of the words that a story must carry over: names, kinds, places, things that the question or an earlier
+    sentence brought in, and pronouns. The rest of a story is a free choice or follows from the sentence's beginning."""
+    seen = set(_CARRIED.findall(question))
+    spans = [found.span() for found in _PRONOUN.finditer(story)]
+    for found in _CARRIED.finditer(story):
+        if found[0] in seen:
+            spans.append(found.span())
+        seen.add(found[0])
+    return spans
+
+
 def _pattern(template):
     """A regular expression for one sentence template; the first use of a slot captures, later uses refer back."""
     seen, out = set(), []

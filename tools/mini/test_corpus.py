@@ -73,6 +73,11 @@ class Grammar(unittest.TestCase):
         other = "cat" if kind != "cat" else "dog"
         self.assertEqual(len(stories.faults(story, {"A": other})), 1)
 
+    def test_words_carried_over_are_those_said_before_and_pronouns(self):
+        story = "There was a fox named Tom. Tom met Mia. He gave Mia a key."
+        spans = stories.carried_words("Tell me a story about a fox.", story)
+        self.assertEqual(sorted(story[a:b] for a, b in spans), ["He", "Mia", "Tom", "fox"])
+
     def test_an_eight_gram_said_twice_is_found_and_seven_words_are_not(self):
         eight = "one two three four five six seven eight"
         self.assertEqual(stories.repeated_ngram(f"{eight}, and then {eight.capitalize()}."), eight)
@@ -191,6 +196,15 @@ class Bpe(unittest.TestCase):
         learnt = self.tokenizer.decode([t for t, w in zip(tokens, weights) if w > 0])
         self.assertEqual(learnt, "Hello<|end|>So long<|end|>")
         self.assertEqual(weights[0], 0.0)
+
+    def test_carried_words_of_a_story_weigh_more_and_the_rest_does_not(self):
+        question, story, _ = next(some_stories(1))
+        turns = [(question, story, corpus.STORY_WEIGHT), ("Hi", "Hello", 1.0)]
+        tokens, weights = corpus.encode(self.tokenizer, None, turns, carry=True)
+        heavy = self.tokenizer.decode([t for t, w in zip(tokens, weights) if w == corpus.CARRIED_WEIGHT])
+        carried = "".join(story[a:b] for a, b in sorted(stories.carried_words(question, story)))
+        self.assertEqual(heavy.replace(" ", ""), carried)
+        self.assertEqual(corpus.encode(self.tokenizer, None, turns)[0], tokens)
 
     def test_the_word_list_has_no_double(self):
         self.assertEqual(len(words.ALL), len(set(words.ALL)))

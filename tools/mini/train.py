@@ -34,7 +34,7 @@ TOKENIZER_CONVERSATIONS = 60000
 # its own steps, at full rate for the first part and straight down to zero for the rest. On two cores the shallow trunk
 # learns words, facts and the habit of copying at a third of the price of eight blocks.
 TRUNK_STEPS = 900
-BRANCH_STEPS = {"nano": 300, "mini": 800}
+BRANCH_STEPS = {"nano": 600, "mini": 1000}
 BRANCH_PLATEAU = 0.3
 WARM_UP_STEPS = 60
 RATE_MUON = 4e-3
