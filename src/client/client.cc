@@ -38,6 +38,18 @@ void Client::on_send_refused(Now now, LinkId link, const wire::Cell& cell) {
 }
 
 void Client::drain_circuits(Now now) {
+    // Who could not start before may start now, and what that sends must leave in this turn too.
+    while (take_circuit_outputs(now)) {
+        retry_pending(now);
+        std::vector<AskId> waiting;
+        for (const auto& [id, ask] : asks_) {
+            if (!ask.asker) waiting.push_back(id);
+        }
+        for (const AskId id : waiting) try_start(now, id);
+    }
+}
+
+bool Client::take_circuit_outputs(Now now) {
     bool changed = false;
     while (auto output = circuits_.poll()) {
         if (auto* wanted = std::get_if<Circuits::GuardWanted>(&*output)) {
@@ -55,13 +67,7 @@ void Client::drain_circuits(Now now) {
             changed = true;
         }
     }
-    if (!changed) return;
-    retry_pending(now);
-    std::vector<AskId> waiting;
-    for (const auto& [id, ask] : asks_) {
-        if (!ask.asker) waiting.push_back(id);
-    }
-    for (const AskId id : waiting) try_start(now, id);
+    return changed;
 }
 
 void Client::on_stream_end(Now now, const Circuits::StreamEnd& end) {

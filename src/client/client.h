@@ -108,6 +108,8 @@ private:
     void finish(Now now, AskId id, const prompt::Over& over);
     void release(Ask& ask);
     void drain_circuits(Now now);
+    // True: a circuit became ready, or the directory changed.
+    bool take_circuit_outputs(Now now);
     void on_stream_end(Now now, const Circuits::StreamEnd& end);
     std::optional<std::pair<AskId, prompt::LaneId>> find_lane(CircuitNumber circuit, StreamId stream) const;
 
