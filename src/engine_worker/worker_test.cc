@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <sstream>
 
 #include "base/rng.h"
 #include "engine_worker/sandbox.h"
@@ -247,6 +248,19 @@ TEST(Worker, QueuesMoreThanItsSequences) {
     std::vector<std::uint64_t> all;
     for (std::uint64_t i = 0; i < 10; ++i) {
         worker.send(job_of(i, "hello", 8));
+        all.push_back(i);
+    }
+    for (auto& [id, reply] : worker.collect(all)) EXPECT_TRUE(reply.finished.has_value()) << id;
+}
+
+// Four sequences, but memory for one whole conversation: each waits for the other, and none is thrown out.
+TEST(Worker, ReservesMemoryBeforeItStartsAJob) {
+    Load load = options(4, 128);
+    load.cells = 128;
+    Loaded worker("spm", load);
+    std::vector<std::uint64_t> all;
+    for (std::uint64_t i = 0; i < 6; ++i) {
+        worker.send(job_of(i, "hello " + std::to_string(i), 0));
         all.push_back(i);
     }
     for (auto& [id, reply] : worker.collect(all)) EXPECT_TRUE(reply.finished.has_value()) << id;
@@ -521,6 +535,27 @@ TEST(Sandbox, IsUpBeforeTheModelIsRead) {
     std::string all(std::istreambuf_iterator<char>(status), {});
     EXPECT_NE(all.find("Seccomp:\t2"), std::string::npos);
     EXPECT_NE(all.find("NoNewPrivs:\t1"), std::string::npos);
+}
+
+// The soft and the hard limit, as /proc shows them after the name.
+std::vector<std::string> limits_of(int pid, const std::string& name) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/limits");
+    for (std::string line; std::getline(file, line);) {
+        if (!line.starts_with(name)) continue;
+        std::istringstream rest(line.substr(name.size()));
+        std::vector<std::string> both(2);
+        rest >> both[0] >> both[1];
+        return both;
+    }
+    return {};
+}
+
+TEST(Sandbox, LimitsFilesAndDumps) {
+    Loaded worker("spm");
+    const std::vector<std::string> none = {"0", "0"}, few = {"8", "8"};
+    EXPECT_EQ(limits_of(worker.pid(), "Max core file size"), none);
+    EXPECT_EQ(limits_of(worker.pid(), "Max file size"), none);
+    EXPECT_EQ(limits_of(worker.pid(), "Max open files"), few);
 }
 
 }  // namespace
