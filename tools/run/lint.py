@@ -29,10 +29,10 @@ CLANG_ARGS = (
 
 
 def tidy_by_rule():
-    """{rule: lines of findings, or None where its tool is missing}. Symbols are read from build/release."""
+    """{rule: lines of findings, or None where its tool is missing}. Symbols are read from build/accept."""
     command = [sys.executable, str(TIDY), "--json"]
-    if (BUILD / "release").is_dir():
-        command += ["--build", str(BUILD / "release")]
+    if (BUILD / "accept").is_dir():
+        command += ["--build", str(BUILD / "accept")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     try:
         return json.loads(done.stdout)
@@ -63,11 +63,11 @@ def clang_tidy_program():
 
 
 def compile_commands():
-    """{path in the repository: its compile command} of build/release: the product's code.
+    """{path in the repository: its compile command} of build/accept: the product's code.
 
     Tests are left out: each would take a minute, nearly all of it inside the test libraries' templates.
     """
-    database = BUILD / "release" / "compile_commands.json"
+    database = BUILD / "accept" / "compile_commands.json"
     if not database.exists():
         return {}
     found = {}
@@ -106,7 +106,7 @@ def check_file(path, command):
     log.unlink(missing_ok=True)
     extra = [f"--extra-arg={argument}" for argument in CLANG_ARGS]
     status = run_logged(
-        [clang_tidy_program(), "--quiet", "-p", BUILD / "release", *extra, path], log, FILE_SECONDS_MAX
+        [clang_tidy_program(), "--quiet", "-p", BUILD / "accept", *extra, path], log, FILE_SECONDS_MAX
     )
     if status != 0:
         return log
@@ -161,7 +161,7 @@ def main(arguments):
     parser = argparse.ArgumentParser(prog="./run lint")
     parser.add_argument("path", nargs="*", help="files for clang-tidy (default: all of src/)")
     options = parser.parse_args(arguments)
-    build("release")
+    build("accept")
     findings = 0
     for rule, lines in tidy_by_rule().items():
         if lines is None:

@@ -243,9 +243,9 @@ def main(arguments):
     tally = Tally()
     # The lint first: what it finds takes seconds to find and to mend.
     run_python_tests(tally)
-    try_build(tally, "release")
+    try_build(tally, "accept")
     run_tidy(tally)
-    run_unit_tests(tally, "release")
+    run_unit_tests(tally, "accept")
     run_clang_tidy(tally)
     try_build(tally, "asan")
     run_unit_tests(tally, "asan")
