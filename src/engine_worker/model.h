@@ -41,8 +41,9 @@ Status load_backends(const std::string& folder);
 // called before the sandbox.
 std::uint16_t default_threads();
 
-// Reads the whole model from the open descriptor `file`; `options` say how many threads. `progress` gets 0 to 1. The message of an error is one plain
-// line; Errc::malformed and Errc::unsupported are the file's fault, Errc::exhausted the machine's memory.
+// Reads the whole model from the open descriptor `file`; `options` say how many threads. `progress` gets 0 to 1. The
+// message of an error is one plain line; Errc::malformed and Errc::unsupported are the file's fault, Errc::exhausted
+// the machine's memory.
 Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress);
 
 // The last error that the library wrote, made one plain line; empty when there was none.
