@@ -19,7 +19,7 @@ struct Server::Answer {
     std::vector<Key> copies;                  // bounded: reply_copies; those that carry the reply
     bool stopped = false;                     // the model was told to stop
     Instant alone_since = Instant::max();     // no stream since
-    Instant finished_since = Instant::max();  // reply complete since
+    Instant finished_since = Instant::max();  // reply ended, and no record cut, since
 
     Answer(Handle h, RequestId r, Key32 key) : handle(h), request(r), reply_key(std::move(key)), reply(reply_key, r) {}
 };
@@ -67,7 +67,7 @@ void Server::on_cell(Now now, LinkId link, const wire::Cell& cell) {
             // More than a window is more than the proxy can owe.
             at->second.credit =
                 std::min<std::uint32_t>(at->second.credit + sendme->cells, limits::link_stream_window_cells);
-            flush_stream(at->second);
+            flush_stream(now, at->second);
             const auto stream = streams_.find(key);
             if (stream == streams_.end() || !stream->second.answer) return;
             if (const auto answer = answers_.find(*stream->second.answer); answer != answers_.end()) {
@@ -84,7 +84,7 @@ void Server::on_open(Now now, const Key& key, const wire::Cell& cell) {
         ++stats_.refused;
         out_.emplace_back(StreamCell{key.link, key.id, CellCommand::stream_end, wire::encode(reason)});
     };
-    if (streams_.contains(key)) return end_stream(key, StreamEndReason::protocol);
+    if (streams_.contains(key)) return end_stream(now, key, StreamEndReason::protocol);
     if (streams_.size() >= limits::prompt_streams_max) return refuse(StreamEndReason::busy);
     const auto open = wire::decode_stream_open(cell.payload());
     if (!open || open->protocol != wire::StreamProtocol::prompt) return refuse(StreamEndReason::refused);
@@ -123,12 +123,12 @@ void Server::on_data(Now now, const Key& key, const wire::Cell& cell) {
     const auto bytes = unseal(at->second, cell);
     if (!bytes) {
         ++stats_.bad_seals;
-        return end_stream(key, StreamEndReason::protocol);
+        return end_stream(now, key, StreamEndReason::protocol);
     }
     auto record = wire::decode_record(*bytes);
     if (!record) {
         ++stats_.bad_records;
-        return end_stream(key, StreamEndReason::protocol);
+        return end_stream(now, key, StreamEndReason::protocol);
     }
     on_record(now, key, at->second, std::move(*record));
 }
@@ -151,7 +151,7 @@ void Server::on_record(Now now, const Key& key, Stream& stream, wire::Record rec
     }
     if (!done) {
         ++stats_.bad_records;
-        end_stream(key, StreamEndReason::protocol);
+        end_stream(now, key, StreamEndReason::protocol);
     }
 }
 
@@ -170,7 +170,7 @@ Status Server::on_clove(Now now, Stream& stream) {
             ++stats_.refused;
             send(stream, wire::RecordError{AskFault::overloaded, "the node is gathering too many requests"});
             stream.end_after_control = true;
-            flush_stream(stream);
+            flush_stream(now, stream);
             return ok();
         }
         if (!known) {
@@ -185,14 +185,14 @@ Status Server::on_clove(Now now, Stream& stream) {
     const auto at = gathering_.find(message);
     if (at != gathering_.end()) {
         at->second.add(stream.clove.take());
-        flush_stream(stream);
+        flush_stream(now, stream);
         if (at->second.enough()) open_message(now, message);
         return ok();
     }
     // A clove behind the first k: its stream joins the answer.
     const auto bound = messages_.find(message);
     if (bound == messages_.end()) return fail(Errc::malformed, "prompt: a clove of a message that is gone");
-    accept(message, answers_.at(bound->second));
+    accept(now, message, answers_.at(bound->second));
     return ok();
 }
 
@@ -205,13 +205,13 @@ void Server::open_message(Now now, MessageId message) {
     if (!request && request.error().code == Errc::unauthenticated) return;
     gathering_bytes_ -= std::min(gathering_bytes_, at->second.expected_bytes());
     gathering_.erase(at);
-    if (!request) return refuse_message(message, {AskFault::bad_request, request.error().message});
+    if (!request) return refuse_message(now, message, {AskFault::bad_request, request.error().message});
     auto admitted = admit(now, message, std::move(*request));
     if (const auto* error = std::get_if<wire::RecordError>(&admitted)) {
         ++stats_.refused;
-        return refuse_message(message, *error);
+        return refuse_message(now, message, *error);
     }
-    accept(message, *std::get<Answer*>(admitted));
+    accept(now, message, *std::get<Answer*>(admitted));
 }
 
 std::variant<Server::Answer*, wire::RecordError> Server::admit(Now now, MessageId message, wire::Request request) {
@@ -252,22 +252,22 @@ std::variant<Server::Answer*, wire::RecordError> Server::admit(Now now, MessageI
     return &answer;
 }
 
-void Server::accept(MessageId message, Answer& answer) {
+void Server::accept(Now now, MessageId message, Answer& answer) {
     for (auto& [key, stream] : streams_) {
-        if (stream.message != message || stream.answer) continue;
+        if (stream.message != message || stream.answer || stream.end_after_control) continue;
         if (answer.streams.size() >= limits::streams_per_message_max) break;
         stream.answer = answer.handle;
         // A late stream starts where the reply is: what came before is on the others.
         stream.next_reply = answer.reply.records();
         answer.streams.push_back(key);
         send(stream, wire::Accepted{});
-        flush_stream(stream);
+        flush_stream(now, stream);
     }
     if (!answer.streams.empty()) answer.alone_since = Instant::max();
     choose_copies(answer);
 }
 
-void Server::refuse_message(MessageId message, const wire::RecordError& error) {
+void Server::refuse_message(Now now, MessageId message, const wire::RecordError& error) {
     std::vector<Key> keys;
     for (auto& [key, stream] : streams_) {
         if (stream.message == message && !stream.answer) keys.push_back(key);
@@ -276,7 +276,7 @@ void Server::refuse_message(MessageId message, const wire::RecordError& error) {
         Stream& stream = streams_.at(key);
         send(stream, error);
         stream.end_after_control = true;
-        flush_stream(stream);
+        flush_stream(now, stream);
     }
 }
 
@@ -290,7 +290,7 @@ Status Server::on_resume(Now now, Stream& stream, const wire::Resume& resume) {
         ++stats_.refused;
         send(stream, wire::RecordError{AskFault::node_lost, "there is no such reply here any more"});
         stream.end_after_control = true;
-        flush_stream(stream);
+        flush_stream(now, stream);
         return ok();
     }
     ++stats_.resumes;
@@ -314,8 +314,7 @@ Status Server::on_cancel(Now now, Stream& stream, const wire::Cancel& cancel) {
     Answer& answer = answers_.at(*stream.answer);
     if (answer.request != cancel.request) return fail(Errc::malformed, "prompt: CANCEL of another request");
     stop(answer);
-    if (answer.finished_since == Instant::max()) answer.finished_since = now.mono;
-    arm(now.mono + limits::reply_kept);
+    flush(now, answer);
     return ok();
 }
 
@@ -323,7 +322,7 @@ void Server::stop(Answer& answer) {
     if (answer.stopped || answer.reply.ended()) return;
     answer.stopped = true;
     // Who resumes it after all gets what there is, and this end.
-    const bool added = answer.reply.add(ChatFault{AskFault::cancelled, "stopped: nobody was listening"});
+    const bool added = add(answer, ChatFault{AskFault::cancelled, "stopped: nobody was listening"});
     ASSERT(added);
     out_.emplace_back(Stopped{answer.handle});
 }
@@ -334,11 +333,16 @@ bool Server::reply(Now now, Handle handle, const wire::ReplyFrame& frame) {
     const auto at = answers_.find(handle);
     if (at == answers_.end() || at->second.stopped || at->second.reply.ended()) return false;
     Answer& answer = at->second;
-    const std::size_t before = answer.reply.bytes();
-    if (!answer.reply.add(frame)) return false;
-    reply_bytes_ += answer.reply.bytes() - before;
+    if (!add(answer, frame)) return false;
     flush(now, answer);
     return true;
+}
+
+bool Server::add(Answer& answer, const wire::ReplyFrame& frame) {
+    const std::size_t before = answer.reply.bytes();
+    const bool added = answer.reply.add(frame);
+    reply_bytes_ += answer.reply.bytes() - before;
+    return added;
 }
 
 void Server::choose_copies(Answer& answer) {
@@ -353,7 +357,7 @@ void Server::choose_copies(Answer& answer) {
     const auto parity = [&](const Key& key) { return streams_.at(key).clove.first().index % 2; };
     for (const bool any : {false, true}) {
         for (const Key& key : order) {
-            if (answer.copies.size() >= limits::reply_copies) return;
+            if (answer.copies.size() >= limits::reply_copies) break;
             if (std::find(answer.copies.begin(), answer.copies.end(), key) != answer.copies.end()) continue;
             const bool alike =
                 !answer.copies.empty() && !streams_.at(key).resumed && parity(key) == parity(answer.copies.front());
@@ -361,16 +365,33 @@ void Server::choose_copies(Answer& answer) {
             answer.copies.push_back(key);
         }
     }
+    spread_copies(answer);
+}
+
+void Server::spread_copies(Answer& answer) {
+    if (answer.copies.size() < 2) return;
+    const Stream& front = streams_.at(answer.copies.front());
+    const Stream& back = streams_.at(answer.copies.back());
+    const auto odd = [](const Stream& stream) { return stream.clove.first().index % 2; };
+    if (front.resumed || back.resumed || odd(front) != odd(back)) return;
+    for (const Key& key : answer.streams) {
+        Stream& other = streams_.at(key);
+        if (other.resumed || odd(other) == odd(front)) continue;
+        other.next_reply = back.next_reply;  // what `back` was given already is on its way
+        answer.copies.back() = key;
+        return;
+    }
 }
 
 void Server::flush(Now now, Answer& answer) {
+    bool cut = false;
     for (;;) {
         bool someone_waits = false;
         const std::vector<Key> copies = answer.copies;  // flush_stream may end a stream
         for (const Key& key : copies) {
+            if (const auto at = streams_.find(key); at != streams_.end()) flush_stream(now, at->second);
             const auto at = streams_.find(key);
             if (at == streams_.end()) continue;
-            flush_stream(at->second);
             const Stream& stream = at->second;
             someone_waits = someone_waits || (stream.credit > 0 && stream.next_reply >= answer.reply.records());
         }
@@ -381,14 +402,17 @@ void Server::flush(Now now, Answer& answer) {
             break;
         }
         answer.reply.cut(now.mono);
+        cut = true;
     }
-    if (answer.reply.complete() && answer.finished_since == Instant::max()) {
+    // Kept from the end on, whether or not somebody takes it, else what nobody fetches would stay forever; and again
+    // from each record that is cut, since that is progress of somebody slow.
+    if (answer.reply.ended() && (cut || answer.finished_since == Instant::max())) {
         answer.finished_since = now.mono;
         arm(now.mono + limits::reply_kept);
     }
 }
 
-void Server::flush_stream(Stream& stream) {
+void Server::flush_stream(Now now, Stream& stream) {
     while (stream.credit > 0 && !stream.control.empty()) {
         const wire::Record record = std::move(stream.control.front());
         stream.control.pop_front();
@@ -396,7 +420,7 @@ void Server::flush_stream(Stream& stream) {
         const auto sealed = stream.sealers.front().seal(wire::encode_record(record));
         out_.emplace_back(StreamCell{stream.key.link, stream.key.id, CellCommand::stream_data, to_bytes(sealed)});
     }
-    if (stream.control.empty() && stream.end_after_control) return end_stream(stream.key, StreamEndReason::done);
+    if (stream.control.empty() && stream.end_after_control) return end_stream(now, stream.key, StreamEndReason::done);
     if (!stream.answer || !stream.control.empty()) return;
     const auto at = answers_.find(*stream.answer);
     if (at == answers_.end()) return;
@@ -415,9 +439,9 @@ void Server::send(Stream& stream, const wire::Record& record) {
 
 // ---- endings -----------------------------------------------------------------------------------------------------
 
-void Server::end_stream(const Key& key, StreamEndReason reason) {
+void Server::end_stream(Now now, const Key& key, StreamEndReason reason) {
     out_.emplace_back(StreamCell{key.link, key.id, CellCommand::stream_end, wire::encode(reason)});
-    detach({Instant::min(), {}}, key);
+    detach(now, key);
 }
 
 void Server::detach(Now now, const Key& key) {
@@ -432,9 +456,8 @@ void Server::detach(Now now, const Key& key) {
     std::erase(answer.streams, key);
     choose_copies(answer);
     if (answer.streams.empty()) {
-        // A caller without the time: the next tick takes it as now.
         answer.alone_since = now.mono;
-        arm(now.mono == Instant::min() ? Instant::min() : now.mono + limits::orphan_decode);
+        arm(now.mono + limits::orphan_decode);
     } else {
         flush(now, answer);
     }
@@ -448,14 +471,14 @@ void Server::on_link_down(Now now, LinkId link) {
     for (const Key& key : gone) detach(now, key);
 }
 
-void Server::forget(Handle handle) {
+void Server::forget(Now now, Handle handle) {
     const auto at = answers_.find(handle);
     for (const MessageId& message : at->second.messages) messages_.erase(message);
     by_request_.erase(at->second.request);
-    reply_bytes_ -= std::min(reply_bytes_, at->second.reply.bytes());
+    reply_bytes_ -= at->second.reply.bytes();
     const std::vector<Key> streams = at->second.streams;
     answers_.erase(at);
-    for (const Key& key : streams) end_stream(key, StreamEndReason::done);
+    for (const Key& key : streams) end_stream(now, key, StreamEndReason::done);
 }
 
 void Server::on_tick(Now now) {
@@ -466,7 +489,7 @@ void Server::on_tick(Now now) {
             const MessageId message = at->first;
             gathering_bytes_ -= std::min(gathering_bytes_, at->second.expected_bytes());
             at = gathering_.erase(at);
-            refuse_message(message, {AskFault::timeout, "too few parts of the request arrived"});
+            refuse_message(now, message, {AskFault::timeout, "too few parts of the request arrived"});
         } else {
             arm(due);
             ++at;
@@ -474,11 +497,9 @@ void Server::on_tick(Now now) {
     }
     std::vector<Handle> over;
     for (auto& [handle, answer] : answers_) {
-        if (answer.alone_since == Instant::min()) answer.alone_since = now.mono;
         if (answer.alone_since != Instant::max() && !answer.reply.ended() && !answer.stopped) {
             if (now.mono >= answer.alone_since + limits::orphan_decode) {
                 stop(answer);
-                answer.finished_since = now.mono;
             } else {
                 arm(answer.alone_since + limits::orphan_decode);
             }
@@ -491,7 +512,7 @@ void Server::on_tick(Now now) {
             arm(answer.finished_since + limits::reply_kept);
         }
     }
-    for (const Handle handle : over) forget(handle);
+    for (const Handle handle : over) forget(now, handle);
     if (now.mono >= next_sweep_) {
         next_sweep_ = now.mono + limits::reply_kept;
         std::erase_if(seen_, [&](const auto& entry) { return entry.second < now.wall; });
@@ -500,7 +521,7 @@ void Server::on_tick(Now now) {
             const bool unused = !stream.answer && now.mono - stream.since >= 2 * limits::clove_gather_timeout;
             if (unused) idle.push_back(key);
         }
-        for (const Key& key : idle) end_stream(key, StreamEndReason::done);
+        for (const Key& key : idle) end_stream(now, key, StreamEndReason::done);
     }
 }
 

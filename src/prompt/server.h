@@ -120,17 +120,21 @@ private:
     Status on_cancel(Now now, Stream& stream, const wire::Cancel& cancel);
     void open_message(Now now, MessageId message);
     // Binds every stream of the message to the answer and tells them.
-    void accept(MessageId message, Answer& answer);
+    void accept(Now now, MessageId message, Answer& answer);
     std::variant<Answer*, wire::RecordError> admit(Now now, MessageId message, wire::Request request);
-    void refuse_message(MessageId message, const wire::RecordError& error);
+    void refuse_message(Now now, MessageId message, const wire::RecordError& error);
     void detach(Now now, const Key& key);
+    // Counts what the reply grows by. False: as of Reply::add.
+    [[nodiscard]] bool add(Answer& answer, const wire::ReplyFrame& frame);
     void choose_copies(Answer& answer);
+    // The first k cloves may all be of one parity: when one of the other comes, it takes over from the second copy.
+    void spread_copies(Answer& answer);
     void flush(Now now, Answer& answer);
-    void flush_stream(Stream& stream);
+    void flush_stream(Now now, Stream& stream);
     void send(Stream& stream, const wire::Record& record);
-    void end_stream(const Key& key, wire::StreamEndReason reason);
+    void end_stream(Now now, const Key& key, wire::StreamEndReason reason);
     void stop(Answer& answer);
-    void forget(Handle handle);
+    void forget(Now now, Handle handle);
     std::optional<crypto::StreamRecord> unseal(Stream& stream, const wire::Cell& cell);
     void arm(Instant when) { deadline_ = std::min(deadline_, when); }
 
