@@ -42,15 +42,24 @@ void DirectoryAgent::on_persisted(StateFile file) {
     if (file == StateFile::verifier && verifier_) verifier_->on_persisted();
 }
 
-void DirectoryAgent::set_guards(std::vector<NodeId> guards) {
+void DirectoryAgent::set_guards(Now now, std::vector<NodeId> guards) {
     guards_ = std::move(guards);
+    update_sources(now);
+}
+
+void DirectoryAgent::set_starved(Now now, bool starved) {
+    fetcher_.set_eager(starved || config_.roles != 0);
+    if (starved == starved_) return;
+    starved_ = starved;
+    update_sources(now);
 }
 
 void DirectoryAgent::set_models(std::vector<wire::OfferedModel> models) {
     publisher_.set_models(std::move(models));
 }
 
-// A client asks its guards, and the bootstraps until it has some. Everyone else asks the committee first.
+// A client asks its guards, and the bootstraps as well until it can ask questions. Everyone else asks the committee
+// first.
 void DirectoryAgent::update_sources(Now now) {
     std::vector<NodeId> sources;
     const auto add = [&](const NodeId& node) {
@@ -62,7 +71,7 @@ void DirectoryAgent::update_sources(Now now) {
     } else {
         for (const auto& verifier : config_.genesis.verifiers) add(verifier.id);
     }
-    if (sources.empty()) {
+    if (sources.empty() || starved_) {
         for (const auto& bootstrap : config_.genesis.bootstraps) add(bootstrap.id);
     }
     fetcher_.set_sources(std::move(sources));

@@ -64,9 +64,9 @@ public:
     void on_persisted(StateFile file);
 
     // The preference of a client that is nothing else: its guards. Others fetch from the committee.
-    void set_guards(std::vector<NodeId> guards);
+    void set_guards(Now now, std::vector<NodeId> guards);
     // A client that cannot ask anything with the directory it has.
-    void set_starved(bool starved) { fetcher_.set_eager(starved || config_.roles != 0); }
+    void set_starved(Now now, bool starved);
     void set_models(std::vector<wire::OfferedModel> models);
 
     // A whole directory message from `peer`. An error ends the link.
@@ -98,6 +98,7 @@ private:
     directory::Fetcher fetcher_;
     directory::Publisher publisher_;
     std::unique_ptr<committee::Verifier> verifier_;
+    bool starved_ = false;
     std::vector<NodeId> guards_;  // bounded: limits::guards, set by the client
     std::size_t next_verifier_ = 0;
     std::optional<NodeId> publishing_to_;

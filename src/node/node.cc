@@ -350,7 +350,6 @@ bool Node::drain_client(Now now) {
     }
     if (client_ && client_->circuits().guard_set().take_changed()) {
         out_.emplace_back(Persist{StateFile::guards, client_->circuits().guard_set().state()});
-        agent_.set_guards(client_->circuits().guards());
     }
     return any;
 }
@@ -368,7 +367,8 @@ bool Node::drain_agent(Now now) {
             out_.emplace_back(Persist{persist->file, std::move(persist->bytes)});
         } else if (client_) {
             client_->on_directory(now, std::get<DirectoryAgent::NewDirectory>(*output).view);
-            agent_.set_starved(client_->starved());
+            agent_.set_guards(now, client_->circuits().guards());
+            agent_.set_starved(now, client_->starved());
         }
     }
     return any;
@@ -407,7 +407,7 @@ void Node::on_tick(Now now) {
     }
     if (client_) {
         client_->on_tick(now);
-        agent_.set_starved(client_->starved());
+        agent_.set_starved(now, client_->starved());
     }
     agent_.on_tick(now);
     update_keys();
