@@ -87,6 +87,7 @@ void Gathering::add(crypto::Fragment fragment) {
     const bool known = std::any_of(fragments_.begin(), fragments_.end(),
                                    [&](const crypto::Fragment& f) { return f.index == fragment.index; });
     if (known) return;
+    held_bytes_ += fragment.bytes.size();
     fragments_.push_back(std::move(fragment));
 }
 

@@ -53,13 +53,14 @@ public:
     // decode_request: they do, and the request in them is none.
     Result<wire::Request> open() const;
     Instant since() const { return since_; }
-    // What k cloves of it take: what the gatherer reserves for it.
-    std::size_t expected_bytes() const { return geometry_.ciphertext_bytes; }
+    // Of the fragments that are there.
+    std::size_t held_bytes() const { return held_bytes_; }
 
 private:
     crypto::SidaGeometry geometry_;
     std::uint16_t total_;
     std::vector<crypto::Fragment> fragments_;  // bounded: n
+    std::size_t held_bytes_ = 0;
     Instant since_;
 };
 

@@ -38,6 +38,7 @@ struct Server::Stream {
     bool end_after_control = false;
     std::uint32_t next_reply = 0;
     Instant since{};
+    std::size_t reserved = 0;  // of gathering_bytes_, for the clove
 };
 
 Server::Server(ServerConfig config, Rng& rng) : config_(config), rng_(rng) {}
@@ -85,7 +86,9 @@ void Server::on_open(Now now, const Key& key, const wire::Cell& cell) {
         out_.emplace_back(StreamCell{key.link, key.id, CellCommand::stream_end, wire::encode(reason)});
     };
     if (streams_.contains(key)) return end_stream(now, key, StreamEndReason::protocol);
-    if (streams_.size() >= limits::prompt_streams_max) return refuse(StreamEndReason::busy);
+    const auto on_link = streams_on_.find(key.link);
+    const bool link_full = on_link != streams_on_.end() && on_link->second >= limits::link_streams_per_link_max;
+    if (link_full || streams_.size() >= limits::prompt_streams_max) return refuse(StreamEndReason::busy);
     const auto open = wire::decode_stream_open(cell.payload());
     if (!open || open->protocol != wire::StreamProtocol::prompt) return refuse(StreamEndReason::refused);
     Stream stream;
@@ -101,6 +104,7 @@ void Server::on_open(Now now, const Key& key, const wire::Cell& cell) {
     if (stream.sealers.empty()) return refuse(StreamEndReason::refused);
     ++stats_.streams;
     streams_.emplace(key, std::move(stream));
+    ++streams_on_[key.link];
 }
 
 std::optional<crypto::StreamRecord> Server::unseal(Stream& stream, const wire::Cell& cell) {
@@ -164,18 +168,25 @@ Status Server::on_clove(Now now, Stream& stream) {
         if (at != gathering_.end() && !at->second.fits(first)) {
             return fail(Errc::malformed, "prompt: a clove that contradicts the others of its message");
         }
-        const std::size_t size = std::size_t{first.k} * wire::clove_bytes(first.total);
-        if (!known && (gathering_.size() >= limits::messages_gathering_max ||
-                       gathering_bytes_ + size > limits::gathering_bytes_max)) {
+        const std::size_t size = wire::clove_bytes(first.total);
+        const bool full = gathering_bytes_ + size > limits::gathering_bytes_max;
+        if (known && full) {
+            // Not an error, which would end the whole question: the others may suffice.
+            ++stats_.refused;
+            end_stream(now, stream.key, StreamEndReason::busy);
+            return ok();
+        }
+        if (full || (!known && gathering_.size() >= limits::messages_gathering_max)) {
             ++stats_.refused;
             send(stream, wire::RecordError{AskFault::overloaded, "the node is gathering too many requests"});
             stream.end_after_control = true;
             flush_stream(now, stream);
             return ok();
         }
+        stream.reserved = size;
+        gathering_bytes_ += size;
         if (!known) {
             gathering_.emplace(first.message, Gathering(first, now.mono));
-            gathering_bytes_ += size;
             arm(now.mono + limits::clove_gather_timeout);
         }
     }
@@ -184,16 +195,25 @@ Status Server::on_clove(Now now, Stream& stream) {
     send(stream, wire::Got{first.index});
     const auto at = gathering_.find(message);
     if (at != gathering_.end()) {
+        const std::size_t before = at->second.held_bytes();
         at->second.add(stream.clove.take());
+        gathering_bytes_ += at->second.held_bytes() - before;
+        release(stream);
         flush_stream(now, stream);
         if (at->second.enough()) open_message(now, message);
         return ok();
     }
     // A clove behind the first k: its stream joins the answer.
+    (void)stream.clove.take();
+    release(stream);
     const auto bound = messages_.find(message);
     if (bound == messages_.end()) return fail(Errc::malformed, "prompt: a clove of a message that is gone");
     accept(now, message, answers_.at(bound->second));
     return ok();
+}
+
+void Server::release(Stream& stream) {
+    gathering_bytes_ -= std::exchange(stream.reserved, 0);
 }
 
 // ---- requests ----------------------------------------------------------------------------------------------------
@@ -203,7 +223,7 @@ void Server::open_message(Now now, MessageId message) {
     auto request = at->second.open();
     // Fragments that do not fit together: with another clove they may.
     if (!request && request.error().code == Errc::unauthenticated) return;
-    gathering_bytes_ -= std::min(gathering_bytes_, at->second.expected_bytes());
+    gathering_bytes_ -= at->second.held_bytes();
     gathering_.erase(at);
     if (!request) return refuse_message(now, message, {AskFault::bad_request, request.error().message});
     auto admitted = admit(now, message, std::move(*request));
@@ -257,8 +277,9 @@ void Server::accept(Now now, MessageId message, Answer& answer) {
         if (stream.message != message || stream.answer || stream.end_after_control) continue;
         if (answer.streams.size() >= limits::streams_per_message_max) break;
         stream.answer = answer.handle;
-        // A late stream starts where the reply is: what came before is on the others.
-        stream.next_reply = answer.reply.records();
+        // A late stream of the first message starts where the reply is: what came before is on the others. Who sent
+        // the request anew has given those up.
+        stream.next_reply = message == answer.messages.front() ? answer.reply.records() : 0;
         answer.streams.push_back(key);
         send(stream, wire::Accepted{});
         flush_stream(now, stream);
@@ -346,41 +367,34 @@ bool Server::add(Answer& answer, const wire::ReplyFrame& frame) {
 }
 
 void Server::choose_copies(Answer& answer) {
-    std::vector<Key> order = answer.streams;
-    const auto rank = [&](const Key& key) {
-        const Stream& s = streams_.at(key);
-        return std::pair(s.resumed ? 0 : 1, s.resumed ? UINT64_MAX - s.resumed_order : 0);
-    };
-    std::stable_sort(order.begin(), order.end(), [&](const Key& a, const Key& b) { return rank(a) < rank(b); });
-    // What carries the reply already goes on: changing without need would leave gaps.
+    const auto stream = [&](const Key& key) -> const Stream& { return streams_.at(key); };
     std::erase_if(answer.copies, [&](const Key& key) { return !streams_.contains(key); });
-    const auto parity = [&](const Key& key) { return streams_.at(key).clove.first().index % 2; };
+    // The client says by RESUME that the streams it had do not bring the reply, whatever they look like from here.
+    std::vector<Key> order;
+    std::copy_if(answer.streams.begin(), answer.streams.end(), std::back_inserter(order),
+                 [&](const Key& key) { return stream(key).resumed; });
+    std::sort(order.begin(), order.end(),
+              [&](const Key& a, const Key& b) { return stream(a).resumed_order > stream(b).resumed_order; });
+    // What carries the reply already goes on, the furthest first: changing without need would leave gaps.
+    std::stable_sort(answer.copies.begin(), answer.copies.end(),
+                     [&](const Key& a, const Key& b) { return stream(a).next_reply > stream(b).next_reply; });
+    const auto add = [](std::vector<Key>& to, const Key& key) {
+        if (to.size() < limits::reply_copies && std::find(to.begin(), to.end(), key) == to.end()) to.push_back(key);
+    };
+    std::vector<Key> copies;
+    for (const Key& key : order) add(copies, key);
+    for (const Key& key : answer.copies) add(copies, key);
+    // One of each parity if there is, else what there is.
+    const auto alike = [&](const Key& key) {
+        return !copies.empty() && !stream(key).resumed && !stream(copies.front()).resumed &&
+               stream(key).clove.first().index % 2 == stream(copies.front()).clove.first().index % 2;
+    };
     for (const bool any : {false, true}) {
-        for (const Key& key : order) {
-            if (answer.copies.size() >= limits::reply_copies) break;
-            if (std::find(answer.copies.begin(), answer.copies.end(), key) != answer.copies.end()) continue;
-            const bool alike =
-                !answer.copies.empty() && !streams_.at(key).resumed && parity(key) == parity(answer.copies.front());
-            if (alike && !any) continue;
-            answer.copies.push_back(key);
+        for (const Key& key : answer.streams) {
+            if (any || !alike(key)) add(copies, key);
         }
     }
-    spread_copies(answer);
-}
-
-void Server::spread_copies(Answer& answer) {
-    if (answer.copies.size() < 2) return;
-    const Stream& front = streams_.at(answer.copies.front());
-    const Stream& back = streams_.at(answer.copies.back());
-    const auto odd = [](const Stream& stream) { return stream.clove.first().index % 2; };
-    if (front.resumed || back.resumed || odd(front) != odd(back)) return;
-    for (const Key& key : answer.streams) {
-        Stream& other = streams_.at(key);
-        if (other.resumed || odd(other) == odd(front)) continue;
-        other.next_reply = back.next_reply;  // what `back` was given already is on its way
-        answer.copies.back() = key;
-        return;
-    }
+    answer.copies = std::move(copies);
 }
 
 void Server::flush(Now now, Answer& answer) {
@@ -448,7 +462,9 @@ void Server::detach(Now now, const Key& key) {
     const auto at = streams_.find(key);
     if (at == streams_.end()) return;
     const auto handle = at->second.answer;
+    release(at->second);
     streams_.erase(at);
+    if (const auto on_link = streams_on_.find(key.link); --on_link->second == 0) streams_on_.erase(on_link);
     if (!handle) return;
     const auto found = answers_.find(*handle);
     if (found == answers_.end()) return;
@@ -487,7 +503,7 @@ void Server::on_tick(Now now) {
         const Instant due = at->second.since() + limits::clove_gather_timeout;
         if (now.mono >= due) {
             const MessageId message = at->first;
-            gathering_bytes_ -= std::min(gathering_bytes_, at->second.expected_bytes());
+            gathering_bytes_ -= at->second.held_bytes();
             at = gathering_.erase(at);
             refuse_message(now, message, {AskFault::timeout, "too few parts of the request arrived"});
         } else {
@@ -541,8 +557,7 @@ Server::Usage Server::usage() const {
 }
 
 bool Server::uses_link(LinkId link) const {
-    const auto at = streams_.lower_bound(Key{link, LinkStreamId(0)});
-    return at != streams_.end() && at->first.link == link;
+    return streams_on_.contains(link);
 }
 
 }  // namespace shoal::prompt

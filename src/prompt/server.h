@@ -17,7 +17,8 @@
 //   5. Reply records go out on reply_copies streams: the latest resumed ones first, then one clove of odd and one of
 //      even index. Rationale: clients give odd and even cloves to different guards.
 //   6. A stream has a credit in cells (STREAM_SENDME); without credit nothing is queued, text is merged instead.
-//   7. Memory of what is gathered and of what is kept is bounded in bytes; overload answers ERROR{overloaded}.
+//   7. Memory of what is gathered and of what is kept is bounded in bytes; overload answers ERROR{overloaded}. Room for
+//      a clove is reserved when it begins, whether or not its message will ever be whole.
 //
 // What a client can do: fill its share of the bounds. What a proxy can do: end streams.
 // Pure; one thread. Cost of a stream: one or two Diffie-Hellmans (35 us each).
@@ -132,6 +133,8 @@ private:
     void flush(Now now, Answer& answer);
     void flush_stream(Now now, Stream& stream);
     void send(Stream& stream, const wire::Record& record);
+    // What was reserved for the clove that it brings.
+    void release(Stream& stream);
     void end_stream(Now now, const Key& key, wire::StreamEndReason reason);
     void stop(Answer& answer);
     void forget(Now now, Handle handle);
@@ -142,7 +145,8 @@ private:
     Rng& rng_;
     std::optional<crypto::KeyPair> hpke_key_;
     std::optional<crypto::KeyPair> previous_hpke_key_;
-    std::map<Key, Stream> streams_;                       // bounded: prompt_streams_max
+    std::map<Key, Stream> streams_;                       // bounded: prompt_streams_max, link_streams_per_link_max
+    std::map<LinkId, std::size_t> streams_on_;            // bounded: as streams_
     std::unordered_map<MessageId, Gathering> gathering_;  // bounded: messages_gathering_max, gathering_bytes_max
     std::size_t gathering_bytes_ = 0;
     std::unordered_map<MessageId, Handle> messages_;    // bounded: message_attempts_max an answer

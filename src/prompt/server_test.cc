@@ -106,5 +106,334 @@ TEST(Server, WithNobodyThereTheModelGoesOnForAMomentAndStops) {
     expect_empty(*w.server);
 }
 
+// ---- bounds
+// ----------------------------------------------------------------------------------------------------------
+
+// The node's side of a sealed stream, driven by hand.
+struct Hand {
+    PromptWorld& w;
+    LinkId link;
+    std::uint32_t id;
+    std::optional<crypto::StreamSealer> sealer;
+
+    Hand(PromptWorld& world, std::uint64_t on, std::uint32_t number) : w(world), link(on), id(number) {
+        auto client = crypto::StreamSealer::client(w.config.network, w.config.node, w.config.hpke_key, w.rng);
+        sealer.emplace(std::move(client->sealer));
+        cell(wire::CellCommand::stream_open,
+             wire::encode(wire::StreamOpen{wire::StreamProtocol::prompt, client->encapsulated}));
+    }
+    void cell(wire::CellCommand command, ByteView payload) {
+        w.server->on_cell(w.now, link, wire::make_cell(command, id, payload, w.rng));
+    }
+    void record(const wire::Record& record) { bytes(wire::encode_record(record)); }
+    void bytes(const wire::RecordBytes& record) { cell(wire::CellCommand::stream_data, sealer->seal(record)); }
+    // What the server has said on this stream and nobody has looked at; drops what it said on others.
+    std::vector<wire::Record> heard() {
+        std::vector<wire::Record> out;
+        while (auto output = w.server->poll()) {
+            auto* cell = std::get_if<StreamCell>(&*output);
+            if (auto* opened = std::get_if<Opened>(&*output)) w.opened.push_back(std::move(*opened));
+            if (cell == nullptr || cell->link != link || cell->id.value() != id) continue;
+            if (cell->command == wire::CellCommand::stream_end) {
+                ended = *wire::decode_stream_end(cell->payload);
+            } else {
+                out.push_back(
+                    *wire::decode_record(*sealer->open(first_bytes<limits::sealed_record_bytes>(cell->payload))));
+            }
+        }
+        return out;
+    }
+    std::optional<wire::StreamEndReason> ended;
+};
+
+TEST(Server, ClovesThatBeginAndNeverEndTakeNoMoreThanTheirShareOfMemory) {
+    PromptWorld w(10);
+    wire::Request big = w.request(std::string(limits::chat_body_bytes_max, 'x'));
+    const Cloves cloves = *make_cloves(big, 2, 4, w.rng);
+    const wire::RecordBytes& first = cloves.records[0][0];
+    std::vector<Hand> hands;
+    // All of one message: a bound by messages alone would not see them.
+    const std::size_t fits = limits::gathering_bytes_max / cloves.bucket.fragment_bytes;
+    for (std::uint32_t i = 0; i < fits; ++i) {
+        hands.emplace_back(w, 1, i + 1).bytes(first);
+        ASSERT_TRUE(hands.back().heard().empty());
+    }
+    EXPECT_LE(w.server->usage().gathering_bytes, limits::gathering_bytes_max);
+    EXPECT_EQ(w.server->usage().gathering, 1U);
+    Hand same(w, 2, 1);
+    same.bytes(first);
+    EXPECT_TRUE(same.heard().empty());
+    EXPECT_EQ(same.ended, wire::StreamEndReason::busy);
+    Hand other(w, 2, 2);
+    other.bytes((*make_cloves(big, 2, 4, w.rng)).records[0][0]);
+    const auto said = other.heard();
+    ASSERT_EQ(said.size(), 1U);
+    EXPECT_EQ(std::get<wire::RecordError>(said[0]).fault, AskFault::overloaded);
+    EXPECT_EQ(other.ended, wire::StreamEndReason::done);
+    for (Hand& hand : hands) hand.cell(wire::CellCommand::stream_end, wire::encode(wire::StreamEndReason::done));
+    EXPECT_EQ(w.server->usage().gathering_bytes, 0U);
+    w.run(2 * limits::clove_gather_timeout + limits::reply_kept);
+    expect_empty(*w.server);
+}
+
+TEST(Server, OneLinkHasNoMoreThanItsShareOfStreams) {
+    PromptWorld w(11);
+    for (std::uint32_t i = 0; i < limits::link_streams_per_link_max; ++i) Hand(w, 1, i + 1);
+    EXPECT_EQ(w.server->usage().streams, limits::link_streams_per_link_max);
+    EXPECT_FALSE(w.server->poll());
+    Hand more(w, 1, 0x7fff'ffff);
+    (void)more.heard();
+    EXPECT_EQ(more.ended, wire::StreamEndReason::busy);
+    Hand elsewhere(w, 2, 1);
+    (void)elsewhere.heard();
+    EXPECT_FALSE(elsewhere.ended);
+    EXPECT_TRUE(w.server->uses_link(LinkId(1)));
+    w.server->on_link_down(w.now, LinkId(1));
+    EXPECT_FALSE(w.server->uses_link(LinkId(1)));
+    EXPECT_EQ(w.server->usage().streams, 1U);
+}
+
+// ---- joining and resuming
+// --------------------------------------------------------------------------------------------
+
+struct Message {
+    Message(PromptWorld& w, const wire::Request& request, std::uint64_t link)
+        : cloves(*make_cloves(request, 2, 4, w.rng)) {
+        for (std::uint32_t i = 0; i < 4; ++i) hands.emplace_back(w, link + i, 1);
+    }
+    void deliver(std::size_t i) {
+        for (const wire::RecordBytes& record : cloves.records[i]) hands[i].bytes(record);
+    }
+    Cloves cloves;
+    std::vector<Hand> hands;
+};
+
+std::vector<std::uint32_t> sequences(const std::vector<wire::Record>& records) {
+    std::vector<std::uint32_t> out;
+    for (const wire::Record& record : records) {
+        if (const auto* reply = std::get_if<wire::Reply>(&record)) out.push_back(reply->sequence);
+    }
+    return out;
+}
+
+TEST(Server, ANewMessageOfTheSameRequestGetsTheReplyFromItsBeginning) {
+    PromptWorld w(12);
+    const wire::Request request = w.request("hello");
+    Message first(w, request, 10);
+    first.deliver(0);
+    first.deliver(1);
+    (void)first.hands[0].heard();
+    ASSERT_EQ(w.opened.size(), 1U);
+    for (int i = 0; i < 3; ++i) {
+        ASSERT_TRUE(w.server->reply(w.now, w.opened[0].handle, ChatDelta{Plaintext("abc")}));
+        w.advance(w.now.mono + 20ms);
+        w.server->on_tick(w.now);
+    }
+    ASSERT_TRUE(w.server->reply(w.now, w.opened[0].handle, ChatEnd{}));
+    (void)first.hands[0].heard();
+    // The client has seen nothing of it and asks again under new cloves.
+    Message second(w, request, 20);
+    second.deliver(0);
+    second.deliver(1);
+    std::vector<wire::Record> said;
+    for (const wire::Record& record : second.hands[0].heard()) said.push_back(record);
+    EXPECT_EQ(w.opened.size(), 1U) << "the model was asked twice";
+    for (Hand& hand : first.hands) hand.cell(wire::CellCommand::stream_end, wire::encode(wire::StreamEndReason::done));
+    for (const wire::Record& record : second.hands[0].heard()) said.push_back(record);
+    const auto numbers = sequences(said);
+    ASSERT_FALSE(numbers.empty());
+    EXPECT_EQ(numbers.front(), 0U);
+}
+
+TEST(Server, AResumedStreamCarriesTheReplyAlthoughTheOldOnesLookAlive) {
+    PromptWorld w(13);
+    const wire::Request request = w.request("hello");
+    Message message(w, request, 10);
+    for (std::size_t i = 0; i < 4; ++i) message.deliver(i);
+    (void)message.hands[0].heard();
+    ASSERT_EQ(w.opened.size(), 1U);
+    ASSERT_TRUE(w.server->reply(w.now, w.opened[0].handle, ChatDelta{Plaintext("abc")}));
+    Hand resumed(w, 30, 1);
+    resumed.record(wire::Resume{request.id, 0, resume_proof(request.reply_key, request.id, 0)});
+    const auto said = resumed.heard();
+    ASSERT_EQ(said.size(), 2U);
+    EXPECT_TRUE(std::holds_alternative<wire::Accepted>(said[0]));
+    EXPECT_EQ(std::get<wire::Reply>(said[1]).sequence, 0U);
+    EXPECT_EQ(w.server->stats().resumes, 1U);
+}
+
+TEST(Server, AResumeWithoutTheReplyKeyIsRefused) {
+    PromptWorld w(14);
+    const wire::Request request = w.request("hello");
+    Message message(w, request, 10);
+    message.deliver(0);
+    message.deliver(1);
+    (void)message.hands[0].heard();
+    ASSERT_EQ(w.opened.size(), 1U);
+    const Key32 guessed(w.rng.array<32>());
+    for (const wire::Resume& wrong :
+         {wire::Resume{request.id, 0, resume_proof(guessed, request.id, 0)},
+          wire::Resume{request.id, 0, resume_proof(request.reply_key, request.id, 1)},
+          wire::Resume{w.rng.id<RequestId>(), 0, resume_proof(request.reply_key, request.id, 0)},
+          wire::Resume{request.id, 7, resume_proof(request.reply_key, request.id, 7)}}) {
+        Hand hand(w, 40, static_cast<std::uint32_t>(1 + w.server->stats().streams));
+        hand.record(wrong);
+        const auto said = hand.heard();
+        ASSERT_EQ(said.size(), 1U);
+        EXPECT_EQ(std::get<wire::RecordError>(said[0]).fault, AskFault::node_lost);
+        EXPECT_EQ(hand.ended, wire::StreamEndReason::done);
+    }
+    EXPECT_EQ(w.server->stats().resumes, 0U);
+}
+
+// ---- what may not come
+// -----------------------------------------------------------------------------------------------
+
+TEST(Server, ARequestThatIsPlayedAgainIsRefused) {
+    PromptWorld w(15);
+    const wire::Request request = w.request("hello");
+    Message message(w, request, 10);
+    message.deliver(0);
+    message.deliver(1);
+    (void)message.hands[0].heard();
+    ASSERT_EQ(w.opened.size(), 1U);
+    // While it runs: under another reply key, by somebody who saw the id.
+    wire::Request stolen = w.request("hello");
+    stolen.id = request.id;
+    Message thief(w, stolen, 20);
+    thief.deliver(0);
+    thief.deliver(1);
+    EXPECT_EQ(std::get<wire::RecordError>(thief.hands[1].heard().back()).fault, AskFault::refused);
+    EXPECT_EQ(w.server->stats().replays, 1U);
+    // After it is forgotten, and before it expires.
+    ASSERT_TRUE(w.server->reply(w.now, w.opened[0].handle, ChatEnd{}));
+    w.run(2 * limits::reply_kept);
+    ASSERT_EQ(w.server->usage().replies, 0U);
+    Message again(w, request, 30);
+    again.deliver(0);
+    again.deliver(1);
+    EXPECT_EQ(std::get<wire::RecordError>(again.hands[1].heard().back()).fault, AskFault::refused);
+    EXPECT_EQ(w.server->stats().replays, 2U);
+    EXPECT_EQ(w.opened.size(), 1U);
+}
+
+TEST(Server, RecordedStreamsOpenNothingAtARestartedNode) {
+    PromptWorld w(16);
+    w.ask("hello");
+    ASSERT_TRUE(w.run_until([&] { return !w.opened.empty(); }, 10s));
+    w.asker.reset();
+    w.advance(w.now.mono + 1s);
+    const auto play = [&](std::uint64_t base) {
+        for (const auto& [lane, road] : w.roads) {
+            Hand hand(w, base + lane.value(), 1);  // a stream of its own, then the recorded bytes over it
+            hand.cell(wire::CellCommand::stream_end, wire::encode(wire::StreamEndReason::done));
+            hand.cell(wire::CellCommand::stream_open, road.forward[0]);
+            for (std::size_t i = 1; i < road.forward.size(); ++i) {
+                hand.cell(wire::CellCommand::stream_data, road.forward[i]);
+            }
+        }
+    };
+    // The same server: the message is known, and its streams only join what their reader cannot open.
+    play(100);
+    w.pump();
+    EXPECT_EQ(w.opened.size(), 1U);
+    w.restart();
+    play(200);
+    w.pump();
+    EXPECT_EQ(w.opened.size(), 1U);
+    EXPECT_EQ(w.server->stats().requests, 0U);
+    EXPECT_GE(w.server->stats().refused, 1U);
+}
+
+TEST(Server, WhatIsExpiredOrFromTheFutureIsRefused) {
+    PromptWorld w(17);
+    w.advance(w.now.mono + 1h);
+    std::uint64_t link = 10;
+    const auto opens = [&](std::chrono::seconds expires_in) {
+        wire::Request request = w.request("hello");
+        request.expires = w.now.wall + expires_in;
+        Message message(w, request, link += 10);
+        message.deliver(0);
+        message.deliver(1);
+        const std::size_t before = w.opened.size();
+        (void)message.hands[0].heard();
+        return w.opened.size() > before;
+    };
+    const auto expiry = std::chrono::duration_cast<std::chrono::seconds>(limits::request_expiry);
+    const auto skew = std::chrono::duration_cast<std::chrono::seconds>(limits::clock_skew);
+    EXPECT_FALSE(opens(0s));
+    EXPECT_FALSE(opens(-1h));
+    EXPECT_TRUE(opens(1s));
+    EXPECT_TRUE(opens(expiry + skew));
+    EXPECT_FALSE(opens(expiry + skew + 1s));
+    EXPECT_FALSE(opens(24h * 365 * 300));
+}
+
+TEST(Server, ACellThatDoesNotOpenEndsItsStreamAlone) {
+    PromptWorld w(18);
+    const wire::Request request = w.request("hello");
+    Message message(w, request, 10);
+    ByteArray<limits::sealed_record_bytes> bent = message.hands[0].sealer->seal(message.cloves.records[0][0]);
+    bent[1000] ^= 1;
+    message.hands[0].cell(wire::CellCommand::stream_data, bent);
+    (void)message.hands[0].heard();
+    EXPECT_EQ(message.hands[0].ended, wire::StreamEndReason::protocol);
+    EXPECT_EQ(w.server->stats().bad_seals, 1U);
+    message.deliver(1);
+    message.deliver(2);
+    (void)message.hands[1].heard();
+    EXPECT_EQ(w.opened.size(), 1U);
+}
+
+TEST(Server, RecordsThatOnlyANodeSendsEndTheStream) {
+    PromptWorld w(19);
+    std::uint32_t id = 0;
+    for (const wire::Record& record :
+         {wire::Record(wire::Got{1}), wire::Record(wire::Accepted{}), wire::Record(wire::Reply{0, false, Bytes(32)}),
+          wire::Record(wire::RecordError{AskFault::refused, "no"})}) {
+        Hand hand(w, 1, ++id);
+        hand.record(record);
+        (void)hand.heard();
+        EXPECT_EQ(hand.ended, wire::StreamEndReason::protocol);
+    }
+    EXPECT_EQ(w.server->stats().bad_records, 4U);
+    Hand twice(w, 1, ++id);
+    const Cloves cloves = *make_cloves(w.request(std::string(5000, 'x')), 2, 4, w.rng);
+    twice.bytes(cloves.records[0][0]);
+    twice.bytes(cloves.records[0][0]);
+    (void)twice.heard();
+    EXPECT_EQ(twice.ended, wire::StreamEndReason::protocol);
+}
+
+TEST(Server, ACorruptedFragmentIsPassedOverWhenOneMoreArrives) {
+    PromptWorld w(20);
+    const wire::Request request = w.request("hello");
+    Message message(w, request, 10);
+    auto wrong = std::get<wire::CloveFirst>(*wire::decode_record(message.cloves.records[0][0]));
+    wrong.fragment[5] ^= 0x40;
+    message.hands[0].record(wrong);
+    message.deliver(1);
+    EXPECT_EQ(message.hands[1].heard().size(), 1U);  // GOT, and no ACCEPTED
+    EXPECT_TRUE(w.opened.empty());
+    message.deliver(2);
+    (void)message.hands[2].heard();
+    ASSERT_EQ(w.opened.size(), 1U);
+    EXPECT_EQ(w.opened[0].request.body.expose(), "hello");
+}
+
+TEST(Server, TooFewClovesAreGivenUpInTime) {
+    PromptWorld w(21);
+    Message message(w, w.request("hello"), 10);
+    message.deliver(0);
+    (void)message.hands[0].heard();
+    w.advance(w.now.mono + limits::clove_gather_timeout);
+    w.server->on_tick(w.now);
+    const auto said = message.hands[0].heard();
+    ASSERT_EQ(said.size(), 1U);
+    EXPECT_EQ(std::get<wire::RecordError>(said[0]).fault, AskFault::timeout);
+    EXPECT_EQ(w.server->usage().gathering, 0U);
+    EXPECT_EQ(w.server->usage().gathering_bytes, 0U);
+}
+
 }  // namespace
 }  // namespace shoal::prompt
