@@ -40,7 +40,7 @@ class Packing(unittest.TestCase):
     def setUpClass(cls):
         cls.tokenizer = bpe.Tokenizer(bpe.train(corpus.texts(1, 2000), 1000))
         size = packing.BatchSize((4, 96, 192), (2, 256, 460), (1, 512, 460))
-        cls.packer = packing.Packer(cls.tokenizer, 5, size)
+        cls.packer = packing.Packer(cls.tokenizer, 5, ((0, size),))
 
     def test_a_step_sees_the_same_batch_each_time(self):
         for a, b in zip(self.packer.batch(3), self.packer.batch(3)):

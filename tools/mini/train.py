@@ -34,8 +34,11 @@ TOKENIZER_CONVERSATIONS = 60000
 # its own steps, at full rate for the first part and straight down to zero for the rest. On two cores the shallow trunk
 # learns words, facts and the habit of copying at a third of the price of eight blocks.
 TRUNK_STEPS = 900
-BRANCH_STEPS = {"nano": 600, "mini": 1000}
-BRANCH_PLATEAU = 0.3
+# Share of the full rate at chosen steps of a branch, straight lines between; the last knot is the last step.
+BRANCH_RATES = {
+    "nano": ((0, 1.0), (180, 1.0), (181, 0.35), (500, 0.0)),
+    "mini": ((0, 1.0), (300, 1.0), (400, 6 / 7), (401, 0.35), (450, 0.307), (750, 0.3), (1000, 0.0)),
+}
 WARM_UP_STEPS = 60
 RATE_MUON = 4e-3
 RATE_ADAM = 4e-3
@@ -43,12 +46,14 @@ DECAY = 0.05
 CHECKPOINT_EVERY = 50
 
 
-def trunk_rate(step, _):
+def trunk_rate(step):
     return min(1.0, (step + 1) / WARM_UP_STEPS)
 
 
-def branch_rate(step, steps):
-    return min(1.0, (steps - step) / (steps * (1 - BRANCH_PLATEAU)))
+def branch_rate(knots, steps):
+    """The rates of a branch, stretched to `steps`."""
+    stretch = steps / knots[-1][0]
+    return lambda step: float(np.interp(step, [at * stretch for at, _ in knots], [share for _, share in knots]))
 
 
 def tokenizer_of(folder):
@@ -118,7 +123,7 @@ def run(name, shape, start, steps, rate, size, first_batch, args, tokenizer):
         for batch in batches:
             part, g = gradient(params, batch | {"scale": np.float32(1 / total)})
             loss, grads = loss + part, g if grads is None else add(grads, g)
-        share = rate(step, steps)
+        share = rate(step)
         params, state = update(params, grads, state, np.float32(first_batch + step + 1), np.float32(RATE_MUON * share),
                                np.float32(RATE_ADAM * share), np.float32(DECAY))
         tokens += sum(int((b["segments"] >= 0).sum()) for b in batches)
@@ -142,8 +147,9 @@ def branch(name, args, tokenizer):
         params, state = trunk
         return model.grow(model.NANO, shape, params), {k: model.grow(model.NANO, shape, t) for k, t in state.items()}
 
-    steps, size = args.steps or BRANCH_STEPS[name], packing.BRANCH_BATCH[name]
-    return run(name, shape, grown, steps, branch_rate, size, args.trunk_steps, args, tokenizer)[0]
+    knots, size = BRANCH_RATES[name], packing.BRANCH_BATCH[name]
+    steps = args.steps or knots[-1][0]
+    return run(name, shape, grown, steps, branch_rate(knots, steps), size, args.trunk_steps, args, tokenizer)[0]
 
 
 def main():
