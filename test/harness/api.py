@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -85,6 +86,28 @@ class Api:
             return reply
         finally:
             connection.close()
+
+    def chat_later(self, prompt, **options):
+        """Asks in a thread of its own; calling what it gives waits for the Reply, or raises what chat() raised."""
+        outcome = []
+
+        def ask():
+            try:
+                outcome.append((self.chat(prompt, **options), None))
+            except Exception as error:
+                outcome.append((None, error))
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+
+        def wait():
+            thread.join()
+            reply, error = outcome[0]
+            if error:
+                raise error
+            return reply
+
+        return wait
 
     def _send(self, method, path, body=None, headers=None):
         connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)

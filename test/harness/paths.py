@@ -1,8 +1,15 @@
-"""Which circuits a question goes over, read from the traces of the relays. For a network with one question at a time."""
+"""Which circuits a question goes over, read from the relays' taps. For a network with one client that asks one question
+at a time; a build with the tap."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from harness.traces import NewLines
 from harness.waiting import until
+
+HEADER = 8                        # of a cell: circuit id 4, command 1, flags 1, length 2
+TAG, EXTEND, DATA_AT = 16, 4, 22  # of a peeled cell: zero if it ends here; its command; what the command carries
+NODE_ID = 32
+CONNECT_AND_CLOVE = 2             # cells that a question sends at least; a circuit that was just built sends one
 
 
 @dataclass(frozen=True)
@@ -14,40 +21,75 @@ class Circuit:
     proxy: object
 
 
+@dataclass
+class Seen:
+    """What one relay's tap said of cells that go away from the client."""
+
+    lines: NewLines
+    came_as: dict = field(default_factory=dict)   # start of a peeled cell: where it came from (link, circuit id)
+    extends: list = field(default_factory=list)   # (where it came from, body as it came, node id)
+    cells: dict = field(default_factory=dict)     # (link, circuit id): RELAY cells that came
+
+
 class Paths:
-    """The circuits of questions asked after it was made: make it while nothing is asked."""
+    """The circuits of what is asked after it was made: make it while nothing is asked."""
 
     def __init__(self, net):
         self.net = net
         self.ids = {node.id(): node for node in net.relays}
-        self.model_ids = {node.id() for node in net.models}
-        self._begin = {node: len(node.trace()) for node in net.relays}
+        self.seen = {node: Seen(NewLines(node.tap_file)) for node in net.relays}
+        self._read()
+        self._before = {node: dict(seen.cells) for node, seen in self.seen.items()}
 
     def circuits(self):
-        """Those over which a stream to a model node was opened so far, in the order of opening.
-
-        A circuit is followed back from its proxy: CONNECT came as a RELAY cell from the middle, and to that from the
-        guard, each before the proxy opened its stream. Cells that build circuits are RELAY_EARLY, so they do not count.
-        """
-        lines = {node: node.trace()[self._begin[node]:] for node in self.net.relays}
+        """Those over which the client sent at least a CONNECT and a clove."""
+        self._read()
         found = []
-        for proxy in self.net.relays:
-            for line in lines[proxy]:
-                if line.get("command") != "STREAM_OPEN" or line["dir"] != "out" or line["peer"] not in self.model_ids:
-                    continue
-                middle = self._sender(lines, proxy, line["t"])
-                guard = middle and self._sender(lines, middle, line["t"])
-                if guard:
-                    found.append((line["t"], Circuit(guard, middle, proxy)))
-        return [circuit for _, circuit in sorted(found, key=lambda entry: entry[0])]
+        for (guard, place), circuit in self.built().items():
+            before = self._before[guard].get(place, 0)
+            if self.seen[guard].cells.get(place, 0) >= before + CONNECT_AND_CLOVE:
+                found.append(circuit)
+        return found
 
     def wait(self, count, timeout=20):
-        """The first `count` of them, once there are as many."""
+        """They, once there are `count`."""
         return until(lambda: found if len(found := self.circuits()) >= count else None,
-                     f"{count} circuits carry the question", timeout)[:count]
+                     f"{count} circuits carry the question", timeout)
 
-    def _sender(self, lines, node, before):
-        """The relay whose RELAY cell was the last that `node` got before that time."""
-        came = [line for line in lines[node]
-                if line.get("command") == "RELAY" and line["dir"] == "in" and line["peer"] in self.ids and line["t"] <= before]
-        return self.ids[came[-1]["peer"]] if came else None
+    def built(self):
+        """{(guard, (link, circuit id) at the guard): Circuit} of every circuit that was extended twice.
+
+        The guard and the middle can each read their own EXTEND, which names the next relay. What the guard passed on is
+        what the middle got, so the middle's is followed back to the circuit at the guard.
+        """
+        first = {(node, place): self.ids.get(to) for node, seen in self.seen.items() for place, _, to in seen.extends}
+        found = {}
+        for middle, seen in self.seen.items():
+            for _, body, to in seen.extends:
+                for guard in self.net.relays:
+                    place = self.seen[guard].came_as.get(body)
+                    if place and first.get((guard, place)) is middle and to in self.ids:
+                        found[guard, place] = Circuit(guard, middle, self.ids[to])
+        return found
+
+    def _read(self):
+        for seen in self.seen.values():
+            came = None
+            for line in seen.lines.read():
+                if line["kind"] == "frame":
+                    came = None
+                    if line["dir"] == "in" and line["command"] in ("RELAY", "RELAY_EARLY"):
+                        cell = bytes.fromhex(line["bytes"])
+                        came = (line["link"], cell[:4]), cell[HEADER:HEADER + NODE_ID]
+                        if line["command"] == "RELAY":
+                            seen.cells[came[0]] = seen.cells.get(came[0], 0) + 1
+                elif line["dir"] == "forward" and came:
+                    self._take(seen, came, bytes.fromhex(line["bytes"]))
+
+    @staticmethod
+    def _take(seen, came, peeled):
+        place, body = came
+        if any(peeled[:TAG]):
+            seen.came_as[peeled[:NODE_ID]] = place
+        elif peeled[TAG] == EXTEND:
+            seen.extends.append((place, body, peeled[DATA_AT:DATA_AT + NODE_ID].hex()))

@@ -80,6 +80,7 @@ class Process:
         """Asks it to end, then insists, then clears its process group. Gives the exit status."""
         if self.alive():
             self.signal(signal.SIGTERM)
+            self.signal(signal.SIGCONT)  # a test may have stopped it
             try:
                 self._child.wait(timeout=timeout)
             except subprocess.TimeoutExpired:
@@ -126,5 +127,6 @@ def stop_all():
     """Ends every process that is still running; called at the end of a test in any case."""
     for process in list(_running):
         process.signal(signal.SIGTERM)
+        process.signal(signal.SIGCONT)
     for process in list(_running):
         process.stop(timeout=3)

@@ -12,6 +12,25 @@ def read_lines(path):
     return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines() if line]
 
 
+class NewLines:
+    """The lines of such a file that came since the last look."""
+
+    def __init__(self, path):
+        self.path = path
+        self._at = 0
+
+    def read(self):
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._at)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        data = data[:data.rfind(b"\n") + 1]
+        self._at += len(data)
+        return [json.loads(line) for line in data.splitlines() if line]
+
+
 def trivial(run):
     """A run of one byte (zero padding) is not a trace of anything."""
     return run.count(run[0]) == len(run)
