@@ -6,6 +6,19 @@ namespace shoal::prompt {
 
 using wire::StreamEndReason;
 
+namespace {
+
+// RESUMEs without a record of the reply between them.
+constexpr unsigned resumes_max = limits::message_attempts_max * limits::reply_copies;
+
+// A fault of this node, so that another may answer.
+bool says_nothing_of_the_request(AskFault fault) {
+    return fault == AskFault::engine_failed || fault == AskFault::overloaded || fault == AskFault::model_unknown ||
+           fault == AskFault::refused;
+}
+
+}  // namespace
+
 Asker::Asker(AskerConfig config, wire::Request request, Rng& rng)
     : config_(config), request_(std::move(request)), rng_(rng), sealer_(request_.reply_key, request_.id) {}
 
@@ -50,6 +63,7 @@ void Asker::on_lane_open(Now now, LaneId id) {
     if (!at->second.resume) return send_clove(now, id, at->second);
     const wire::Resume resume{request_.id, next_reply_, resume_proof(request_.reply_key, request_.id, next_reply_)};
     out_.emplace_back(LaneSend{id, at->second.sealer.seal(wire::encode_record(resume))});
+    at->second.got_due = now.mono + got_timeout();  // of ACCEPTED, which comes at once
 }
 
 void Asker::send_clove(Now now, LaneId id, Lane& lane) {
@@ -136,15 +150,16 @@ void Asker::on_record(Now now, LaneId id, const wire::Record& record) {
         on_reply(now, *reply);
     } else if (const auto* error = std::get_if<wire::RecordError>(&record)) {
         if (lane.resume && state_ != State::sending) {
-            // The reply is gone at the node; other lanes may still bring the rest.
+            // The reply is gone at the node, and asking again will not bring it back; other lanes may bring the rest.
+            resumes_ = resumes_max;
             out_.emplace_back(LaneEnd{id});
             return lane_gone(now, id);
         }
         if (error->fault == AskFault::timeout && state_ == State::sending) {
             return fail_sending(now, {AskFault::timeout, error->text});
         }
-        const bool elsewhere = error->fault == AskFault::overloaded || error->fault == AskFault::refused;
-        finish(ChatFault{error->fault, error->text}, elsewhere && state_ != State::receiving);
+        finish(ChatFault{error->fault, error->text},
+               says_nothing_of_the_request(error->fault) && state_ != State::receiving);
     }
 }
 
@@ -186,8 +201,7 @@ void Asker::take_frames(Now, ByteView bytes) {
             return finish(std::nullopt, false);
         } else {
             auto& fault = std::get<ChatFault>(frame);
-            const bool elsewhere =
-                next_reply_ == 1 && (fault.fault == AskFault::engine_failed || fault.fault == AskFault::overloaded);
+            const bool elsewhere = next_reply_ == 1 && says_nothing_of_the_request(fault.fault);
             return finish(std::move(fault), elsewhere);
         }
     }
@@ -197,7 +211,7 @@ void Asker::resume_if_needed(Now now) {
     std::size_t bringing = 0;
     for (const auto& [id, lane] : lanes_) bringing += lane.accepted || lane.resume ? 1 : 0;
     if (bringing >= limits::reply_copies) return;
-    if (++resumes_ > limits::message_attempts_max * limits::reply_copies) {
+    if (++resumes_ > resumes_max) {
         if (bringing > 0) return;
         return finish(ChatFault{AskFault::node_lost, "the model node was lost"}, state_ == State::accepted);
     }
@@ -243,8 +257,7 @@ void Asker::on_tick(Now now) {
     }
     if (now.mono >= gap_due_) {
         gap_due_ = now.mono + got_timeout();
-        want_lane(static_cast<std::uint8_t>(1 + resumes_ % 2), true);
-        ++resumes_;
+        if (resumes_ < resumes_max) want_lane(static_cast<std::uint8_t>(1 + resumes_++ % 2), true);
     }
     std::vector<LaneId> late;
     for (auto& [id, lane] : lanes_) {

@@ -15,6 +15,8 @@ struct Server::Answer {
     Key32 reply_key;
     Reply reply;
     std::vector<MessageId> messages;          // bounded: message_attempts_max; the cloves that brought it
+    std::vector<std::uint64_t> orders;        // bounded: as messages; Stream::order of the streams of each
+    std::uint64_t latest = 0;                 // the last order given
     std::vector<Key> streams;                 // bounded: streams_per_message_max
     std::vector<Key> copies;                  // bounded: reply_copies; those that carry the reply
     bool stopped = false;                     // the model was told to stop
@@ -32,8 +34,8 @@ struct Server::Stream {
     CloveReader clove;
     std::optional<MessageId> message;  // of its clove
     std::optional<Handle> answer;      // once accepted or resumed
-    bool resumed = false;
-    std::uint64_t resumed_order = 0;
+    // Which attempt of the client it belongs to: 0 its first message; later ones and each RESUME count up.
+    std::uint64_t order = 0;
     std::deque<wire::Record> control;  // bounded: GOT, ACCEPTED, ERROR; one of each
     bool end_after_control = false;
     std::uint32_t next_reply = 0;
@@ -245,6 +247,7 @@ std::variant<Server::Answer*, wire::RecordError> Server::admit(Now now, MessageI
         }
         messages_.emplace(message, answer.handle);
         answer.messages.push_back(message);
+        answer.orders.push_back(++answer.latest);
         return &answer;
     }
     if (seen_.contains(request.id)) {
@@ -268,18 +271,22 @@ std::variant<Server::Answer*, wire::RecordError> Server::admit(Now now, MessageI
     messages_.emplace(message, handle);
     Answer& answer = answers_.try_emplace(handle, handle, request.id, std::move(request.reply_key)).first->second;
     answer.messages.push_back(message);
+    answer.orders.push_back(answer.latest);
     out_.emplace_back(Opened{handle, std::move(request)});
     return &answer;
 }
 
 void Server::accept(Now now, MessageId message, Answer& answer) {
+    const auto known = std::find(answer.messages.begin(), answer.messages.end(), message);
+    const std::uint64_t order = answer.orders.at(static_cast<std::size_t>(known - answer.messages.begin()));
     for (auto& [key, stream] : streams_) {
         if (stream.message != message || stream.answer || stream.end_after_control) continue;
         if (answer.streams.size() >= limits::streams_per_message_max) break;
         stream.answer = answer.handle;
         // A late stream of the first message starts where the reply is: what came before is on the others. Who sent
         // the request anew has given those up.
-        stream.next_reply = message == answer.messages.front() ? answer.reply.records() : 0;
+        stream.order = order;
+        stream.next_reply = order == 0 ? answer.reply.records() : 0;
         answer.streams.push_back(key);
         send(stream, wire::Accepted{});
         flush_stream(now, stream);
@@ -316,8 +323,7 @@ Status Server::on_resume(Now now, Stream& stream, const wire::Resume& resume) {
     }
     ++stats_.resumes;
     stream.answer = answer->handle;
-    stream.resumed = true;
-    stream.resumed_order = stats_.resumes;
+    stream.order = ++answer->latest;
     stream.next_reply = resume.next;
     answer->streams.push_back(stream.key);
     answer->alone_since = Instant::max();
@@ -369,31 +375,38 @@ bool Server::add(Answer& answer, const wire::ReplyFrame& frame) {
 void Server::choose_copies(Answer& answer) {
     const auto stream = [&](const Key& key) -> const Stream& { return streams_.at(key); };
     std::erase_if(answer.copies, [&](const Key& key) { return !streams_.contains(key); });
-    // The client says by RESUME that the streams it had do not bring the reply, whatever they look like from here.
-    std::vector<Key> order;
-    std::copy_if(answer.streams.begin(), answer.streams.end(), std::back_inserter(order),
-                 [&](const Key& key) { return stream(key).resumed; });
-    std::sort(order.begin(), order.end(),
-              [&](const Key& a, const Key& b) { return stream(a).resumed_order > stream(b).resumed_order; });
     // What carries the reply already goes on, the furthest first: changing without need would leave gaps.
     std::stable_sort(answer.copies.begin(), answer.copies.end(),
                      [&](const Key& a, const Key& b) { return stream(a).next_reply > stream(b).next_reply; });
-    const auto add = [](std::vector<Key>& to, const Key& key) {
-        if (to.size() < limits::reply_copies && std::find(to.begin(), to.end(), key) == to.end()) to.push_back(key);
-    };
     std::vector<Key> copies;
-    for (const Key& key : order) add(copies, key);
-    for (const Key& key : answer.copies) add(copies, key);
-    // One of each parity if there is, else what there is.
-    const auto alike = [&](const Key& key) {
-        return !copies.empty() && !stream(key).resumed && !stream(copies.front()).resumed &&
-               stream(key).clove.first().index % 2 == stream(copies.front()).clove.first().index % 2;
+    const auto add = [&](const Key& key) {
+        const bool there = std::find(copies.begin(), copies.end(), key) != copies.end();
+        if (copies.size() < limits::reply_copies && !there) copies.push_back(key);
     };
-    for (const bool any : {false, true}) {
-        for (const Key& key : answer.streams) {
-            if (any || !alike(key)) add(copies, key);
+    // One of each parity if there is, else what there is.
+    const auto add_all = [&](std::span<const Key> keys) {
+        const auto alike = [&](const Key& key) {
+            if (copies.empty() || !stream(key).clove.started() || !stream(copies.front()).clove.started()) return false;
+            return stream(key).clove.first().index % 2 == stream(copies.front()).clove.first().index % 2;
+        };
+        for (const Key& key : keys) {
+            if (!alike(key)) add(key);
         }
+        for (const Key& key : keys) add(key);
+    };
+    // By a new attempt the client says that the streams before bring nothing, whatever they look like from here.
+    std::vector<Key> order = answer.streams;
+    std::stable_sort(order.begin(), order.end(),
+                     [&](const Key& a, const Key& b) { return stream(a).order > stream(b).order; });
+    auto at = order.begin();
+    while (at != order.end() && stream(*at).order > 0) {
+        const auto next =
+            std::find_if(at, order.end(), [&](const Key& key) { return stream(key).order != stream(*at).order; });
+        add_all({at, next});
+        at = next;
     }
+    for (const Key& key : answer.copies) add(key);
+    add_all({at, order.end()});
     answer.copies = std::move(copies);
 }
 

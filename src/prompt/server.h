@@ -14,8 +14,9 @@
 //   4. What expires too late, has expired, or was issued before this server started is refused. Rationale: after a
 //      restart the ids seen before are gone, and whoever recorded a stream could play it again. `expires` is always
 //      limits::request_expiry after the issue, so the time of issue is known.
-//   5. Reply records go out on reply_copies streams: the latest resumed ones first, then one clove of odd and one of
-//      even index. Rationale: clients give odd and even cloves to different guards.
+//   5. Reply records go out on reply_copies streams: those of the client's latest attempt (RESUME, a new message)
+//   first,
+//      then one clove of odd and one of even index. Rationale: clients give odd and even cloves to different guards.
 //   6. A stream has a credit in cells (STREAM_SENDME); without credit nothing is queued, text is merged instead.
 //   7. Memory of what is gathered and of what is kept is bounded in bytes; overload answers ERROR{overloaded}. Room for
 //      a clove is reserved when it begins, whether or not its message will ever be whole.
