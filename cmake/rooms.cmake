@@ -41,6 +41,7 @@ function(shoal_room name)
     string(REGEX REPLACE "_main$" "" program ${stem})
     add_executable(${program} ${main})
     target_link_libraries(${program} PRIVATE ${self} ${SHOAL_VENDOR_${name}})
+    target_compile_definitions(${program} PRIVATE SHOAL_VERSION="${PROJECT_VERSION}")
   endforeach()
 
   if(SHOAL_TESTS AND tests)

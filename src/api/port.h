@@ -28,7 +28,7 @@ struct ModelSummary {
 };
 
 struct Readiness {
-    bool alive = true;         // false: an engine of this node is dead
+    bool alive = true;         // false: an engine of this node died and is not back
     bool directory = false;    // a fresh snapshot is here
     std::size_t circuits = 0;  // ready
     std::size_t circuits_needed = 0;

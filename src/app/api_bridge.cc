@@ -43,9 +43,9 @@ api::Readiness ApiBridge::readiness() const {
     api::Readiness out;
     const node::Node& node = driver_.node();
     if (node.model() != nullptr) {
-        if (const auto dead = node.model()->dead_engine()) {
+        if (const auto failed = node.model()->failed_engine()) {
             out.alive = false;
-            out.reason = "the engine is dead: " + *dead;
+            out.reason = "the engine died: " + *failed;
         }
     }
     const client::Client* client = node.client();

@@ -233,6 +233,8 @@ Result<fs::path> find_model(const std::string& wanted) {
 
 Status run(const DemoOptions& options) {
     const fs::path model = TRY(find_model(options.model));
+    // Now rather than after the network was built.
+    TRY(check_api_port(options.api_port == 0 ? limits::api_port_default : options.api_port));
     const auto folder = TRY(Folder::make(options.directory));
     Demo demo(options, folder->path(), model);
     fmt::print("Starting a verifier, {} relays, {} model nodes and a client, each in a /16 of its own …\n",

@@ -1,6 +1,7 @@
 #include "app/demo_report.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,6 +25,9 @@ std::string field(const std::string& line, const std::string& name) {
 bool is_free(unsigned network, std::uint16_t port) {
     const int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (probe < 0) return false;
+    // As a listener does: what a program that has ended left behind is not in the way.
+    const int yes = 1;
+    (void)setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     sockaddr_in at{};
     at.sin_family = AF_INET;
     at.sin_port = htons(port);
@@ -58,6 +62,13 @@ std::string what_it_knows(const std::string& role, const TraceSummary& seen) {
     }
     if (seen.streams > 0) return "a proxy: that a stream went to a model node; not what, not who";
     return "cells that look random; either who sent them or where they end, or neither";
+}
+
+Status check_api_port(std::uint16_t port) {
+    if (is_free(0, port)) return ok();
+    return fail(Errc::invalid, fmt::format("--port: port {} of 127.0.0.1 is in use; stop the other program or choose "
+                                           "another port",
+                                           port));
 }
 
 Result<std::uint16_t> find_free_port(unsigned networks) {

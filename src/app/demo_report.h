@@ -22,5 +22,7 @@ std::string what_it_knows(const std::string& role, const TraceSummary& seen);
 
 // A port that is free on 127.1.0.1 to 127.<networks>.0.1. Errc::unavailable.
 Result<std::uint16_t> find_free_port(unsigned networks);
+// Errc::invalid: another program listens on this port of 127.0.0.1, and what to do.
+Status check_api_port(std::uint16_t port);
 
 }  // namespace shoal::app

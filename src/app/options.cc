@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "base/limits.h"
+#include "engine/pipe.h"
 #include "store/files.h"
 
 namespace shoal::app {
@@ -38,11 +39,13 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_option("--profile", o.profile, "cloves: default (4,2), planetserve (4,3) or lossy (6,2)")
         ->capture_default_str()
         ->check(CLI::IsMember({"default", "planetserve", "lossy"}));
-    up->add_option("--context", o.context, "tokens that one question may hold; default: the model's, at most 4096");
+    up->add_option("--context", o.context, "tokens that one question may hold; default: the model's, at most 4096")
+        ->check(CLI::Range(std::uint32_t{0}, limits::context_tokens_max));
     up->add_option("--sequences", o.sequences, "questions decoded at once")
         ->capture_default_str()
         ->check(CLI::Range(std::size_t{1}, limits::engine_sequences_max));
-    up->add_option("--threads", o.threads, "threads of the engine; default: the machine's, less one");
+    up->add_option("--threads", o.threads, "threads of the engine; default: the machine's, less one")
+        ->check(CLI::Range(0, static_cast<int>(engine::pipe::threads_max)));
     up->add_option("--trace", o.trace_file, "write what this node sees (peer, command, size, time) to a file");
 #ifdef SHOAL_TAP
     up->add_option("--tap", o.tap_file, "write every frame to a file (test builds only)");
@@ -115,6 +118,28 @@ Result<std::vector<std::string>> values_of(const toml::node& node, const std::st
     return out;
 }
 
+Status set_default(CLI::Option& option, const toml::node& node, const std::string& where) {
+    const std::vector<std::string> values = TRY(values_of(node, where));
+    if (option.get_expected_max() == 0) {  // a flag
+        const auto on = node.value_exact<bool>();
+        if (!on) return fail(Errc::invalid, where + " must be true or false");
+        if (*on) option.default_val(true);
+        return ok();
+    }
+    if (node.is_boolean()) return fail(Errc::invalid, where + " must be text or a number, not true or false");
+    if (node.is_array() && option.get_expected_max() == 1) return fail(Errc::invalid, where + " must be one value");
+    try {
+        if (node.is_array()) {
+            option.default_val(values);
+        } else {
+            option.default_val(values.front());
+        }
+    } catch (const CLI::Error& e) {
+        return fail(Errc::invalid, where + ": " + e.what());
+    }
+    return ok();
+}
+
 }  // namespace
 
 std::string default_state_directory() {
@@ -156,27 +181,23 @@ Status apply_config_file(CLI::App& app, int argc, const char* const* argv) {
         return fail(Errc::malformed,
                     fmt::format("configuration: {}:{}: {}", path, e.source().begin.line, e.description()));
     }
+    for (const auto& [key, node] : table) {
+        if (key != "up") {
+            return fail(Errc::unsupported,
+                        fmt::format("configuration: {}:{}: {} is not known; everything stands in [up]", path,
+                                    node.source().begin.line, key.str()));
+        }
+    }
     const toml::table* up = table["up"].as_table();
     if (up == nullptr) return fail(Errc::malformed, fmt::format("configuration: {}: no [up] table", path));
     for (const auto& [key, node] : *up) {
         const std::string name(key.str());
         const std::string where = fmt::format("configuration: {}:{}: {}", path, node.source().begin.line, name);
         CLI::Option* option = app.get_subcommand("up")->get_option_no_throw("--" + name);
-        if (option == nullptr || name == "config") {
+        if (option == nullptr || name == "config" || name == "help") {
             return fail(Errc::unsupported, where + " is no option of 'shoal up' (see 'shoal up --help')");
         }
-        const std::vector<std::string> values = TRY(values_of(node, where));
-        try {
-            if (option->get_expected_max() == 0) {
-                if (values.size() == 1 && values.front() == "true") option->default_val(true);
-            } else if (values.size() == 1) {
-                option->default_val(values.front());
-            } else {
-                option->default_val(values);
-            }
-        } catch (const CLI::Error& e) {
-            return fail(Errc::invalid, where + ": " + e.what());
-        }
+        TRY(set_default(*option, node, where));
     }
     return ok();
 }

@@ -11,6 +11,10 @@ int main(int argc, char** argv) {
     shoal::crypto::init();
     CLI::App app{"Shoal: private answers from large language models, over a network of volunteers.", "shoal"};
     shoal::app::Options options;
+    app.set_version_flag("--version", "shoal " SHOAL_VERSION, "print the version and exit");
+    app.failure_message([](const CLI::App*, const CLI::Error& e) {
+        return std::string("shoal: ") + e.what() + " (see 'shoal --help')\n";
+    });
     shoal::app::declare_options(app, options);
     const shoal::Status configured = shoal::app::apply_config_file(app, argc, argv);
     if (!configured) return shoal::app::refuse(configured.error());

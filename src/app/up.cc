@@ -1,4 +1,7 @@
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <csignal>
 
 #include <filesystem>
@@ -100,13 +103,42 @@ struct Running {
     net::Loop loop;
     std::unique_ptr<Log> log;
     crypto::OsRng rng;
-    std::vector<std::unique_ptr<backend::WorkerEngine>> engines;
+    struct Served {
+        std::string name;
+        std::string path;
+        std::unique_ptr<backend::WorkerEngine> engine;
+        bool death_reported = false;
+    };
+    std::vector<Served> served;  // bounded: models_per_node_max
     std::unique_ptr<NodeDriver> driver;
     std::unique_ptr<ApiBridge> api;
+    std::vector<std::string> greeting;  // lines of the log once the start has succeeded
+    bool started = false;
+    bool stopped = false;
 };
 
-Status start_engines(const UpOptions& o, Running& run, std::vector<std::string>& names) {
+// One line, with what to do.
+std::string death_of(const Running::Served& served) {
+    return fmt::format("--model {}: {}; give a sound GGUF file that this engine supports, and start again", served.path,
+                       served.engine->down_reason());
+}
+
+void on_engine(Running& run) {
+    if (run.driver) run.driver->on_engine();
+    if (!run.started) return;  // then the start itself fails
+    for (Running::Served& served : run.served) {
+        if (served.engine->health() != engine::Health::dead || served.death_reported) continue;
+        served.death_reported = true;
+        run.log->write(LogLevel::error, "engine", death_of(served));
+    }
+}
+
+Status make_engines(const UpOptions& o, Running& run) {
     if (o.models.empty()) return ok();
+    if (o.models.size() > limits::models_per_node_max) {
+        return fail(Errc::invalid, fmt::format("--model: one node serves at most {}; start another node for the rest",
+                                               limits::models_per_node_max));
+    }
     const backend::EngineCommand command = TRY(backend::find_engine(backend::own_folder()));
     for (const std::string& text : o.models) {
         const auto [name, path] = TRY(split_model(text));
@@ -116,13 +148,32 @@ Status start_engines(const UpOptions& o, Running& run, std::vector<std::string>&
         options.load.context_tokens = o.context;
         options.load.sequences = o.sequences;
         options.load.threads = o.threads;
-        run.engines.push_back(std::make_unique<backend::WorkerEngine>(run.loop, *run.log, options, [&run] {
-            // From inside the engine's own callbacks: the node reads it at the next turn.
-            run.loop.post([&run] {
-                if (run.driver) run.driver->on_engine();
-            });
-        }));
-        names.push_back(name);
+        // From inside the engine's own callbacks: the node reads it at the next turn.
+        const auto wake = [&run] { run.loop.post([&run] { on_engine(run); }); };
+        run.served.push_back({name, path, std::make_unique<backend::WorkerEngine>(run.loop, *run.log, options, wake)});
+    }
+    return ok();
+}
+
+// Until each model is loaded. The node is at its other roles meanwhile. A file that cannot be served is an error of the
+// start; an engine that merely died is started again.
+Status wait_for_models(Running& run) {
+    const auto is = [](engine::Health health) {
+        return [health](const auto& s) { return s.engine->health() == health; };
+    };
+    const auto settled = [&] {
+        return run.stopped || std::any_of(run.served.begin(), run.served.end(), is(engine::Health::dead)) ||
+               std::all_of(run.served.begin(), run.served.end(), is(engine::Health::ready));
+    };
+    const bool terminal = isatty(STDERR_FILENO) != 0;
+    const Instant begin = run.loop.now().mono;
+    while (!run.loop.run_until(settled, 250ms)) {
+        const Duration waited = run.loop.now().mono - begin;
+        if (terminal && waited > 1s) fmt::print(stderr, "\r\x1b[2Kloading the model … {:.0f} s", to_seconds(waited));
+    }
+    if (terminal && run.loop.now().mono - begin > 1s) fmt::print(stderr, "\r\x1b[2K");
+    for (const Running::Served& served : run.served) {
+        if (served.engine->health() == engine::Health::dead) return fail(Errc::invalid, death_of(served));
     }
     return ok();
 }
@@ -132,21 +183,27 @@ Status start(const UpOptions& o, Running& run) {
     DriverConfig config = TRY(driver_config(o));
     const bool client = config.node.client;
     const api::GatewayOptions gateway = TRY(gateway_options(o));
-    std::vector<std::string> names;
-    TRY(start_engines(o, run, names));
+    TRY(make_engines(o, run));
     run.driver = TRY(NodeDriver::start(run.loop, std::move(config), *run.log));
-    for (std::size_t i = 0; i < run.engines.size(); ++i) run.driver->add_engine(*run.engines[i], names[i]);
-    const std::string id = run.driver->node().id().hex();
+    for (const Running::Served& served : run.served) run.driver->add_engine(*served.engine, served.name);
     if (!o.listen.empty()) {
-        run.log->write(LogLevel::info, "app", fmt::format("node {} listens on {}", id, run.driver->listening().text()));
+        run.greeting.push_back(
+            fmt::format("node {} listens on {}", run.driver->node().id().hex(), run.driver->listening().text()));
     }
     if (client) {
         run.api = std::make_unique<ApiBridge>(run.loop, *run.driver, gateway, run.rng);
         const std::uint16_t port = o.api_port == 0 ? limits::api_port_default : o.api_port;
         const net::Endpoint wanted = TRY(parse_endpoint("--api-address", fmt::format("{}:{}", o.api_address, port)));
         const net::Endpoint at = TRY(run.api->listen(wanted));
-        run.log->write(LogLevel::info, "app", fmt::format("API at http://{}/v1", at.text()));
+        run.greeting.push_back(fmt::format("API at http://{}/v1", at.text()));
     }
+    run.loop.on_signals({SIGINT, SIGTERM}, [&run](int) {
+        run.stopped = true;
+        run.loop.stop();
+    });
+    run.driver->run();
+    TRY(wait_for_models(run));
+    run.started = true;
     return ok();
 }
 
@@ -161,9 +218,8 @@ int run_up(const UpOptions& options) {
     Running run;
     const Status started = start(options, run);
     if (!started) return refuse(started.error());
-    run.loop.on_signals({SIGINT, SIGTERM}, [&](int) { run.loop.stop(); });
-    run.driver->run();
-    run.loop.run();
+    for (const std::string& line : run.greeting) run.log->write(LogLevel::info, "app", line);
+    if (!run.stopped) run.loop.run();
     run.log->write(LogLevel::info, "app", "stopped");
     return 0;
 }

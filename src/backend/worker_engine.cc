@@ -225,8 +225,9 @@ void WorkerEngine::go_down(std::string reason, bool permanent) {
     for (const auto& [id, open] : std::exchange(open_, {})) {
         fail_job(JobId(id), AskFault::engine_failed, "the engine died: " + reason, open.usage);
     }
-    log_.write(LogLevel::warn, "engine", reason);
-    put(engine::Down{wire::plain_text(reason, engine::pipe::reason_bytes_max), permanent});
+    down_reason_ = wire::plain_text(reason, engine::pipe::reason_bytes_max);
+    if (!permanent) log_.write(LogLevel::warn, "engine", down_reason_ + "; it is started again");
+    put(engine::Down{down_reason_, permanent});
     if (!permanent) {
         start_at_ = now + delay_;
         delay_ = std::min<Duration>(delay_ * 2, limits::engine_restart_max);

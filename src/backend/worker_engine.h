@@ -13,6 +13,8 @@
 //
 //      starting --Ready--> ready --exit--> down --delay--> starting;   any --permanent--> dead
 //
+// A death that is not for good is logged here, with the restart; one for good is the owner's to report.
+//
 // Thread: the loop's. `wake` is called when poll() has something that was not there before, or next_deadline() has
 // changed; it may call this object.
 #pragma once
@@ -52,6 +54,8 @@ public:
     engine::Health health() const override { return health_; }
     const engine::ModelInfo* model() const override { return model_ ? &*model_ : nullptr; }
 
+    // Of the last death, empty before the first. One line.
+    const std::string& down_reason() const { return down_reason_; }
     // Of the running worker, for tests and for people; 0: there is none.
     int pid() const;
 
@@ -84,6 +88,7 @@ private:
     std::unique_ptr<net::ChildProcess> child_;
     engine::pipe::Frames frames_;
     std::optional<engine::pipe::Fatal> last_words_;
+    std::string down_reason_;
     std::map<std::uint64_t, Open> open_;  // at most engine_jobs_queued_max and engine_sequences_max together
     std::deque<Bytes> unsent_;            // at most two for each open job, and Load
     std::deque<engine::Event> events_;    // drained by the owner each turn; a worker sends at most what jobs ask

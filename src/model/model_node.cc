@@ -13,12 +13,18 @@ void ModelNode::add_engine(engine::Engine& engine, std::string name) {
 
 void ModelNode::on_cell(Now now, LinkId link, const wire::Cell& cell) {
     server_.on_cell(now, link, cell);
-    drain_server(now);
+    settle(now);
 }
 
 void ModelNode::on_link_down(Now now, LinkId link) {
     server_.on_link_down(now, link);
-    drain_server(now);
+    settle(now);
+}
+
+void ModelNode::settle(Now now) {
+    do {
+        drain_server(now);
+    } while (drain_engines(now));
 }
 
 void ModelNode::drain_server(Now now) {
@@ -93,10 +99,18 @@ void ModelNode::stop(Now now, prompt::Handle handle) {
 // ---- the engine's side -------------------------------------------------------------------------------------------
 
 void ModelNode::on_engine(Now now) {
+    settle(now);
+}
+
+bool ModelNode::drain_engines(Now now) {
+    bool any = false;
     for (std::size_t i = 0; i < served_.size(); ++i) {
-        while (auto event = served_[i].engine->poll()) on_event(now, i, std::move(*event));
+        while (auto event = served_[i].engine->poll()) {
+            any = true;
+            on_event(now, i, std::move(*event));
+        }
     }
-    drain_server(now);
+    return any;
 }
 
 void ModelNode::on_event(Now now, std::size_t index, engine::Event event) {
@@ -107,6 +121,7 @@ void ModelNode::on_event(Now now, std::size_t index, engine::Event event) {
         run_next(now, served);
     } else if (const auto* down = std::get_if<engine::Down>(&event)) {
         served.down_reason = down->reason;
+        fail_waiting(now, index);
     } else if (auto* text = std::get_if<engine::Text>(&event)) {
         on_text(now, *text);
     } else if (const auto* finished = std::get_if<engine::Finished>(&event)) {
@@ -167,6 +182,22 @@ void ModelNode::run_next(Now now, Served& served) {
     }
 }
 
+// Another node may serve them before this engine is back.
+void ModelNode::fail_waiting(Now now, std::size_t index) {
+    std::vector<JobId> waiting;
+    for (const auto& [id, running] : jobs_) {
+        if (running.served == index && running.waiting) waiting.push_back(id);
+    }
+    for (const JobId id : waiting) {
+        served_[index].admission.withdraw(id);
+        const prompt::Handle handle = jobs_.at(id).handle;
+        jobs_.erase(id);
+        by_handle_.erase(handle);
+        ++stats_.failed;
+        (void)server_.reply(now, handle, ChatFault{AskFault::engine_failed, "the engine died"});
+    }
+}
+
 void ModelNode::expire(Now now) {
     for (Served& served : served_) {
         for (const JobId job : served.admission.take_expired(now)) {
@@ -183,7 +214,7 @@ void ModelNode::on_tick(Now now) {
     on_engine(now);
     expire(now);
     server_.on_tick(now);
-    drain_server(now);
+    settle(now);
 }
 
 Instant ModelNode::next_deadline() const {
@@ -217,9 +248,13 @@ std::vector<wire::OfferedModel> ModelNode::offered() const {
     return out;
 }
 
-std::optional<std::string> ModelNode::dead_engine() const {
+std::optional<std::string> ModelNode::failed_engine() const {
     for (const Served& served : served_) {
-        if (served.engine->health() == engine::Health::dead) return served.name + ": " + served.down_reason;
+        // One that loads again after a death is not back yet: its reason is kept until it is ready.
+        const engine::Health health = served.engine->health();
+        const bool first_start = health == engine::Health::starting && served.down_reason.empty();
+        if (health == engine::Health::ready || first_start) continue;
+        return served.name + ": " + served.down_reason;
     }
     return std::nullopt;
 }

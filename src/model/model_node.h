@@ -3,7 +3,8 @@
 // Rules
 //   1. A request is checked (model, body, ranges) before it takes a slot; what is refused says why.
 //   2. A client that is gone or cancels frees its slot at once.
-//   3. When an engine dies, its requests end with engine_failed: those without a token yet are moved by their clients.
+//   3. When an engine dies, its requests end with engine_failed, those that wait for a slot too: those without a token
+//      yet are moved by their clients.
 //   4. The node serves whatever its engines have ready; offered() is what its descriptor should say.
 //
 // It sees prompts; nothing of them leaves but to the engine and back. Pure; one thread.
@@ -52,8 +53,8 @@ public:
 
     // Changes when an engine becomes ready or dies.
     std::vector<wire::OfferedModel> offered() const;
-    // An engine is dead for good; the reason, for /health and people.
-    std::optional<std::string> dead_engine() const;
+    // An engine died and is not back, or is dead for good; the reason, for /health and people.
+    std::optional<std::string> failed_engine() const;
     const ModelStats& stats() const { return stats_; }
     bool uses_link(LinkId link) const { return server_.uses_link(link); }
 
@@ -71,7 +72,10 @@ private:
         bool too_long = false;               // cut at limits::reply_bytes_max
     };
 
+    // Until neither the server nor an engine has anything to say: an engine may answer at once, and has no timer then.
+    void settle(Now now);
     void drain_server(Now now);
+    bool drain_engines(Now now);
     void take(Now now, prompt::Opened opened);
     void refuse(Now now, prompt::Handle handle, AskFault fault, std::string message);
     void stop(Now now, prompt::Handle handle);
@@ -79,6 +83,7 @@ private:
     void on_text(Now now, engine::Text& text);
     void ended(Now now, JobId job);
     void run_next(Now now, Served& served);
+    void fail_waiting(Now now, std::size_t index);
     void expire(Now now);
 
     prompt::Server server_;
