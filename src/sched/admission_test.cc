@@ -1,7 +1,7 @@
 #include "sched/admission.h"
 
 #include <gtest/gtest.h>
-#include <rapidcheck.h>
+#include <rapidcheck/gtest.h>
 
 #include <deque>
 
