@@ -61,10 +61,7 @@ void Circuits::on_guard_failed(Now now, const NodeId& guard) {
         for (auto& [number, slot] : slots_) {
             if (slot.link == *link) lost.push_back(number);
         }
-        for (const CircuitNumber number : lost) {
-            slots_.at(number).origin->on_link_down(now);
-            drain(now, number);
-        }
+        for (const CircuitNumber number : lost) lose(now, number);
     }
     // A guard that refuses at once would be asked at once again.
     build_not_before_ = std::max(build_not_before_, now.mono + limits::dial_backoff_min);
@@ -82,8 +79,14 @@ void Circuits::on_cell(Now now, LinkId link, const wire::Cell& cell) {
 void Circuits::on_send_refused(Now now, LinkId link, const wire::Cell& cell) {
     const auto at = by_id_.find({link, cell.id});
     if (at == by_id_.end()) return;
-    const CircuitNumber number = at->second;
-    slots_.at(number).origin->on_link_down(now);
+    lose(now, at->second);
+}
+
+void Circuits::lose(Now now, CircuitNumber number) {
+    const auto at = slots_.find(number);
+    if (at == slots_.end()) return;
+    at->second.link_lost = true;
+    at->second.origin->on_link_down(now);
     drain(now, number);
 }
 
@@ -151,6 +154,7 @@ bool Circuits::build_one(Now now, const NodeId& guard) {
     Slot slot;
     slot.path = *path;
     slot.link = *link->second.link;
+    slot.begun = now.mono;
     slot.origin = std::make_unique<Origin>(now, config, rng_);
     by_id_.emplace(std::pair(slot.link, id->value()), number);
     slots_.emplace(number, std::move(slot));
@@ -196,7 +200,8 @@ void Circuits::drain(Now now, CircuitNumber number) {
 }
 
 void Circuits::on_closed(Now now, const Slot& slot, const Origin::Closed& closed) {
-    if (closed.hops_built == limits::hops || closed.reason == wire::DestroyReason::link_lost) return;
+    // Only what is known here excuses a failure: any hop can write "link lost" into its DESTROY.
+    if (closed.hops_built == limits::hops || slot.link_lost) return;
     // The hop that was being reached did not answer; the ones before it did.
     record_.on_build(slot.path.hops[closed.hops_built], false);
     if (closed.hops_built == 0) guards_.on_failed(now, slot.path.hops[0]);
@@ -204,6 +209,8 @@ void Circuits::on_closed(Now now, const Slot& slot, const Origin::Closed& closed
     while (!failures_.empty() && now.mono - failures_.front() > limits::build_failure_window) failures_.pop_front();
     if (failures_.size() < limits::build_failures_max) return;
     failures_.pop_front();
+    if (slot.begun <= backoff_since_) return;  // of the same burst: it has been answered by waiting
+    backoff_since_ = now.mono;
     backoff_ = std::clamp(backoff_ * 2, limits::build_backoff_min, limits::build_backoff_max);
     build_not_before_ = std::max(build_not_before_, now.mono + backoff_);
 }
@@ -309,6 +316,10 @@ const circuit::Path* Circuits::path(CircuitNumber number) const {
     return at == slots_.end() ? nullptr : &at->second.path;
 }
 
+bool Circuits::done(const Slot& slot) {
+    return slot.origin->state() == Origin::State::retired && slot.origin->idle() && (slot.released || !slot.in_use);
+}
+
 void Circuits::sweep(Now now) {
     std::vector<CircuitNumber> numbers;
     for (const auto& [number, slot] : slots_) numbers.push_back(number);
@@ -317,9 +328,7 @@ void Circuits::sweep(Now now) {
         if (at == slots_.end()) continue;
         Origin& origin = *at->second.origin;
         origin.on_tick(now);
-        const bool done =
-            origin.state() == Origin::State::retired && origin.idle() && (at->second.released || !at->second.in_use);
-        if (!done) {
+        if (!done(at->second)) {
             drain(now, number);
             continue;
         }
@@ -345,7 +354,7 @@ Instant Circuits::next_deadline() const {
     if (const auto due = record_.next_deadline()) next = std::min(next, *due);
     for (const auto& [number, slot] : slots_) {
         next = std::min(next, slot.origin->next_deadline());
-        if (slot.origin->state() == Origin::State::retired && slot.origin->idle()) next = Instant::min();
+        if (done(slot)) next = Instant::min();
     }
     return next;
 }
@@ -363,7 +372,12 @@ std::size_t Circuits::building() const {
 }
 
 bool Circuits::uses_link(LinkId link) const {
-    return std::any_of(links_.begin(), links_.end(), [&](const auto& entry) { return entry.second.link == link; });
+    const std::vector<NodeId> guards = guards_.in_use();
+    const bool of_guard = std::any_of(links_.begin(), links_.end(), [&](const auto& entry) {
+        return entry.second.link == link && std::find(guards.begin(), guards.end(), entry.first) != guards.end();
+    });
+    return of_guard ||
+           std::any_of(slots_.begin(), slots_.end(), [&](const auto& entry) { return entry.second.link == link; });
 }
 
 std::optional<Circuits::Output> Circuits::poll() {

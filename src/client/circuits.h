@@ -6,7 +6,8 @@
 //   2. A circuit serves one question and is then retired. Rationale: two questions over one circuit would be linked at
 //      its proxy.
 //   3. A failed build is counted against the hop that did not answer, and against the guard for the first. After
-//      build_failures_max failures in build_failure_window builds come one at a time, further and further apart.
+//      build_failures_max failures in build_failure_window builds come one at a time, further and further apart;
+//      builds that were under way together count as one there.
 //      Rationale: who makes others' circuits fail would otherwise choose whose succeed.
 //   4. Paths and their disjointness are circuit/path.h's.
 //
@@ -104,6 +105,7 @@ public:
     std::size_t building() const;
     std::vector<NodeId> guards() const { return guards_.in_use(); }
     circuit::Guards& guard_set() { return guards_; }
+    // A guard in use, or a circuit. A link that only fetched the directory may go.
     bool uses_link(LinkId link) const;
 
 private:
@@ -111,8 +113,10 @@ private:
         std::unique_ptr<circuit::Origin> origin;
         circuit::Path path;
         LinkId link;
+        Instant begun{};
         bool in_use = false;
         bool released = false;
+        bool link_lost = false;  // our own link to the guard
     };
     struct Guard {
         std::optional<LinkId> link;
@@ -123,6 +127,8 @@ private:
     bool build_one(Now now, const NodeId& guard);
     void drain(Now now, CircuitNumber number);
     void on_closed(Now now, const Slot& slot, const circuit::Origin::Closed& closed);
+    void lose(Now now, CircuitNumber number);
+    static bool done(const Slot& slot);
     void sweep(Now now);
     std::size_t usable_through(const NodeId& guard) const;
     static bool free_for(const Slot& slot, const NodeId& node);
@@ -142,6 +148,7 @@ private:
     std::deque<Instant> failures_;  // bounded: build_failures_max; of the last builds that failed
     Instant build_not_before_ = Instant::min();
     Duration backoff_{};
+    Instant backoff_since_ = Instant::min();  // when it was last raised
     std::vector<Duration> build_times_;  // bounded: build_times_kept; the newest last
     std::size_t waiting_questions_ = 0;
     std::deque<Output> out_;  // bounded: drained after every input

@@ -76,6 +76,7 @@ void Client::on_stream_end(Now now, const Circuits::StreamEnd& end) {
     by_stream_.erase({end.circuit, end.stream});
     Ask& ask = asks_.at(lane->first);
     ask.lanes.erase(lane->second);
+    circuits_.release(end.circuit);  // carries nothing else of this question; its relays are then free for another lane
     ask.asker->on_lane_end(now, lane->second, end.reason);
     drain(now, lane->first);
 }
@@ -108,6 +109,7 @@ std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const 
         ask.seed = rng_.array<32>();
     }
     ask.wait_until = now.mono + limits::circuits_wait;
+    circuits_.set_waiting(waiting());
     try_start(now, id);
     drain_circuits(now);
     return id;
@@ -185,6 +187,7 @@ void Client::drain(Now now, AskId id) {
             ask.lanes.erase(lane);
             by_stream_.erase({gone.circuit, gone.stream});
             circuits_.end_stream(now, gone.circuit, gone.stream);
+            circuits_.release(gone.circuit);
         } else if (auto* delta = std::get_if<ChatDelta>(&*output)) {
             out_.emplace_back(Delta{id, std::move(*delta)});
         } else if (const auto* done = std::get_if<ChatEnd>(&*output)) {
@@ -273,13 +276,9 @@ void Client::cancel(Now now, AskId id) {
 }
 
 void Client::on_tick(Now now) {
-    std::size_t waiting = 0;
     std::vector<AskId> ids;
-    for (const auto& [id, ask] : asks_) {
-        ids.push_back(id);
-        waiting += ask.asker ? 0 : 1;
-    }
-    circuits_.set_waiting(waiting);
+    for (const auto& [id, ask] : asks_) ids.push_back(id);
+    circuits_.set_waiting(waiting());
     circuits_.on_tick(now);
     drain_circuits(now);
     retry_pending(now);
@@ -313,6 +312,11 @@ std::optional<Client::Output> Client::poll() {
     Output next = std::move(out_.front());
     out_.pop_front();
     return next;
+}
+
+std::size_t Client::waiting() const {
+    return static_cast<std::size_t>(
+        std::count_if(asks_.begin(), asks_.end(), [](const auto& entry) { return !entry.second.asker; }));
 }
 
 std::size_t Client::model_nodes() const {

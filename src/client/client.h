@@ -107,6 +107,8 @@ private:
     void retry_pending(Now now);
     void finish(Now now, AskId id, const prompt::Over& over);
     void release(Ask& ask);
+    // Questions without circuits yet.
+    std::size_t waiting() const;
     void drain_circuits(Now now);
     // True: a circuit became ready, or the directory changed.
     bool take_circuit_outputs(Now now);
