@@ -408,6 +408,23 @@ void Server::choose_copies(Answer& answer) {
     for (const Key& key : answer.copies) add(key);
     add_all({at, order.end()});
     answer.copies = std::move(copies);
+    spread_copies(answer);
+}
+
+void Server::spread_copies(Answer& answer) {
+    if (answer.copies.size() < 2) return;
+    const Stream& front = streams_.at(answer.copies.front());
+    const Stream& back = streams_.at(answer.copies.back());
+    const auto first = [](const Stream& stream) { return stream.order == 0 && stream.clove.started(); };
+    const auto odd = [](const Stream& stream) { return stream.clove.first().index % 2; };
+    if (!first(front) || !first(back) || odd(front) != odd(back)) return;
+    for (const Key& key : answer.streams) {
+        Stream& other = streams_.at(key);
+        if (!first(other) || odd(other) == odd(front)) continue;
+        other.next_reply = back.next_reply;  // what `back` was given already is on its way
+        answer.copies.back() = key;
+        return;
+    }
 }
 
 void Server::flush(Now now, Answer& answer) {

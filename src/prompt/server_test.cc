@@ -262,6 +262,22 @@ TEST(Server, AResumedStreamCarriesTheReplyAlthoughTheOldOnesLookAlive) {
     EXPECT_EQ(w.server->stats().resumes, 1U);
 }
 
+TEST(Server, TheReplyGoesOverBothGuardsAlthoughTheClovesOfOneCameFirst) {
+    PromptWorld w(46);
+    w.on_wanted = [](LaneId, PromptWorld::Road& road) {
+        road.delay = road.index % 2 == 1 ? 1ms : 100ms;
+        return true;
+    };
+    w.ask("hello");
+    ASSERT_TRUE(w.run_until([&] { return !w.opened.empty(); }, 10s));
+    ASSERT_TRUE(w.say("before "));
+    w.run(300ms);
+    ASSERT_EQ(w.living().size(), 4U);
+    for (const LaneId lane : w.living()) w.roads.at(lane).swallows = w.roads.at(lane).index % 2 == 1;
+    ASSERT_TRUE(w.say("and after"));
+    EXPECT_TRUE(w.run_until([&] { return w.heard == "before and after"; }, 1s));
+}
+
 TEST(Server, AResumeWithoutTheReplyKeyIsRefused) {
     PromptWorld w(14);
     const wire::Request request = w.request("hello");
