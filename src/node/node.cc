@@ -216,6 +216,8 @@ void Node::on_directory_cell(Now now, LinkId id, Link& link, const wire::Cell& c
     if (!message) return links_.close(id);
     if (!*message) return;
     if (!agent_.on_message(now, id, link.peer, **message)) links_.close(id);
+    // At once: who sends a thousand requests in one piece must not have a thousand answers made.
+    (void)drain_agent(now);
 }
 
 void Node::send(Now now, LinkId link, const wire::Cell& cell) {
@@ -320,7 +322,15 @@ bool Node::drain_model(Now now) {
         auto cell = model_->poll();
         if (!cell) break;
         any = true;
-        send(now, cell->link, wire::make_cell(cell->command, cell->id.value(), cell->payload, rng_));
+        const bool sent =
+            links_.send(cell->link, wire::make_cell(cell->command, cell->id.value(), cell->payload, rng_));
+        if (sent) {
+            links_.get(cell->link)->last_used = now.mono;
+        } else if (links_.get(cell->link) != nullptr) {
+            // A sealed stream cannot miss a record. A peer that has so many cells unread is cut off; its clients go on
+            // by other proxies.
+            links_.close(cell->link);
+        }
     }
     return any;
 }
