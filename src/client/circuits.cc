@@ -235,6 +235,7 @@ std::optional<std::vector<CircuitNumber>> Circuits::take_set(Now now, std::size_
     const auto chosen = circuit::PathSelector::choose_set(paths, n, relays_, rng_, per_guard_max);
     if (!chosen) {
         build_more(now);
+        if (numbers.size() >= n && building() == 0) renew(now, numbers);
         return std::nullopt;
     }
     std::vector<CircuitNumber> out;
@@ -244,6 +245,15 @@ std::optional<std::vector<CircuitNumber>> Circuits::take_set(Now now, std::size_
     }
     build_more(now);
     return out;
+}
+
+void Circuits::renew(Now now, const std::vector<CircuitNumber>& free) {
+    if (backing_off(now) || now.mono < renew_not_before_) return;
+    renew_not_before_ = now.mono + limits::build_backoff_min;
+    for (const CircuitNumber number : free) {
+        if (rng_.below(2) == 0) slots_.at(number).origin->retire();
+    }
+    build_more(now);
 }
 
 std::optional<CircuitNumber> Circuits::take_one(Now now, const std::vector<CircuitNumber>& others, const NodeId& node,
@@ -343,6 +353,7 @@ void Circuits::on_tick(Now now) {
     guards_.on_tick(now);
     record_.on_tick(now);
     if (now.mono >= build_not_before_) build_not_before_ = Instant::min();
+    if (now.mono >= renew_not_before_) renew_not_before_ = Instant::min();
     sweep(now);
     build_more(now);
 }
@@ -350,6 +361,7 @@ void Circuits::on_tick(Now now) {
 Instant Circuits::next_deadline() const {
     Instant next = Instant::max();
     if (build_not_before_ > Instant::min()) next = build_not_before_;
+    if (renew_not_before_ > Instant::min()) next = std::min(next, renew_not_before_);
     if (const auto due = guards_.next_deadline()) next = std::min(next, *due);
     if (const auto due = record_.next_deadline()) next = std::min(next, *due);
     for (const auto& [number, slot] : slots_) {

@@ -9,7 +9,11 @@
 //      build_failures_max failures in build_failure_window builds come one at a time, further and further apart;
 //      builds that were under way together count as one there.
 //      Rationale: who makes others' circuits fail would otherwise choose whose succeed.
-//   4. Paths and their disjointness are circuit/path.h's.
+//   4. Where all that may be built is ready and yet no set of it is disjoint, half of it, drawn at random, is let go
+//   and
+//      built anew, at most once in build_backoff_min. Rationale: in a small network relays overlap so often that a
+//      question would otherwise wait for ever among ready circuits.
+//   5. Paths and their disjointness are circuit/path.h's.
 //
 // Pure; one thread.
 #pragma once
@@ -125,6 +129,7 @@ private:
 
     void build_more(Now now);
     bool build_one(Now now, const NodeId& guard);
+    void renew(Now now, const std::vector<CircuitNumber>& free);
     void drain(Now now, CircuitNumber number);
     void on_closed(Now now, const Slot& slot, const circuit::Origin::Closed& closed);
     void lose(Now now, CircuitNumber number);
@@ -147,9 +152,10 @@ private:
     std::uint64_t next_number_ = 1;
     std::deque<Instant> failures_;  // bounded: build_failures_max; of the last builds that failed
     Instant build_not_before_ = Instant::min();
+    Instant renew_not_before_ = Instant::min();
     Duration backoff_{};
     Instant backoff_since_ = Instant::min();  // when it was last raised
-    std::vector<Duration> build_times_;  // bounded: build_times_kept; the newest last
+    std::vector<Duration> build_times_;       // bounded: build_times_kept; the newest last
     std::size_t waiting_questions_ = 0;
     std::deque<Output> out_;  // bounded: drained after every input
 };

@@ -243,6 +243,29 @@ TEST_F(CircuitsTest, ALinkThatOnlyFetchedTheDirectoryIsNotInUse) {
     EXPECT_TRUE(circuits_->uses_link(link_to_guard(wanted_[0])));
 }
 
+TEST_F(CircuitsTest, AQuestionGetsItsSetAlsoWhereReadyCircuitsOverlap) {
+    // Twelve relays: two guards, and four disjoint circuits need eight of the ten others.
+    for (std::size_t i = 0; i < 4; ++i) config_.self.nodes.push_back(net_.nodes[i].node_id());
+    circuits_.emplace(config_, rng_);
+    start();
+    for (int question = 0; question < 60; ++question) {
+        const Instant begin = now_.mono;
+        circuits_->set_waiting(1);
+        auto set = circuits_->take_set(now_, 4, model_node);
+        while (!set && now_.mono - begin < limits::circuits_wait) {
+            run();
+            pass(limits::build_backoff_min / 10);
+            set = circuits_->take_set(now_, 4, model_node);
+        }
+        ASSERT_TRUE(set) << "question " << question << " waits among " << circuits_->ready() << " ready circuits";
+        circuits_->set_waiting(0);
+        for (const CircuitNumber number : *set) circuits_->release(number);
+        run();
+        pass(limits::build_backoff_min / 10);
+    }
+    EXPECT_LT(creates_, 1000U) << "no storm of builds";
+}
+
 TEST_F(CircuitsTest, CellsOfUnknownCircuitsAreIgnored) {
     start();
     circuits_->on_cell(now_, link_to_guard(wanted_[0]),
