@@ -161,7 +161,12 @@ RC_GTEST_PROP(ShapedPacer, InsideATrainTheSequenceDoesNotTellWhenDataCame, (std:
         arrivals[start] = 1;
         one = drive.run(arrivals, start + 5s);
     }
-    const auto tail = [](const std::vector<Sent>& s) { return s.back().at; };
+    // Where the first train of each ends: data that comes after its tail starts another, and that shows.
+    const auto tail = [](const std::vector<Sent>& s) {
+        std::size_t last = 0;
+        while (last + 1 < s.size() && s[last + 1].at - s[last].at <= Pacer::tick) ++last;
+        return s[last].at;
+    };
     const Instant both = std::min(tail(seen[0]), tail(seen[1]));
     for (std::size_t i = 0; i < std::min(seen[0].size(), seen[1].size()); ++i) {
         if (seen[0][i].at > both) break;

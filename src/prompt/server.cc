@@ -483,12 +483,12 @@ void Server::send(Stream& stream, const wire::Record& record) {
 
 // ---- endings -----------------------------------------------------------------------------------------------------
 
-void Server::end_stream(Now now, const Key& key, StreamEndReason reason) {
+void Server::end_stream(Now now, Key key, StreamEndReason reason) {
     out_.emplace_back(StreamCell{key.link, key.id, CellCommand::stream_end, wire::encode(reason)});
     detach(now, key);
 }
 
-void Server::detach(Now now, const Key& key) {
+void Server::detach(Now now, Key key) {
     const auto at = streams_.find(key);
     if (at == streams_.end()) return;
     const auto handle = at->second.answer;

@@ -125,7 +125,8 @@ private:
     void accept(Now now, MessageId message, Answer& answer);
     std::variant<Answer*, wire::RecordError> admit(Now now, MessageId message, wire::Request request);
     void refuse_message(Now now, MessageId message, const wire::RecordError& error);
-    void detach(Now now, const Key& key);
+    // By value: the key may be that of the stream that goes.
+    void detach(Now now, Key key);
     // Counts what the reply grows by. False: as of Reply::add.
     [[nodiscard]] bool add(Answer& answer, const wire::ReplyFrame& frame);
     void choose_copies(Answer& answer);
@@ -136,7 +137,7 @@ private:
     void send(Stream& stream, const wire::Record& record);
     // What was reserved for the clove that it brings.
     void release(Stream& stream);
-    void end_stream(Now now, const Key& key, wire::StreamEndReason reason);
+    void end_stream(Now now, Key key, wire::StreamEndReason reason);
     void stop(Answer& answer);
     void forget(Now now, Handle handle);
     std::optional<crypto::StreamRecord> unseal(Stream& stream, const wire::Cell& cell);
