@@ -12,6 +12,11 @@ constexpr std::uint32_t initiator_bit = 0x8000'0000;
 constexpr std::size_t build_times_kept = 100;
 // A set may need more circuits than it takes, since they must be disjoint.
 constexpr std::size_t spare_per_question = 2 * limits::cloves_default;
+// Questions that are built for at once: as many as circuits_building_max serves. What is free is searched for a
+// disjoint set at every change, at a cost of its square; a crowd of questions must not make that slow.
+constexpr std::size_t questions_ahead = limits::circuits_building_max / limits::cloves_default;
+// Short beside what a person notices; where no set exists at all it bounds what trying costs.
+constexpr Duration renewal_interval_min = 100ms;
 }  // namespace
 
 std::vector<circuit::RelayInfo> relays_of(const directory::View& view) {
@@ -112,7 +117,8 @@ void Circuits::build_more(Now now) {
             out_.emplace_back(GuardWanted{guard});
         }
     }
-    const std::size_t target = config_.ready_target + waiting_questions_ * spare_per_question;
+    const std::size_t target =
+        config_.ready_target + std::min(waiting_questions_, questions_ahead) * spare_per_question;
     const std::size_t each = (target + guards.size() - 1) / guards.size();
     for (const NodeId& guard : guards) {
         while (!backing_off(now) && building() < limits::circuits_building_max &&
@@ -160,6 +166,12 @@ bool Circuits::build_one(Now now, const NodeId& guard) {
     slots_.emplace(number, std::move(slot));
     drain(now, number);
     return true;
+}
+
+void Circuits::set_waiting(Now now, std::size_t questions) {
+    const bool more = questions > waiting_questions_;
+    waiting_questions_ = questions;
+    if (more) build_more(now);
 }
 
 std::optional<CircuitId> Circuits::draw_id(LinkId link) {
@@ -249,7 +261,7 @@ std::optional<std::vector<CircuitNumber>> Circuits::take_set(Now now, std::size_
 
 void Circuits::renew(Now now, const std::vector<CircuitNumber>& free) {
     if (backing_off(now) || now.mono < renew_not_before_) return;
-    renew_not_before_ = now.mono + limits::build_backoff_min;
+    renew_not_before_ = now.mono + renewal_interval_min;
     for (const CircuitNumber number : free) {
         if (rng_.below(2) == 0) slots_.at(number).origin->retire();
     }

@@ -10,9 +10,8 @@
 //      builds that were under way together count as one there.
 //      Rationale: who makes others' circuits fail would otherwise choose whose succeed.
 //   4. Where all that may be built is ready and yet no set of it is disjoint, half of it, drawn at random, is let go
-//   and
-//      built anew, at most once in build_backoff_min. Rationale: in a small network relays overlap so often that a
-//      question would otherwise wait for ever among ready circuits.
+//      and built anew, at most once in 100 ms. Rationale: in a small network relays overlap so often that a question
+//      would otherwise wait for ever among ready circuits.
 //   5. Paths and their disjointness are circuit/path.h's.
 //
 // Pure; one thread.
@@ -100,7 +99,7 @@ public:
     const circuit::Path* path(CircuitNumber circuit) const;
 
     // How many questions wait for a set.
-    void set_waiting(std::size_t questions) { waiting_questions_ = questions; }
+    void set_waiting(Now now, std::size_t questions);
     std::size_t ready() const;
     // The directory has too few relays for n disjoint circuits over two guards.
     bool starved(std::size_t n) const {

@@ -250,7 +250,7 @@ TEST_F(CircuitsTest, AQuestionGetsItsSetAlsoWhereReadyCircuitsOverlap) {
     start();
     for (int question = 0; question < 60; ++question) {
         const Instant begin = now_.mono;
-        circuits_->set_waiting(1);
+        circuits_->set_waiting(now_, 1);
         auto set = circuits_->take_set(now_, 4, model_node);
         while (!set && now_.mono - begin < limits::circuits_wait) {
             run();
@@ -258,7 +258,7 @@ TEST_F(CircuitsTest, AQuestionGetsItsSetAlsoWhereReadyCircuitsOverlap) {
             set = circuits_->take_set(now_, 4, model_node);
         }
         ASSERT_TRUE(set) << "question " << question << " waits among " << circuits_->ready() << " ready circuits";
-        circuits_->set_waiting(0);
+        circuits_->set_waiting(now_, 0);
         for (const CircuitNumber number : *set) circuits_->release(number);
         run();
         pass(limits::build_backoff_min / 10);

@@ -109,8 +109,8 @@ std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const 
         ask.seed = rng_.array<32>();
     }
     ask.wait_until = now.mono + limits::circuits_wait;
-    circuits_.set_waiting(waiting());
     try_start(now, id);
+    circuits_.set_waiting(now, waiting());
     drain_circuits(now);
     return id;
 }
@@ -278,7 +278,7 @@ void Client::cancel(Now now, AskId id) {
 void Client::on_tick(Now now) {
     std::vector<AskId> ids;
     for (const auto& [id, ask] : asks_) ids.push_back(id);
-    circuits_.set_waiting(waiting());
+    circuits_.set_waiting(now, waiting());
     circuits_.on_tick(now);
     drain_circuits(now);
     retry_pending(now);
