@@ -82,7 +82,7 @@ def cold(net, engine, rounds):
 def figures(build, folder, model, options):
     engine = Engine(build, model, 1)
     try:
-        with network(new_folder(folder, "questions"), build, model) as net:
+        with network(new_folder(folder, "questions"), build, model, relays=16) as net:  # as the demo has
             yield from compared("fast, warm", pairs(net, net.client, engine, options.questions), bars=True)
             yield from compared("fast, cold link", cold(net, engine, options.cold), bars=False)
             net.pacer = "shaped"
