@@ -17,6 +17,12 @@ namespace shoal::node {
 
 class VirtualNet {
 public:
+    struct Asked {
+        std::string answer;
+        std::optional<ChatEnd> end;
+        std::optional<ChatFault> fault;
+        std::size_t endings = 0;
+    };
     struct Machine {
         Machine(std::string n, crypto::SigningKey k) : name(std::move(n)), key(std::move(k)) {}
         std::string name;
@@ -28,6 +34,7 @@ public:
         std::optional<ChatEnd> end;
         std::optional<ChatFault> fault;
         std::vector<Instant> delta_times;
+        std::map<client::AskId, Asked> asked;  // every question of this machine
         bool dead = false;
     };
 
@@ -55,6 +62,24 @@ public:
     std::size_t size() const { return machines_.size(); }
     Now now() const { return now_; }
     static constexpr std::size_t first_relay = 1;
+    std::size_t index_of(const NodeId& node) const { return by_id_.at(node); }
+    std::vector<std::size_t> guards() {
+        std::vector<std::size_t> out;
+        for (const NodeId& guard : client().node->client()->circuits().guards()) out.push_back(index_of(guard));
+        return out;
+    }
+    // The machine whose engine works on something.
+    std::optional<std::size_t> busy_model() const {
+        for (std::size_t i = 0; i < machines_.size(); ++i) {
+            const Machine& m = *machines_[i];
+            if (m.node && m.engine && m.engine->running() + m.engine->queued() > 0) return i;
+        }
+        return std::nullopt;
+    }
+    void cancel(client::AskId ask) {
+        client().node->cancel(now_, ask);
+        drain(client_);
+    }
 
     // Advances until the condition holds; false after `limit` of virtual time.
     bool run_until(const std::function<bool()>& condition, Duration limit) {
@@ -162,11 +187,17 @@ private:
             m.node->on_persisted(now_, persist->file);
         } else if (auto* delta = std::get_if<client::Client::Delta>(&output)) {
             m.answer += delta->delta.text.expose();
+            m.asked[delta->ask].answer += delta->delta.text.expose();
             m.delta_times.push_back(now_.mono);
         } else if (auto* end = std::get_if<client::Client::End>(&output)) {
             m.end = end->end;
+            m.asked[end->ask].end = end->end;
+            ++m.asked[end->ask].endings;
         } else {
-            m.fault = std::get<client::Client::Fault>(output).fault;
+            const auto& over = std::get<client::Client::Fault>(output);
+            m.fault = over.fault;
+            m.asked[over.ask].fault = over.fault;
+            ++m.asked[over.ask].endings;
         }
     }
 
