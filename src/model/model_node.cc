@@ -1,5 +1,7 @@
 #include "model/model_node.h"
 
+#include <algorithm>
+
 #include "wire/chat.h"
 
 namespace shoal::model {
@@ -48,6 +50,13 @@ void ModelNode::take(Now now, prompt::Opened opened) {
     };
     while (index < served_.size() && !serves(served_[index])) ++index;
     if (index == served_.size()) {
+        // Which models they are is known once they are loaded; the directory may know it from before a restart.
+        const auto starting = [](const Served& s) {
+            return s.engine->model() == nullptr && s.engine->health() != engine::Health::dead;
+        };
+        if (std::any_of(served_.begin(), served_.end(), starting)) {
+            return refuse(now, opened.handle, AskFault::engine_failed, "the engine is being started");
+        }
         return refuse(now, opened.handle, AskFault::model_unknown, "this node does not serve the model");
     }
     Served& served = served_[index];

@@ -278,6 +278,22 @@ TEST_F(ModelNodeTest, WhenTheEngineDiesItsRequestsEndAndThoseThatWaitToo) {
     EXPECT_TRUE(after.end) << "it came back";
 }
 
+// After a restart the directory may still name the node: its clients must go elsewhere, not hear of an unknown model.
+TEST_F(ModelNodeTest, WhileItsFirstModelLoadsTheNodeSaysSoAndTheQuestionMayMove) {
+    engine::FakeOptions options;
+    options.load_time = 5s;
+    start(options);
+    Question& early = ask("too early");
+    run(1s);
+    ASSERT_TRUE(early.over && early.over->fault);
+    EXPECT_EQ(early.over->fault->fault, AskFault::engine_failed);
+    EXPECT_TRUE(early.over->moveable);
+    run(10s);
+    Question& after = ask("loaded");
+    run(30s);
+    EXPECT_TRUE(after.end);
+}
+
 TEST_F(ModelNodeTest, AnEngineDeadForGoodIsNotOfferedAndSaysWhy) {
     engine_->die(now_, "bad file", true);
     node_->on_engine(now_);
