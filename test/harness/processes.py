@@ -60,7 +60,8 @@ class Process:
     def wait_line(self, pattern, timeout=30):
         """Waits for a line of its output that matches, and gives the match."""
         compiled = re.compile(pattern, re.M)
-        return until(lambda: compiled.search(self.output()), f"{self.name} prints /{pattern}/", timeout, self.expect_alive)
+        what = f"{self.name} prints /{pattern}/"
+        return until(lambda: compiled.search(self.output()), what, timeout, self.expect_alive)
 
     def wait_end(self, timeout=30):
         """Waits for it to end by itself; gives the exit status."""

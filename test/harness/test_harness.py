@@ -28,7 +28,8 @@ class Folder(unittest.TestCase):
 
 class Processes(Folder):
     def test_a_line_is_waited_for(self):
-        self.assertEqual(self.python("print('port 7'); input = __import__('time').sleep(60)").wait_line(r"port (\d)")[1], "7")
+        process = self.python("print('port 7'); input = __import__('time').sleep(60)")
+        self.assertEqual(process.wait_line(r"port (\d)")[1], "7")
 
     def test_a_process_that_dies_ends_the_wait_with_its_log(self):
         with self.assertRaisesRegex(ProcessDied, "status 3.*\n.*why"):
@@ -100,7 +101,8 @@ class ApiClient(unittest.TestCase):
 
     def test_a_stream_is_put_together(self):
         reply = self.api.chat("hello")
-        self.assertEqual((reply.text, reply.finish, reply.done, reply.usage), ("abc", "stop", True, {"completion_tokens": 3}))
+        usage = {"completion_tokens": 3}
+        self.assertEqual((reply.text, reply.finish, reply.done, reply.usage), ("abc", "stop", True, usage))
         self.assertEqual(len(reply.times), 3)
 
     def test_a_stream_can_be_left_early(self):
