@@ -1,5 +1,5 @@
-"""G9: the archive of ./run package works wherever it is unpacked: from a folder of another name, without environment, and
-in an empty Debian 12 root that has nothing but its base system."""
+"""G9: the archive of ./run package works wherever it is unpacked: from a folder of another name, without environment,
+and in an empty Debian 12 root that has nothing but its base system."""
 # build: release
 # long
 
@@ -42,11 +42,12 @@ def unpacked(archive, folder):
 
 def runs(what, command):
     port = free_port(["127.0.0.1"])
-    environment = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
-    version = subprocess.run([*command, "--version"], capture_output=True, text=True, env=environment, check=False)
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
+    version = subprocess.run([*command, "--version"], capture_output=True, encoding="utf-8", errors="replace",
+                             env=environment, check=False)
     check(version.returncode == 0 and version.stdout.startswith("shoal "), f"{what}: --version: {version}")
-    demo = subprocess.run([*command, "demo", "--once", "--port", str(port)], capture_output=True, text=True,
-                          env=environment, check=False, timeout=DEMO_SECONDS_MAX)
+    demo = subprocess.run([*command, "demo", "--once", "--port", str(port)], capture_output=True, encoding="utf-8",
+                          errors="replace", env=environment, check=False, timeout=DEMO_SECONDS_MAX)
     check(demo.returncode == 0, f"{what}: demo --once ended with {demo.returncode}:\n{demo.stdout}{demo.stderr}")
     check("The network is ready" in demo.stdout and "What each process saw" in demo.stdout,
           f"{what}: the demo said: {demo.stdout}")
@@ -58,10 +59,11 @@ def empty_root(folder):
     if not shutil.which("debootstrap"):
         raise Skip("debootstrap is not installed (apt-get install debootstrap); the part in a folder passed")
     root = folder / "root"
-    made = subprocess.run(["debootstrap", "--variant=minbase", SUITE, root], capture_output=True, text=True, check=False,
-                          timeout=ROOT_SECONDS_MAX)
+    made = subprocess.run(["debootstrap", "--variant=minbase", SUITE, root], capture_output=True, text=True,
+                          check=False, timeout=ROOT_SECONDS_MAX)
     if made.returncode != 0:
-        raise Skip(f"debootstrap cannot make a root here: {made.stdout.strip().splitlines()[-1:]}; the part in a folder passed")
+        why = made.stdout.strip().splitlines()[-1:]
+        raise Skip(f"debootstrap cannot make a root here: {why}; the part in a folder passed")
     return root
 
 

@@ -15,8 +15,9 @@ import re
 import shutil
 import subprocess
 import tarfile
+from pathlib import Path
 
-from build import build, program
+from build import build
 from steps import BUILD, ROOT, StepFailed, Progress, say
 
 # The C library belongs to the machine that the archive is unpacked on.
@@ -68,31 +69,40 @@ def copy_libraries(paths, folder):
         shutil.copy2(path, folder / os.path.basename(path))
 
 
-def copy_engine_libraries(folder):
-    """The engine's own loader and libraries where it has some (a private prefix), else the system's that it links."""
-    private = BUILD / "release" / "engine-libs"
-    target = folder / "engine-libs"
-    if not private.is_dir():
-        copy_libraries(linked_libraries(program("release", "shoal-engine")), target)
-        run("patchelf", "--force-rpath", "--set-rpath", "$ORIGIN/engine-libs", folder / "shoal-engine")
-        return
+def copy_private_libraries(engine, private, target):
+    """What the private loader itself says that the engine and each of its backends need, and that loader."""
+    loader = next(private.glob("ld-linux*.so.*"))
+    backends = sorted((private / "ggml" / "backends0").glob("*.so"))
+    needed = {loader.name: loader}
+    for path in (engine, *backends):
+        for name, where in re.findall(r"(\S+) => (\S+) \(", run(loader, "--library-path", private, "--list", path)):
+            needed.setdefault(os.path.basename(name), where)
     target.mkdir()
-    for path in sorted(private.resolve().iterdir()):
-        if path.is_dir() and path.name == "ggml":
-            shutil.copytree(path, target / "ggml", ignore=shutil.ignore_patterns("*.a", "cmake"))
-        elif path.is_file() and ".so" in path.name:
-            shutil.copy2(path, target / path.name)  # links are followed: each name is a file of its own
+    for name, where in sorted(needed.items()):
+        shutil.copy2(where, target / name)  # links are followed; the name is the one that is asked for
+    (target / "ggml" / "backends0").mkdir(parents=True)
+    for path in backends:
+        shutil.copy2(path, target / "ggml" / "backends0" / path.name)
 
 
-def collect(folder):
+def copy_engine_libraries(build_folder, folder):
+    """The engine's own loader and libraries where it has some (a private prefix), else the system's that it links."""
+    private = build_folder / "engine-libs"
+    target = folder / "engine-libs"
+    if private.is_dir():
+        return copy_private_libraries(build_folder / "shoal-engine", private.resolve(), target)
+    copy_libraries(linked_libraries(build_folder / "shoal-engine"), target)
+    run("patchelf", "--force-rpath", "--set-rpath", "$ORIGIN/engine-libs", folder / "shoal-engine")
+
+
+def collect(build_folder, folder, models):
     for name in ("shoal", "shoal-engine"):
-        if program("release", name) is None:
-            fail(f"the build left no build/release/{name}")
-    shoal = copy_program(program("release", "shoal"), folder, "$ORIGIN/lib")
-    copy_libraries(linked_libraries(program("release", "shoal")), folder / "lib")
-    copy_program(program("release", "shoal-engine"), folder)
-    copy_engine_libraries(folder)
-    models = sorted((ROOT / "models").glob("*.gguf"))
+        if not os.access(build_folder / name, os.X_OK):
+            fail(f"the build left no {build_folder / name}")
+    shoal = copy_program(build_folder / "shoal", folder, "$ORIGIN/lib")
+    copy_libraries(linked_libraries(build_folder / "shoal"), folder / "lib")
+    copy_program(build_folder / "shoal-engine", folder)
+    copy_engine_libraries(build_folder, folder)
     if not models:
         fail("models/ holds no model; make it with tools/mini")
     copy_libraries(models, folder / "models")
@@ -125,18 +135,24 @@ def reproducible(entry):
 
 
 def main(arguments):
-    argparse.ArgumentParser(prog="./run package").parse_args(arguments)
-    build("release", ["programs"])
+    parser = argparse.ArgumentParser(prog="./run package")
+    parser.add_argument("--build", type=Path, metavar="DIR", help="a build that is there already, instead of a new one")
+    parser.add_argument("--out", type=Path, metavar="DIR", default=BUILD, help="where the archive goes; default: build")
+    options = parser.parse_args(arguments)
+    if not options.build:
+        build("release", ["programs"])
+    build_folder = (options.build or BUILD / "release").resolve()
     name = f"shoal-{version()}-{platform.machine()}"
-    folder = BUILD / "package" / name
+    out = options.out.resolve()
+    folder = out / "package" / name
     shutil.rmtree(folder.parent, ignore_errors=True)
     folder.mkdir(parents=True)
     progress = Progress("package")
-    shoal = collect(folder)
+    shoal = collect(build_folder, folder, sorted((ROOT / "models").glob("*.gguf")))
     check_moved(folder)
-    archive = BUILD / f"{name}.tar.xz"
+    archive = out / f"{name}.tar.xz"
     with tarfile.open(archive, "w:xz") as tar:
         tar.add(folder, name, filter=reproducible)
     progress.end(f"shoal {shoal.stat().st_size / 1e6:.1f} MB, archive {archive.stat().st_size / 1e6:.1f} MB")
-    say(str(archive.relative_to(ROOT)))
+    say(str(archive.relative_to(ROOT) if archive.is_relative_to(ROOT) else archive))
     return 0
