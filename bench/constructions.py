@@ -35,7 +35,8 @@ def microseconds(found, name):
 
 def about(values):
     """Of the means of repetitions."""
-    return {"repetitions": len(values), "mean": statistics.fmean(values), "p99": percentile(values, 0.99), "time": "cpu"}
+    return {"repetitions": len(values), "mean": statistics.fmean(values), "p99": percentile(values, 0.99),
+            "time": "cpu"}
 
 
 def median_at_most(found, label, name, bar):
@@ -53,7 +54,8 @@ def crypto(build, options):
         values = microseconds(found, name)
         yield printed(label, statistics.median(values), "us", **about(values))
     yield median_at_most(found, "peel one cell", "peel_one_cell", 6)
-    client = [a + b for a, b in zip(microseconds(found, "ntor_client_start"), microseconds(found, "ntor_client_finish"))]
+    halves = (microseconds(found, "ntor_client_start"), microseconds(found, "ntor_client_finish"))
+    client = [start + finish for start, finish in zip(*halves)]
     yield at_most("circuit set-up, one hop, client", statistics.median(client), "us", 150, **about(client))
     yield median_at_most(found, "circuit set-up, one hop, relay", "ntor_relay_answer", 150)
 

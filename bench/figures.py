@@ -18,7 +18,7 @@ class NotMeasured(Exception):
 
 @dataclass
 class Figure:
-    """One line of the table. `ok` is None where there is no bar, or where nothing was measured (then `value` is None too)."""
+    """One line of the table. `ok` is None where there is no bar, or nothing was measured (then `value` is None too)."""
 
     name: str
     value: float | None

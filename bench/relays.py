@@ -11,8 +11,8 @@ import time
 from figures import NotMeasured, at_least, at_most, spread
 from local_network import cpu_seconds, network, new_folder, wait_quiet
 
-# Long enough for some forty cells a clove, and more than the model takes: it is refused at once, so that the engine does
-# not compete with the relays for the processor.
+# Long enough for some forty cells a clove, and more than the model takes: it is refused at once, so that the engine
+# does not compete with the relays for the processor.
 LONG_PROMPT = "The quick brown fox jumps over the lazy dog. " * 2000
 ASKERS = 8
 
@@ -38,7 +38,7 @@ def accepts(address):
 
 
 def start_times(net, rounds):
-    """Seconds from the start of a relay's process until a CREATE would be taken. Its keys are there from the second on."""
+    """Seconds from the start of a relay's process until a CREATE would be taken; its keys are there already."""
     relay = net.relays[-1]
     found = []
     for _ in range(rounds):
@@ -87,7 +87,7 @@ def flood(net, questions):
     wait_quiet([guard.process for guard in guards])
     spent = sum(cpu_seconds(guard.process) for guard in guards) - before
     after = cells_by_peer(net.client)
-    # A guard hands on each cell that it shares with the client: what it received there it sent elsewhere, or the reverse.
+    # A guard hands on each cell that it shares with the client: received there and sent elsewhere, or the reverse.
     cells = sum(after[guard.id()] - before_cells[guard.id()] for guard in guards)
     return cells, spent
 

@@ -25,8 +25,8 @@ from local_network import default_model
 
 SEED = 1
 # How much of each: bench_seconds and repetitions of the small ones, then how many questions, starts, clients, pairs.
-SHORT = SimpleNamespace(repetitions=5, bench_seconds=0.1, questions=40, shaped=8, cold=3, starts=5, clients=3, flood=256,
-                        pairs=3)
+SHORT = SimpleNamespace(repetitions=5, bench_seconds=0.1, questions=40, shaped=8, cold=3, starts=5, clients=3,
+                        flood=256, pairs=3)
 LONG = SimpleNamespace(repetitions=15, bench_seconds=0.5, questions=400, shaped=40, cold=15, starts=20, clients=15,
                        flood=2048, pairs=15)
 
