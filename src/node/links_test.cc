@@ -1,0 +1,160 @@
+// What a peer may say on which link: a node by itself, its peers played by the test.
+#include <gtest/gtest.h>
+
+#include "crypto/rng.h"
+#include "node/node.h"
+
+namespace shoal::node {
+namespace {
+
+using wire::CellCommand;
+
+class LinksTest : public ::testing::Test {
+protected:
+    LinksTest() {
+        genesis_.name = "test";
+        genesis_.created = now_.wall;
+        genesis_.verifiers.push_back({verifier_.node_id(), 1});
+        genesis_.bootstraps.push_back({verifier_.node_id(), *wire::parse_address("127.1.0.1:9000")});
+    }
+    void start(std::uint16_t roles) {
+        NodeConfig config;
+        config.genesis = genesis_;
+        config.roles = roles;
+        config.client = roles == 0;
+        if (roles != 0) config.addresses.push_back(*wire::parse_address("127.2.0.1:9000"));
+        node_ = std::make_unique<Node>(now_, config, key_, rng_);
+        node_->on_tick(now_);
+        drain();
+    }
+    void drain() {
+        while (auto output = node_->poll()) {
+            if (const auto* dial = std::get_if<Links::Dial>(&*output)) dials_.push_back(*dial);
+            if (const auto* close = std::get_if<Links::Close>(&*output)) closed_.push_back(close->link);
+            if (const auto* persist = std::get_if<Node::Persist>(&*output)) node_->on_persisted(now_, persist->file);
+        }
+    }
+    void connect(LinkId link, const NodeId& peer, std::optional<DialId> dial) {
+        node_->on_connected(now_, link, peer, dial);
+        drain();
+        wire::Versions versions;
+        versions.network = genesis_.network();
+        give(link, wire::make_cell(CellCommand::versions, 0, wire::encode(versions), rng_));
+    }
+    void give(LinkId link, const wire::Cell& cell) {
+        Bytes bytes(limits::cell_bytes);
+        wire::encode_cell(cell, std::span(bytes).first<limits::cell_bytes>());
+        node_->on_bytes(now_, link, bytes);
+        drain();
+    }
+    wire::Cell cell(CellCommand command) {
+        Bytes payload;
+        if (command == CellCommand::relay || command == CellCommand::relay_early)
+            payload.resize(limits::cell_body_bytes);
+        if (command == CellCommand::stream_data) payload.resize(limits::sealed_record_bytes);
+        return wire::make_cell(command, 5, payload, rng_);
+    }
+    bool is_closed(LinkId link) const { return std::find(closed_.begin(), closed_.end(), link) != closed_.end(); }
+
+    crypto::SeededRng rng_{1};
+    Now now_{Instant(1h), from_unix_seconds(1'800'000'000)};
+    crypto::SigningKey key_ = crypto::SigningKey::generate(rng_);
+    crypto::SigningKey verifier_ = crypto::SigningKey::generate(rng_);
+    crypto::SigningKey stranger_ = crypto::SigningKey::generate(rng_);
+    directory::Genesis genesis_;
+    std::unique_ptr<Node> node_;
+    std::vector<Links::Dial> dials_;
+    std::vector<LinkId> closed_;
+};
+
+TEST_F(LinksTest, AClientDialsUnderAKeyThatIsNotItsOwn) {
+    start(0);
+    ASSERT_EQ(dials_.size(), 1U);
+    EXPECT_EQ(dials_[0].expected, verifier_.node_id());
+    EXPECT_NE(dials_[0].identity->node_id(), key_.node_id());
+}
+
+TEST_F(LinksTest, ARelayDialsUnderItsOwn) {
+    start(wire::role_relay);
+    ASSERT_FALSE(dials_.empty());
+    EXPECT_EQ(dials_[0].identity->node_id(), key_.node_id());
+}
+
+TEST_F(LinksTest, CellsForARelayOrAModelNodeEndAClientsLink) {
+    start(0);
+    std::uint64_t number = 0;
+    for (const CellCommand command : {CellCommand::create, CellCommand::stream_open, CellCommand::stream_sendme,
+                                      CellCommand::stream_data, CellCommand::stream_end}) {
+        const LinkId link(++number);
+        connect(link, verifier_.node_id(), dials_.back().dial);
+        EXPECT_FALSE(is_closed(link));
+        give(link, cell(command));
+        EXPECT_TRUE(is_closed(link)) << static_cast<int>(command);
+        node_->on_disconnected(now_, link);
+        drain();
+        // The next try to fetch the directory dials again.
+        const std::size_t before = dials_.size();
+        for (int i = 0; i < 200 && dials_.size() == before; ++i) {
+            now_.mono += 500ms;
+            node_->on_tick(now_);
+            drain();
+        }
+        ASSERT_GT(dials_.size(), before);
+    }
+}
+
+TEST_F(LinksTest, AStreamToANodeThatIsNoModelNodeEndsTheLink) {
+    start(wire::role_relay);
+    connect(LinkId(1), stranger_.node_id(), std::nullopt);
+    EXPECT_FALSE(is_closed(LinkId(1)));
+    give(LinkId(1), cell(CellCommand::stream_open));
+    EXPECT_TRUE(is_closed(LinkId(1)));
+}
+
+TEST_F(LinksTest, ACircuitThroughANodeThatIsNoRelayEndsTheLink) {
+    start(wire::role_model);
+    connect(LinkId(1), stranger_.node_id(), std::nullopt);
+    give(LinkId(1), cell(CellCommand::create));
+    EXPECT_TRUE(is_closed(LinkId(1)));
+}
+
+TEST_F(LinksTest, ADirectoryThatNobodyAskedForEndsTheLink) {
+    start(wire::role_relay);
+    connect(LinkId(1), stranger_.node_id(), std::nullopt);
+    const Bytes message = wire::encode_directory_message(wire::NotNewer{Epoch(1)});
+    for (const Bytes& payload : wire::fragment_directory(message)) {
+        give(LinkId(1), wire::make_cell(CellCommand::directory, 0, payload, rng_));
+    }
+    EXPECT_TRUE(is_closed(LinkId(1)));
+}
+
+TEST_F(LinksTest, AnotherNetworksVersionsEndTheLink) {
+    start(wire::role_relay);
+    node_->on_connected(now_, LinkId(1), stranger_.node_id(), std::nullopt);
+    wire::Versions versions;
+    versions.network = NetworkId(ByteArray<32>{1});
+    give(LinkId(1), wire::make_cell(CellCommand::versions, 0, wire::encode(versions), rng_));
+    EXPECT_TRUE(is_closed(LinkId(1)));
+}
+
+TEST_F(LinksTest, ALinkWithoutUseIsClosedAfterAWhileAndASilentOneSooner) {
+    start(wire::role_relay);
+    connect(LinkId(1), stranger_.node_id(), std::nullopt);
+    connect(LinkId(2), verifier_.node_id(), std::nullopt);
+    wire::Cell padding = wire::make_cell(CellCommand::padding, 0, {}, rng_);
+    const Instant begun = now_.mono;
+    while (!is_closed(LinkId(1)) && now_.mono - begun < 2 * limits::link_idle_timeout) {
+        now_.mono += 5s;
+        give(LinkId(1), padding);
+        node_->on_tick(now_);
+        drain();
+        if (now_.mono - begun == 80s) {
+            EXPECT_TRUE(is_closed(LinkId(2))) << "nothing heard";
+        }
+    }
+    EXPECT_GE(now_.mono - begun, limits::link_idle_timeout);
+    EXPECT_LE(now_.mono - begun, limits::link_idle_timeout + limits::link_keepalive + 5s);
+}
+
+}  // namespace
+}  // namespace shoal::node
