@@ -9,6 +9,7 @@ machine says why and fails nothing; a bar that is missed makes the exit status 1
 
 import argparse
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -59,6 +60,7 @@ def measure(name, work):
     """The figures of one group; what stops it is a figure as well."""
     try:
         for figure in work():
+            figure.conditions["load"] = round(os.getloadavg()[0], 2)  # when it was measured
             print(figure.text(), flush=True)
             yield figure
     except (NotMeasured, OSError, SystemExit) as why:  # engine.py leaves by SystemExit where a peer fails
@@ -83,6 +85,8 @@ def main():
     conditions = {**common_conditions(build, SEED), "model": f"{model.name} {file_hash(model)}", "engine threads": 1}
     COMMON.update(conditions)
     print("\n".join(f"{key}: {value}" for key, value in conditions.items()))
+    if conditions["load"] > 0.5 * os.cpu_count():
+        print(f"note: this machine is busy (load {conditions['load']}); what is measured by the clock says little")
     print(f"{'what':<46} {'value':>9} {'':<9} {'bar':<20} {'ok':<7} conditions")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="shoal-bench-"))
     figures = []
