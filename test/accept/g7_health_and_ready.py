@@ -1,5 +1,6 @@
 """G7: /health is false within 5 s of an engine's death and true again once it is back; one that is dead for good leaves
-a node that says so and stays up. /ready is true only with circuits and a model node at hand, and says what is missing."""
+a node that says so and stays up. /ready is true only with circuits and a model node at hand, and says what is
+missing."""
 # build: accept
 
 import json
