@@ -1,9 +1,9 @@
-"""A1: what a tap on every process sees of a question. Two different links carry no common bytes; relays that carry it do
-no public-key operation; the prompt, the answer and the client's long-term key are nowhere, its address only at its guards
-and at its bootstrap.
+"""A1: what a tap on every process sees of a question. Two different links carry no common bytes; relays that carry it
+do no public-key operation; the prompt, the answer and the client's long-term key are nowhere, its address only at its
+guards and at its bootstrap.
 
-A cell that was flipped or played again dies with its circuit: src/circuit/circuit_test.cc shows it and the counters, for
-nobody can do it here: between processes it would be TLS that drops it (F3)."""
+A cell that was flipped or played again dies with its circuit: src/circuit/circuit_test.cc shows it and the counters,
+for nobody can do it here: between processes it would be TLS that drops it (F3)."""
 # build: accept
 
 import sys
@@ -68,8 +68,8 @@ def nothing_readable(net, tapped, answer):
 
 
 def no_handshake_of_the_question(tapped, marks, circuits):
-    """CREATE is the cell that costs a relay public-key operations. The client builds circuits while it asks, in place of
-    those that it takes, so such cells do come then: but each relay of the question carried it on a circuit for which it
+    """CREATE is the cell that costs a relay public-key operations. The client builds circuits while it asks, in place
+    of those that it takes, so such cells do come then: but each relay of the question carried it on a circuit for which it
     has got none since. The model node's side, STREAM_OPEN, is the proxy's to pass on and not to open."""
     for circuit in circuits:
         for relay in (circuit.guard, circuit.middle, circuit.proxy):
@@ -90,13 +90,17 @@ def no_handshake_of_the_question(tapped, marks, circuits):
 def address_only_at(net, guards):
     """Every process but the client has an address of its own; the client dials from 127.0.0.1."""
     for node in (net.verifier, *net.relays, *net.models):
-        saw = [line for line in node.trace() if line.get("event") == "link_up" and line["address"].startswith("127.0.0.1:")]
+        saw = [line for line in node.trace() if from_client(line)]
         if node in guards or node is net.verifier:
             continue
         check(not saw, f"{node.name} is no guard and was dialled from the client's address: {saw[:2]}")
     for guard in guards:
-        check(any(line.get("event") == "link_up" and line["address"].startswith("127.0.0.1:") for line in guard.trace()),
+        check(any(from_client(line) for line in guard.trace()),
               f"{guard.name} should have been dialled by the client: is the address in the trace?")
+
+
+def from_client(line):
+    return line.get("event") == "link_up" and line["address"].startswith("127.0.0.1:")
 
 
 main(test)

@@ -1,5 +1,5 @@
-"""A2: of the four circuits of a question any two may die, while it is sent and while it is answered, at the middle or at
-the proxy. When three die the client mends it or says why not, and the next question is answered."""
+"""A2: of the four circuits of a question any two may die, while it is sent and while it is answered, at the middle or
+at the proxy. When three die the client mends it or says why not, and the next question is answered."""
 
 import os
 import signal

@@ -23,7 +23,8 @@ def test(folder):
                 killed.append(True)
 
         during = net.client.api.chat(PROMPT, on_text=kill_once, **ASK)
-        check(during.done and during.text == whole, f"the verifier's end changed the answer: {during.finish}, {during.error}")
+        check(during.done and during.text == whole,
+              f"the verifier's end changed the answer: {during.finish}, {during.error}")
         for _ in range(3):
             after = net.client.api.chat(PROMPT, **ASK)
             check(after.done and after.text == whole, f"no answer without a verifier: {after.finish}, {after.error}")

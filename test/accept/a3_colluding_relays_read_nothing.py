@@ -70,12 +70,13 @@ def linked(streams):
     """Runs of eight bytes that stand in what two different proxies carried. By chance one such run would turn up in
     some 2^-64 of the pairs of places: with less than 2^18 places a stream never."""
     of = {proxy: set().union(*map(runs, cells)) for proxy, cells in streams.items()}
-    return [(one, other, sorted(of[one] & of[other])[0].hex()) for one, other in combinations(of, 2) if of[one] & of[other]]
+    return [(one, other, sorted(of[one] & of[other])[0].hex())
+            for one, other in combinations(of, 2) if of[one] & of[other]]
 
 
 def looks_random(streams):
-    """Byte counts of all that was carried, against even ones: chi square of 255 degrees of freedom is under 380 but once
-    in a million; a header of two fixed bytes a record would already push it over a thousand."""
+    """Byte counts of all that was carried, against even ones: chi square of 255 degrees of freedom is under 380 but
+    once in a million; a header of two fixed bytes a record would already push it over a thousand."""
     counts = Counter(byte for cells in streams.values() for data in cells for byte in data)
     total = sum(counts.values())
     expected = total / 256
@@ -85,7 +86,8 @@ def looks_random(streams):
 
 def the_search_itself_finds(pool, streams, answer):
     """The twins: one body in clear among all, one identifier of eight bytes in two streams."""
-    check(shared_with(PROMPT.encode(), [*pool, b"\0" * 60 + PROMPT.encode()[100:160]]), "a prompt in clear is not found")
+    check(shared_with(PROMPT.encode(), [*pool, b"\0" * 60 + PROMPT.encode()[100:160]]),
+          "a prompt in clear is not found")
     check(shared_with(answer.encode(), [*pool, answer.encode()[:200]]), "an answer in clear is not found")
     (one, first), (other, second) = list(streams.items())[:2]
     marked = {one: [*first, b"message1" + first[0]], other: [*second, second[0] + b"message1"]}

@@ -25,7 +25,8 @@ def test(folder):
 
 
 def first_while_the_engine_stands_still(net, whole):
-    """The engine is frozen at the first piece: what has come by then came before the end, whatever the machine's speed."""
+    """The engine is frozen at the first piece: what has come by then came before the end, however fast the
+    machine is."""
     [worker] = net.models[0].process.children()
     had = []
 

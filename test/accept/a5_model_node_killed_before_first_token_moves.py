@@ -1,4 +1,5 @@
-"""A5, with kills: a model node, or its engine, that ends before the first token costs no answer: another node gives it."""
+"""A5, with kills: a model node, or its engine, that ends before the first token costs no answer: another node
+gives it."""
 
 import os
 import signal
@@ -37,7 +38,8 @@ def moves(net, whole, kill):
         if other is not node:
             os.kill(worker, signal.SIGCONT)
     reply = asked()
-    check(reply.done and reply.text == whole, f"the question did not move: {reply.finish}, {reply.error}, {reply.text!r}")
+    check(reply.done and reply.text == whole,
+          f"the question did not move: {reply.finish}, {reply.error}, {reply.text!r}")
     check(any(streams(other) > before[other] for other in net.models if other is not node), "no other node was asked")
 
 

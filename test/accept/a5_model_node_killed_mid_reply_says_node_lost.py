@@ -1,5 +1,5 @@
-"""A5, with kills: a model node or its engine that ends in the middle of an answer: the program gets what was there and an
-error event `node_lost` (`engine_failed` where the node lives to say so); the engine is started again and serves."""
+"""A5, with kills: a model node or its engine that ends in the middle of an answer: the program gets what was there and
+an error event `node_lost` (`engine_failed` where the node lives to say so); the engine is started again and serves."""
 
 import json
 import os
@@ -42,7 +42,8 @@ def cut_off(net, whole, kill, codes):
     check(killed, "the answer was over before the kill")
     check(reply.error is not None, f"no error came: {reply.finish}, {len(reply.text)} of {len(whole)} characters")
     check(reply.error.get("code") in codes, f"the error is {reply.error}")
-    check(reply.text and whole.startswith(reply.text) and reply.text != whole, "what came is not the answer's beginning")
+    check(reply.text and whole.startswith(reply.text) and reply.text != whole,
+          "what came is not the answer's beginning")
 
 
 def answered(net, whole):
