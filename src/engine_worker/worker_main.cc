@@ -146,6 +146,8 @@ int main(int argc, char** argv) {
     // The library would fork a debugger to print where it stopped.
     setenv("GGML_NO_BACKTRACE", "1", 1);
     signal(SIGPIPE, SIG_IGN);
+    // The sandbox lets no file grow: where standard error is a file, a line is lost, and not the process.
+    signal(SIGXFSZ, SIG_IGN);
     shoal::crypto::init();
     // Fetched at first use, and the fetch reads a configuration file: before the sandbox, then.
     std::uint8_t warm[8];

@@ -69,8 +69,8 @@ def nothing_readable(net, tapped, answer):
 
 def no_handshake_of_the_question(tapped, marks, circuits):
     """CREATE is the cell that costs a relay public-key operations. The client builds circuits while it asks, in place
-    of those that it takes, so such cells do come then: but each relay of the question carried it on a circuit for which it
-    has got none since. The model node's side, STREAM_OPEN, is the proxy's to pass on and not to open."""
+    of those that it takes, so such cells do come then: but each relay of the question carried it on a circuit for which
+    it has got none since. The model node's side, STREAM_OPEN, is the proxy's to pass on and not to open."""
     for circuit in circuits:
         for relay in (circuit.guard, circuit.middle, circuit.proxy):
             made, carried = set(), []

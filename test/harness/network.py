@@ -95,8 +95,8 @@ class Node:
         return read_lines(self.trace_file)
 
     def taps(self):
-        """Every frame and peeled cell that it handled so far (builds with the tap only): {kind, link, dir, peer, command,
-        bytes}; the bytes are hexadecimal."""
+        """Every frame and peeled cell that it handled so far (builds with the tap only): {kind, link, dir, peer,
+        command, bytes}; the bytes are hexadecimal."""
         return read_lines(self.tap_file)
 
 
