@@ -44,7 +44,7 @@ def _one_turn(rng):
     return (question if intent in _UNDECORATED else decorate(rng, question)), answer, 1.0
 
 
-def _story_turn(rng):
+def story_turn(rng):
     question, story, _ = intents.ask_story(rng, rng.choice(phrasings.TRAIN["story"]))
     return decorate(rng, question), story, STORY_WEIGHT
 
@@ -70,7 +70,7 @@ def conversation(rng):
     if kind < STORY_SHARE:
         before = [_one_turn(rng)] if rng.random() < 0.15 else []
         after = [_one_turn(rng)] if rng.random() < 0.15 else []
-        return system, before + [_story_turn(rng)] + after
+        return system, before + [story_turn(rng)] + after
     if kind < STORY_SHARE + DRILL_SHARE:
         return system, _drill(rng)
     if kind < STORY_SHARE + DRILL_SHARE + 0.04:

@@ -36,8 +36,9 @@ TOKENIZER_CONVERSATIONS = 60000
 TRUNK_STEPS = 900
 # Share of the full rate at chosen steps of a branch, straight lines between; the last knot is the last step.
 BRANCH_RATES = {
-    "nano": ((0, 1.0), (180, 1.0), (181, 0.35), (500, 0.0)),
-    "mini": ((0, 1.0), (300, 1.0), (400, 6 / 7), (401, 0.35), (450, 0.307), (750, 0.3), (1000, 0.0)),
+    "nano": ((0, 0.4), (40, 0.0)),
+    "mini": ((0, 1.0), (300, 1.0), (400, 6 / 7), (401, 0.35), (450, 0.307), (500, 0.306), (501, 0.2),
+             (600, 0.129), (700, 0.0)),
 }
 WARM_UP_STEPS = 60
 RATE_MUON = 4e-3
