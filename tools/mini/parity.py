@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Checks that libllama reads a model as we do: the same tokens for 1,000 texts, the same next-token probabilities.
+"""Checks that libllama reads a model as we do: the same tokens for 1,000 texts, the same probabilities.
 
     tools/mini/parity.py [mini|nano]
 
-Needs the checkpoint and tokenizer of train.py in build/mini. Exit 0 when every token agrees, the most likely next token
-agrees in 19 of 20 contexts, and no probability among the first twenty differs by more than 0.1 (libllama rounds activations
-to 8 bits where we do not).
+Needs the checkpoint and tokenizer of train.py in build/mini. Exit 0 when every token agrees,
+the most likely next token agrees in 19 of 20 contexts, and no probability among the first twenty differs by more than
+0.1 (libllama rounds activations to 8 bits where we do not).
 """
 
 import random
@@ -43,7 +43,7 @@ def compare_tokens(server, tokenizer):
 
 
 def compare_probabilities(server, shape, params, tokenizer):
-    """(share of contexts with the same most likely token, largest difference of a probability among the first twenty)."""
+    """(share of contexts with the same most likely token, largest difference among the first twenty)."""
     params = jax.tree.map(jax.numpy.asarray, params)
     forward = jax.jit(lambda tokens: jax.nn.log_softmax(model.logits(shape, params, tokens)))
     rng = random.Random(78)
