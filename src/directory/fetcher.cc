@@ -29,6 +29,12 @@ void Fetcher::set_eager(bool eager) {
     reschedule_ = true;
 }
 
+void Fetcher::hurry(Now now) {
+    if (!options_.eager || asking_) return;
+    quiet_ = Duration::zero();
+    next_ = std::min(next_, std::max(now.mono, asked_at_ + options_.poll_min));
+}
+
 void Fetcher::on_tick(Now now) {
     if (asking_ && now.mono >= asked_at_ + limits::directory_fetch_timeout) on_failed(now, NodeId(*asking_));
     const std::shared_ptr<const View> view = book_.current(now);

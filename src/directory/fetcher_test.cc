@@ -51,6 +51,36 @@ TEST_F(FetcherTest, AsksAtOnceWhenThereIsNoDirectoryAndOnlyOne) {
     EXPECT_EQ(fetcher.asking(), sources[0]);
 }
 
+TEST_F(FetcherTest, IsHurriedByAnUnknownNodeButNotTwiceInAPollMin) {
+    Fetcher fetcher = make(true);
+    fetcher.on_tick(net.now);
+    ASSERT_TRUE(fetcher.poll());
+    take(fetcher, 1);
+    NodeId asked;
+    for (int i = 0; i < 6; ++i) {  // nothing new for long: it asks rarely
+        (void)until_asked(fetcher, asked);
+        fetcher.on_not_newer(net.now, asked);
+    }
+    net.pass(std::chrono::seconds(3));
+    fetcher.hurry(net.now);
+    EXPECT_EQ(until_asked(fetcher, asked), Duration::zero());
+    fetcher.on_not_newer(net.now, asked);
+    fetcher.hurry(net.now);
+    const Instant next = fetcher.next_deadline().value();
+    EXPECT_GE(next - net.now.mono, limits::directory_poll_min / 2);
+    EXPECT_LE(next - net.now.mono, limits::directory_poll_min);
+}
+
+TEST_F(FetcherTest, AClientIsNotHurried) {
+    Fetcher fetcher = make(false);
+    fetcher.on_tick(net.now);
+    ASSERT_TRUE(fetcher.poll());
+    take(fetcher, 1);
+    const auto before = fetcher.next_deadline();
+    fetcher.hurry(net.now);
+    EXPECT_EQ(fetcher.next_deadline(), before);
+}
+
 TEST_F(FetcherTest, WithoutSourcesWaitsForNothing) {
     Fetcher fetcher(book, rng, {});
     fetcher.on_tick(net.now);

@@ -259,6 +259,7 @@ void Node::on_want_link(Now now, const circuit::WantLink& want) {
     const std::uint16_t roles = want.purpose == circuit::LinkPurpose::extend
                                     ? std::uint16_t{wire::role_relay}
                                     : std::uint16_t(wire::role_model | wire::role_verifier);
+    if (node == nullptr) agent_.on_unknown_node(now);
     if (node == nullptr || (node->roles & roles) == 0 || want.node == self_) {
         return relay_->on_link_failed(now, want.token, wire::DestroyReason::protocol);
     }

@@ -79,8 +79,14 @@ void Asker::on_lane_failed(Now now, LaneId id) {
 
 void Asker::on_lane_end(Now now, LaneId id, StreamEndReason reason) {
     if (reason == StreamEndReason::unknown_node && state_ == State::sending) {
-        // The proxy's directory does not know the node: another proxy might, another node surely.
-        lanes_.erase(id);
+        // The proxy's directory does not know the node. Another proxy's may be newer; if none knows it, it is gone.
+        const auto at = lanes_.find(id);
+        if (at == lanes_.end()) return;
+        const bool first =
+            !at->second.got && at->second.message_number == messages_sent_ && resent_.insert(at->second.index).second;
+        const std::uint8_t index = at->second.index;
+        lanes_.erase(at);
+        if (first) return want_lane(index, false);
         if (lanes_.empty()) fail_sending(now, {AskFault::no_model_node, "the model node is not in the directory"});
         return;
     }

@@ -38,6 +38,44 @@ TEST(Asker, AnAnswerComesInOrderAndOnce) {
     EXPECT_EQ(w.outputs_after_over, 0U);
 }
 
+TEST(Asker, AProxyThatDoesNotKnowTheNodeIsReplacedOnce) {
+    crypto::SeededRng rng(9);
+    const auto hpke = crypto::KeyPair::generate(rng);
+    AskerConfig config;
+    config.node = NodeId(ByteArray<32>{5});
+    config.hpke_key = hpke.public_key;
+    const Now now{Instant(1h), from_unix_seconds(1'800'000'000)};
+    wire::Request request;
+    request.unpaid = true;
+    request.id = rng.id<RequestId>();
+    request.body = Plaintext("x");
+    auto asker = Asker::start(now, config, std::move(request), rng);
+    ASSERT_TRUE(asker);
+    std::vector<LaneWanted> wanted;
+    std::optional<Over> over;
+    const auto drain = [&] {
+        while (auto output = asker->poll()) {
+            if (const auto* lane = std::get_if<LaneWanted>(&*output)) wanted.push_back(*lane);
+            if (const auto* end = std::get_if<Over>(&*output)) over = *end;
+        }
+    };
+    drain();
+    ASSERT_EQ(wanted.size(), 4U);
+    asker->on_lane_end(now, wanted[1].lane, wire::StreamEndReason::unknown_node);
+    drain();
+    ASSERT_EQ(wanted.size(), 5U);
+    EXPECT_EQ(wanted[4].index, wanted[1].index);
+    // Nobody knows it: every clove is tried on two proxies, and then the question may go elsewhere.
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        asker->on_lane_end(now, wanted[i].lane, wire::StreamEndReason::unknown_node);
+        drain();
+    }
+    EXPECT_EQ(wanted.size(), 8U);
+    ASSERT_TRUE(over && over->fault);
+    EXPECT_EQ(over->fault->fault, AskFault::no_model_node);
+    EXPECT_TRUE(over->moveable);
+}
+
 TEST(Asker, AMegabyteArrivesInOrderOverLanesOfUnlikeSpeed) {
     PromptWorld w(2);
     int lanes = 0;
