@@ -40,8 +40,8 @@ public:
     // Eager for now: a client whose directory is too small for a path is as much in need as a relay.
     void set_eager(bool eager);
 
-    // Somebody named a node that the directory lacks: it may be new. An eager node asks again, at most once in poll_min;
-    // a client is not hurried (rule 3).
+    // Somebody named a node that the directory lacks: it may be new. An eager node asks again, at most once in
+    // poll_min; a client is not hurried (rule 3).
     void hurry(Now now);
 
     void on_tick(Now now);
