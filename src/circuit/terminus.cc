@@ -184,16 +184,4 @@ std::optional<StreamId> Terminus::find(LinkId link, LinkStreamId id) const {
     return std::nullopt;
 }
 
-bool Terminus::uses_link(LinkId link) const {
-    return !streams_on(link).empty();
-}
-
-std::vector<StreamId> Terminus::streams_on(LinkId link) const {
-    std::vector<StreamId> out;
-    for (const auto& [id, stream] : streams_) {
-        if (stream.open && stream.link == link) out.push_back(id);
-    }
-    return out;
-}
-
 }  // namespace shoal::circuit

@@ -65,16 +65,8 @@ public:
     void sent_data(StreamId stream, const Tweak& tweak);
 
     std::optional<Output> poll();
-    struct OpenStream {
-        LinkId link;
-        LinkStreamId id;
-    };
-    // The link ids of open streams, for the owner's tables.
-    std::vector<OpenStream> open_streams() const;
     std::size_t streams() const { return streams_.size(); }
     std::optional<StreamId> find(LinkId link, LinkStreamId id) const;
-    bool uses_link(LinkId link) const;
-    std::vector<StreamId> streams_on(LinkId link) const;
 
 private:
     struct Stream {

@@ -14,7 +14,8 @@
 //      one odd and one even clove, so it comes over both guards.
 //   2. Timers use GOT and ACCEPTED only. Rationale: prefill may take long, and its time must not make traffic.
 //   3. A reply record is taken once, in order of its number, whatever lane brings it.
-//   4. Before the first reply record a failed question is `moveable`; after it the fault is node_lost.
+//   4. A clove whose proxy does not know the node is tried over one more: that proxy's directory may be older.
+//   5. Before the first reply record a failed question is `moveable`; after it the fault is node_lost.
 //
 // What proxies can do: end lanes; each costs a new lane, until attempts are used up. What the node can do: answer
 // wrongly (row D), slowly or not at all.
@@ -85,7 +86,6 @@ public:
     std::optional<AskerOutput> poll();
 
     bool over() const { return state_ == State::over; }
-    bool receiving() const { return state_ == State::receiving; }
 
 private:
     enum class State : std::uint8_t { sending, accepted, receiving, over };
