@@ -166,6 +166,9 @@ inline constexpr Duration got_timeout_min = 400ms;
 // A client that has heard nothing on any stream in this time gives the node up.
 inline constexpr Duration accept_timeout = 10s;
 inline constexpr Duration silence_timeout = 120s;
+// A node that works on a request and has nothing to send says so (PAD): a long prompt must not look like a lost node.
+inline constexpr Duration reply_keepalive = 30s;
+static_assert(3 * reply_keepalive < silence_timeout);
 inline constexpr std::size_t asks_max = 64;
 // A question waits this long for circuits (a set, or one more for a lost lane), then fails with no_circuit.
 inline constexpr Duration circuits_wait = 15s;
@@ -202,6 +205,8 @@ inline constexpr Duration snapshot_interval_min = 1s;
 inline constexpr Duration directory_retry_min = 500ms;
 inline constexpr Duration directory_retry_max = 60s;
 inline constexpr Duration directory_fetch_timeout = 20s;
+// Fetches given up whose answers may still come: over a slow link an honest source is late, not hostile.
+inline constexpr std::size_t directory_answers_owed_max = 8;
 // Directory cells on one link above which a further message is not queued. One snapshot of the largest size fits the
 // queue behind them (link/session.h).
 inline constexpr std::size_t directory_queued_cells_max = 64;
@@ -232,6 +237,11 @@ inline constexpr std::size_t engine_jobs_queued_max = 256;
 inline constexpr Duration engine_start_timeout = 120s;
 inline constexpr Duration engine_restart_min = 500ms;
 inline constexpr Duration engine_restart_max = 60s;
+// A worker with jobs says this often that it computes; one that is silent for the longest time hangs and is killed.
+// One operation of a large model on a slow machine takes seconds.
+inline constexpr Duration engine_working_interval = 1s;
+inline constexpr Duration engine_silence_max = 60s;
+static_assert(10 * engine_working_interval < engine_silence_max);
 inline constexpr std::uint32_t context_tokens_max = 1 << 20;
 inline constexpr std::uint32_t prefill_chunk_tokens = 512;
 
