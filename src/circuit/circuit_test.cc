@@ -108,7 +108,7 @@ protected:
     }
     StreamId open() {
         const auto id =
-            origin_->open_stream(now_, wire::Connect{model_node, {wire::StreamProtocol::prompt, {1, 2, 3}}});
+            origin_->open_stream(wire::Connect{model_node, {wire::StreamProtocol::prompt, {1, 2, 3}}});
         pump();
         return *id;
     }
@@ -152,7 +152,7 @@ TEST_F(CircuitTest, CarriesAStreamBothWays) {
     const StreamId stream = open();
     ASSERT_EQ(at_model_.size(), 1U);
     EXPECT_EQ(at_model_[0].command, wire::CellCommand::stream_open);
-    ASSERT_TRUE(origin_->send(now_, stream, record(0x5A)));
+    ASSERT_TRUE(origin_->send(stream, record(0x5A)));
     pump();
     ASSERT_EQ(at_model_.size(), 2U);
     EXPECT_EQ(to_bytes(at_model_[1].payload()), record(0x5A));
@@ -182,7 +182,7 @@ TEST_F(CircuitTest, AFlippedBitEndsTheCircuitAndIsCounted) {
                 cell.body[place] ^= 1;
                 done = true;
             };
-            origin_->send(now_, stream, record(1));
+            origin_->send(stream, record(1));
             pump();
             on_forward = nullptr;
             ASSERT_TRUE(done);
@@ -200,7 +200,7 @@ TEST_F(CircuitTest, AReplayedCellEndsTheCircuit) {
     on_forward = [&](std::size_t i, wire::Cell& cell) {
         if (i == 1 && cell.command == wire::CellCommand::relay) kept = cell;
     };
-    origin_->send(now_, stream, record(1));
+    origin_->send(stream, record(1));
     pump();
     on_forward = nullptr;
     const std::uint64_t before = bad_cells();

@@ -134,33 +134,30 @@ void Origin::on_link_down(Now) {
 
 // ---- to the network ----------------------------------------------------------------------------------------------
 
-std::optional<StreamId> Origin::open_stream(Now now, const wire::Connect& connect) {
+std::optional<StreamId> Origin::open_stream(const wire::Connect& connect) {
     if (state_ != State::ready || streams_.size() >= limits::streams_per_circuit_max) return std::nullopt;
     // Ids are not used again in one circuit; it is retired long before they run out.
     if (next_stream_ == UINT16_MAX) return std::nullopt;
     const StreamId id(next_stream_++);
     streams_[id].queue.push_back({RelayCommand::connect, wire::encode(connect)});
-    flush(now);
     return id;
 }
 
-bool Origin::send(Now now, StreamId stream, ByteView sealed) {
+bool Origin::send(StreamId stream, ByteView sealed) {
     ASSERT(sealed.size() == limits::sealed_record_bytes);
     const auto at = streams_.find(stream);
     if (at == streams_.end()) return false;
     at->second.queue.push_back({RelayCommand::data, to_bytes(sealed)});
-    flush(now);
     return true;
 }
 
-void Origin::end_stream(Now now, StreamId stream) {
+void Origin::end_stream(StreamId stream) {
     const auto at = streams_.find(stream);
     if (at == streams_.end()) return;
     // What was queued before still goes: a CANCEL in front of the END must arrive.
     for (Item& item : at->second.queue) control_.push_back({stream, std::move(item)});
     streams_.erase(at);
     control_.push_back({stream, {RelayCommand::end, wire::encode(wire::StreamEndReason::done)}});
-    flush(now);
 }
 
 std::size_t Origin::waiting() const {

@@ -8,7 +8,9 @@
 //   1. Hop i is reached through the hops before it: CREATE to the guard, EXTEND (in RELAY_EARLY) for the rest. Each
 //      handshake authenticates the hop by its onion key and identity from the directory.
 //   2. A cell from the network must be recognised at one of the hops after its layers are off; else the circuit closes.
-//   3. Cells of streams leave by the circuit's pacer. Handshakes do not wait for it.
+//   3. Cells of streams leave by the circuit's pacer. Handshakes do not wait for it. What the owner queues leaves with
+//      flush(), once a turn. Rationale: a CONNECT that left alone would make the clove behind it wait for the next
+//      departure.
 //   4. A ready circuit says PAD_NEGOTIATE to its proxy, so that both directions run the same clock.
 //   5. Windows as at the relay (circuit/window.h).
 //   6. Retired by age (lifetime, cells) or by its owner; the owner destroys it when its streams are done.
@@ -77,11 +79,13 @@ public:
     Instant next_deadline() const;
 
     // Only when ready; nullopt: too many streams. The CONNECT is queued.
-    std::optional<StreamId> open_stream(Now now, const wire::Connect& connect);
-    // Exactly sealed_record_bytes. False: the stream is not there (any more).
-    bool send(Now now, StreamId stream, ByteView sealed);
-    // Tells the other end; nothing comes from this stream again.
-    void end_stream(Now now, StreamId stream);
+    std::optional<StreamId> open_stream(const wire::Connect& connect);
+    // Queues exactly sealed_record_bytes. False: the stream is not there (any more).
+    bool send(StreamId stream, ByteView sealed);
+    // Queues the END for the other end; nothing comes from this stream again.
+    void end_stream(StreamId stream);
+    // Ends the turn: what is queued leaves as far as pacer and windows allow.
+    void flush(Now now);
     void retire();
     // Queues DESTROY; the state is closed and no event follows.
     void destroy(wire::DestroyReason reason);
@@ -118,7 +122,6 @@ private:
     void on_payload(Now now, std::size_t hop, const wire::RelayPayload& payload);
     void on_stream_data(Now now, const wire::RelayPayload& payload);
     void send_relay(std::size_t hop, wire::RelayCommand command, StreamId stream, ByteView data, bool early);
-    void flush(Now now);
     bool send_next();
     void close(wire::DestroyReason reason, bool tell_guard);
     void become_ready(Now now);

@@ -59,7 +59,7 @@ void Relay::on_link_up(LinkId link, bool we_dialled) {
     links_[link].we_dialled = we_dialled;
 }
 
-void Relay::on_link_down(Now now, LinkId link) {
+void Relay::on_link_down(Now, LinkId link) {
     const auto at = links_.find(link);
     if (at == links_.end()) return;
     const Link gone = std::move(at->second);
@@ -75,7 +75,7 @@ void Relay::on_link_down(Now now, LinkId link) {
     for (const auto& [id, place] : gone.streams) {
         if (!circuits_.contains(place.circuit)) continue;
         place.circuit->terminus.on_link_end(place.stream, StreamEndReason::link_lost);
-        flush(now, *place.circuit);
+        queue_flush(*place.circuit);
     }
 }
 
@@ -108,7 +108,7 @@ void Relay::on_link_ready(Now now, std::uint64_t token, LinkId link) {
     }
 }
 
-void Relay::on_link_failed(Now now, std::uint64_t token, DestroyReason reason) {
+void Relay::on_link_failed(Now, std::uint64_t token, DestroyReason reason) {
     const auto at = waiting_.find(token);
     if (at == waiting_.end()) return;
     const Waiting waiting = at->second;
@@ -118,14 +118,14 @@ void Relay::on_link_failed(Now now, std::uint64_t token, DestroyReason reason) {
         const auto why =
             reason == DestroyReason::protocol ? StreamEndReason::unknown_node : StreamEndReason::unreachable;
         c.terminus.on_link_failed(*waiting.stream, why);
-        flush(now, c);
+        queue_flush(c);
     } else {
         c.state = Circuit::State::last;
         send_back(c, RelayCommand::error, StreamId(0), wire::encode(reason));
     }
 }
 
-void Relay::on_send_refused(Now now, LinkId link, const wire::Cell& cell) {
+void Relay::on_send_refused(Now, LinkId link, const wire::Cell& cell) {
     const auto at = links_.find(link);
     if (at == links_.end()) return;
     if (const auto circuit = at->second.circuits.find(cell.id); circuit != at->second.circuits.end()) {
@@ -138,7 +138,7 @@ void Relay::on_send_refused(Now now, LinkId link, const wire::Cell& cell) {
         const StreamPlace place = stream->second;
         at->second.streams.erase(stream);
         place.circuit->terminus.on_link_end(place.stream, StreamEndReason::busy);
-        flush(now, *place.circuit);
+        queue_flush(*place.circuit);
     }
 }
 
@@ -281,7 +281,7 @@ void Relay::on_command(Now now, Circuit& c, const wire::RelayPayload& payload, b
         return destroy(c, DestroyReason::protocol, DestroyReason::protocol);
     }
     drain_terminus(now, c);
-    flush(now, c);
+    queue_flush(c);
 }
 
 Status Relay::on_extend(Circuit& c, const wire::RelayPayload& payload, bool early) {
@@ -322,7 +322,7 @@ void Relay::on_created(Now, Circuit& c, const wire::Cell& cell) {
     send_back(c, RelayCommand::extended, StreamId(0), wire::encode(*handshake));
 }
 
-void Relay::on_destroy(Now now, LinkId from, const wire::Cell& cell) {
+void Relay::on_destroy(Now, LinkId from, const wire::Cell& cell) {
     const auto link = links_.find(from);
     if (link == links_.end()) return;
     const auto at = link->second.circuits.find(cell.id);
@@ -336,8 +336,7 @@ void Relay::on_destroy(Now now, LinkId from, const wire::Cell& cell) {
         link->second.circuits.erase(at);
         c.state = Circuit::State::last;
         c.next_id = 0;
-        send_back(c, RelayCommand::error, StreamId(0), wire::encode(reason));
-        return flush(now, c);
+        return send_back(c, RelayCommand::error, StreamId(0), wire::encode(reason));
     }
     destroy(c, reason, std::nullopt);
 }
@@ -354,7 +353,7 @@ void Relay::connect_to(Now now, Circuit& c, StreamId stream, LinkId link) {
         c.terminus.on_link_ready(stream, link, LinkStreamId(id));
     }
     drain_terminus(now, c);
-    flush(now, c);
+    queue_flush(c);
 }
 
 void Relay::on_stream_cell(Now now, LinkId from, const wire::Cell& cell) {
@@ -372,7 +371,7 @@ void Relay::on_stream_cell(Now now, LinkId from, const wire::Cell& cell) {
         c.terminus.on_link_end(place.stream, reason ? *reason : StreamEndReason::protocol);
     }
     drain_terminus(now, c);
-    flush(now, c);
+    queue_flush(c);
 }
 
 void Relay::drain_terminus(Now, Circuit& c) {
@@ -404,6 +403,11 @@ void Relay::flush(Now now, Circuit& c) {
         if (item.command == RelayCommand::data) c.terminus.sent_data(item.stream, c.backward.tweak());
     }
     drain_terminus(now, c);
+    queue_flush(c);
+}
+
+void Relay::queue_flush(Circuit& c) {
+    if (c.state == Circuit::State::middle) return;
     reschedule(c, c.pacer->next_deadline(c.terminus.waiting()).value_or(Instant::max()));
 }
 
@@ -449,6 +453,10 @@ void Relay::on_tick(Now now) {
         }
         for (Circuit* circuit : old) destroy(*circuit, DestroyReason::expired, DestroyReason::expired);
     }
+    flush(now);
+}
+
+void Relay::flush(Now now) {
     while (!due_.empty() && due_.begin()->first <= now.mono) flush(now, *due_.begin()->second);
 }
 

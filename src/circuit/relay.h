@@ -101,7 +101,10 @@ public:
     }
 #endif
 
-    void on_tick(Now now);
+    // Ends the turn: what goes back to clients leaves as far as the pacers allow. Call it once a turn's input is all
+    // in: what arrives together then leaves together.
+    void flush(Now now);
+    void on_tick(Now now);  // flushes too
     Instant next_deadline() const;
     std::optional<RelayOutput> poll();
 
@@ -147,6 +150,8 @@ private:
     void drain_terminus(Now now, Circuit& c);
     // What the pacer lets go.
     void flush(Now now, Circuit& c);
+    // For the next flush() or tick.
+    void queue_flush(Circuit& c);
     void reschedule(Circuit& c, Instant due);
     // Ends a circuit: reasons for the side of the client and for the next hop; nullopt: that side knows.
     void destroy(Circuit& c, std::optional<wire::DestroyReason> back, std::optional<wire::DestroyReason> on);

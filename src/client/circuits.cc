@@ -298,26 +298,34 @@ std::size_t Circuits::side_of(CircuitNumber number) const {
     return at->second.path.hops[0] == guards[0] ? 0 : 1;
 }
 
-std::optional<StreamId> Circuits::open_stream(Now now, CircuitNumber number, const wire::Connect& connect) {
+std::optional<StreamId> Circuits::open_stream(CircuitNumber number, const wire::Connect& connect) {
     const auto at = slots_.find(number);
     if (at == slots_.end()) return std::nullopt;
-    const auto stream = at->second.origin->open_stream(now, connect);
-    drain(now, number);
-    return stream;
+    queued_.insert(number);
+    return at->second.origin->open_stream(connect);
 }
 
-void Circuits::send(Now now, CircuitNumber number, StreamId stream, ByteView sealed) {
+void Circuits::send(CircuitNumber number, StreamId stream, ByteView sealed) {
     const auto at = slots_.find(number);
     if (at == slots_.end()) return;
-    at->second.origin->send(now, stream, sealed);
-    drain(now, number);
+    queued_.insert(number);
+    at->second.origin->send(stream, sealed);
 }
 
-void Circuits::end_stream(Now now, CircuitNumber number, StreamId stream) {
+void Circuits::end_stream(CircuitNumber number, StreamId stream) {
     const auto at = slots_.find(number);
     if (at == slots_.end()) return;
-    at->second.origin->end_stream(now, stream);
-    drain(now, number);
+    queued_.insert(number);
+    at->second.origin->end_stream(stream);
+}
+
+bool Circuits::flush(Now now) {
+    const std::set<CircuitNumber> numbers = std::exchange(queued_, {});
+    for (const CircuitNumber number : numbers) {
+        if (const auto at = slots_.find(number); at != slots_.end()) at->second.origin->flush(now);
+        drain(now, number);
+    }
+    return !numbers.empty();
 }
 
 void Circuits::release(CircuitNumber number) {

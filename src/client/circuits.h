@@ -21,6 +21,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <variant>
 #include <vector>
 
@@ -89,9 +90,12 @@ public:
                                           std::size_t side);
     // Which side of the guards a circuit is on: 0 or 1; parity of its clove.
     std::size_t side_of(CircuitNumber circuit) const;
-    std::optional<StreamId> open_stream(Now now, CircuitNumber circuit, const wire::Connect& connect);
-    void send(Now now, CircuitNumber circuit, StreamId stream, ByteView sealed);
-    void end_stream(Now now, CircuitNumber circuit, StreamId stream);
+    // These three only queue; flush() ends the turn.
+    std::optional<StreamId> open_stream(CircuitNumber circuit, const wire::Connect& connect);
+    void send(CircuitNumber circuit, StreamId stream, ByteView sealed);
+    void end_stream(CircuitNumber circuit, StreamId stream);
+    // Lets what was queued leave, each circuit by its pacer. False: nothing was queued.
+    bool flush(Now now);
     // Its question is over: destroyed once what it still sends has gone.
     void release(CircuitNumber circuit);
     // To the far end and back, by the time that building took.
@@ -148,6 +152,7 @@ private:
     std::map<NodeId, Guard> links_;                                    // bounded: guards_kept_max
     std::map<CircuitNumber, Slot> slots_;                              // bounded: client_circuits_max
     std::map<std::pair<LinkId, std::uint32_t>, CircuitNumber> by_id_;  // bounded: as slots_
+    std::set<CircuitNumber> queued_;  // for flush(); bounded: client_circuits_max, since it is flushed every turn
     std::uint64_t next_number_ = 1;
     std::deque<Instant> failures_;  // bounded: build_failures_max; of the last builds that failed
     Instant build_not_before_ = Instant::min();

@@ -210,7 +210,7 @@ TEST_F(CircuitsTest, LosingTheGuardsLinkEndsItsStreamsAndIsNoFailedBuild) {
     std::size_t through = 0;
     const NodeId guard = net_.nodes[wanted_[0]].node_id();
     for (const CircuitNumber number : *set) {
-        ASSERT_TRUE(circuits_->open_stream(now_, number, connect));
+        ASSERT_TRUE(circuits_->open_stream(number, connect));
         through += circuits_->path(number)->hops[0] == guard ? 1 : 0;
     }
     circuits_->on_guard_failed(now_, guard);

@@ -38,15 +38,17 @@ void Client::on_send_refused(Now now, LinkId link, const wire::Cell& cell) {
 }
 
 void Client::drain_circuits(Now now) {
-    // Who could not start before may start now, and what that sends must leave in this turn too.
-    while (take_circuit_outputs(now)) {
-        retry_pending(now);
-        std::vector<AskId> waiting;
-        for (const auto& [id, ask] : asks_) {
-            if (!ask.asker) waiting.push_back(id);
+    do {
+        // Who could not start before may start now, and what that sends must leave in this turn too.
+        while (take_circuit_outputs(now)) {
+            retry_pending(now);
+            std::vector<AskId> waiting;
+            for (const auto& [id, ask] : asks_) {
+                if (!ask.asker) waiting.push_back(id);
+            }
+            for (const AskId id : waiting) try_start(now, id);
         }
-        for (const AskId id : waiting) try_start(now, id);
-    }
+    } while (circuits_.flush(now));
 }
 
 bool Client::take_circuit_outputs(Now now) {
@@ -177,7 +179,7 @@ void Client::drain(Now now, AskId id) {
             place_lane(now, id, *wanted, now.mono + limits::circuits_wait);
         } else if (const auto* send = std::get_if<prompt::LaneSend>(&*output)) {
             if (const auto lane = ask.lanes.find(send->lane); lane != ask.lanes.end()) {
-                circuits_.send(now, lane->second.circuit, lane->second.stream, send->sealed);
+                circuits_.send(lane->second.circuit, lane->second.stream, send->sealed);
             }
         } else if (const auto* end = std::get_if<prompt::LaneEnd>(&*output)) {
             std::erase_if(ask.pending, [&](const Pending& p) { return p.wanted.lane == end->lane; });
@@ -186,7 +188,7 @@ void Client::drain(Now now, AskId id) {
             const Lane gone = lane->second;
             ask.lanes.erase(lane);
             by_stream_.erase({gone.circuit, gone.stream});
-            circuits_.end_stream(now, gone.circuit, gone.stream);
+            circuits_.end_stream(gone.circuit, gone.stream);
             circuits_.release(gone.circuit);
         } else if (auto* delta = std::get_if<ChatDelta>(&*output)) {
             out_.emplace_back(Delta{id, std::move(*delta)});
@@ -212,7 +214,7 @@ void Client::place_lane(Now now, AskId id, const prompt::LaneWanted& wanted, Ins
         circuit = circuits_.take_one(now, ask.circuits, ask.node, side);
         if (circuit) ask.circuits.push_back(*circuit);
     }
-    const auto stream = circuit ? circuits_.open_stream(now, *circuit, wanted.connect) : std::nullopt;
+    const auto stream = circuit ? circuits_.open_stream(*circuit, wanted.connect) : std::nullopt;
     if (!stream) {
         ask.pending.push_back({wanted, until});
         return;

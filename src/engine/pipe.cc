@@ -20,6 +20,7 @@ enum class Kind : std::uint8_t {
     finished = 20,
     failed = 21,
     fatal = 22,
+    working = 23,
 };
 constexpr std::size_t length_bytes = 4;
 constexpr std::size_t submit_fixed_bytes = 1 + 8 + 32 + 4;
@@ -87,6 +88,9 @@ Status check(const Failed& m) {
         case AskFault::cancelled: return check_line(m.message);
         default: return bad("a fault that no engine has");
     }
+}
+Status check(const Working&) {
+    return ok();
 }
 Status check(const Fatal& m) {
     return m.reason.empty() ? Status(bad("a reason is missing")) : check_line(m.reason);
@@ -171,6 +175,10 @@ Status put(Writer& out, const Failed& m) {
     out.u8(static_cast<std::uint8_t>(m.fault));
     put_usage(out, m.usage);
     out.text_u16(m.message);
+    return ok();
+}
+Status put(Writer& out, const Working&) {
+    put_kind(out, Kind::working);
     return ok();
 }
 Status put(Writer& out, const Fatal& m) {
@@ -323,6 +331,7 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
             Fatal m = TRY(read_fatal(in));
             return whole<FromWorker>(in, std::move(m), "pipe: fatal");
         }
+        case Kind::working: return whole<FromWorker>(in, Working{}, "pipe: working");
         default: return fail(Errc::malformed, "pipe: unknown frame from a worker");
     }
 }

@@ -37,6 +37,8 @@ struct Load {
 struct Cancel {
     JobId job;
 };
+// Jobs are being computed, and there was nothing else to say for a while.
+struct Working {};
 // The worker cannot go on and ends after it.
 struct Fatal {
     std::string reason;      // one line, for people
@@ -44,7 +46,7 @@ struct Fatal {
 };
 
 using ToWorker = std::variant<Load, Job, Cancel>;
-using FromWorker = std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal>;
+using FromWorker = std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working>;
 
 // A whole frame, length included. Errc::invalid: a field is outside what the page gives (for a Job: what
 // wire::check_chat_request says); Errc::exhausted: the request is longer than limits::chat_body_bytes_max.

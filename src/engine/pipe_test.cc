@@ -26,7 +26,7 @@ const char* kind_of(const ToWorker& message) {
     return names[message.index()];
 }
 const char* kind_of(const FromWorker& message) {
-    constexpr const char* names[] = {"loading", "ready", "started", "text", "finished", "failed", "fatal"};
+    constexpr const char* names[] = {"loading", "ready", "started", "text", "finished", "failed", "fatal", "working"};
     return names[message.index()];
 }
 

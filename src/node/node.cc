@@ -304,6 +304,7 @@ bool Node::drain_links(Now now) {
 
 bool Node::drain_relay(Now now) {
     bool any = false;
+    if (relay_) relay_->flush(now);
     while (relay_) {
         auto output = relay_->poll();
         if (!output) break;
