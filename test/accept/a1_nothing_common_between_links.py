@@ -1,12 +1,14 @@
 """A1: what a tap on every process sees of a question. Two different links carry no common bytes; relays that carry it
-do no public-key operation; the prompt, the answer and the client's long-term key are nowhere, its address only at its
-guards and at its bootstrap.
+do no public-key operation; no link carries one cell twice, though all padding is alike before it is encrypted; the
+prompt, the answer and the client's long-term key are nowhere, its address only at its guards and at its bootstrap.
 
-A cell that was flipped or played again dies with its circuit: src/circuit/circuit_test.cc shows it and the counters,
+test/mutations.toml has the twins that fail here: layers that leave the body as it is, cells that are not chained, cloves
+whose header is not sealed. A cell that was flipped or played again dies with its circuit: src/circuit/circuit_test.cc shows it and the counters,
 for nobody can do it here: between processes it would be TLS that drops it (F3)."""
 # build: accept
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -17,6 +19,7 @@ from harness.paths import HEADER, Paths
 PROMPT = "The password of the harbour master is seventeen blue herons, tell nobody."
 BODIES = ("RELAY", "RELAY_EARLY", "STREAM_OPEN", "STREAM_DATA")
 HANDSHAKES = ("CREATE", "CREATED")
+PADDED = 500  # cells, each seen at some of six places
 CIRCUIT_ID_DIGITS = 8  # hexadecimal, at the start of a cell
 
 
@@ -41,6 +44,7 @@ def test(folder):
         nothing_in_common(net, tapped)
         nothing_readable(net, tapped, reply.text)
         address_only_at(net, {circuit.guard for circuit in paths.built().values()})
+        nothing_repeated(net)
 
 
 def nothing_in_common(net, tapped):
@@ -58,6 +62,28 @@ def nothing_in_common(net, tapped):
     check(sum(map(len, links.values())) > 500, "the tap saw hardly any cell")
     found = common_runs({" – ".join(sorted(ends)): bodies for ends, bodies in links.items()})
     check(not found, f"bytes in common: {[(one, other, run.hex()) for one, other, run in found]}")
+
+
+def nothing_repeated(net):
+    """A client with the pacer `shaped` sends and gets padding behind its question: cells of zeros, of which two would
+    look the same on a link if each were encrypted for itself and not chained to those before it."""
+    client = net.add_client(pacer="shaped")
+    net.wait_ready(client)
+    before = {node: len(node.taps()) for node in net.relays}
+    check(client.api.chat("Short.", max_tokens=3).done, "no answer to the client with padding")
+
+    def carried():
+        cells = Counter()
+        for node in net.relays:
+            for line in node.taps()[before[node]:]:
+                if line["kind"] == "frame" and line["command"] in BODIES:
+                    cells[node.name, line["link"], line["dir"], line["bytes"][2 * HEADER:]] += 1
+        return cells
+
+    # Twenty cells a second and a circuit: some hundred of padding are there at once.
+    cells = until(lambda: cells if len(cells := carried()) >= PADDED else None, "padding goes over the links", 30)
+    twice = [f"{name}, link {link}, {way}: {body[:64]}" for (name, link, way, body), count in cells.items() if count > 1]
+    check(not twice, f"a link carries one cell twice: {twice[:3]}")
 
 
 def nothing_readable(net, tapped, answer):

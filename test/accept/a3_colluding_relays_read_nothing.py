@@ -1,5 +1,6 @@
-"""A3: all relays put together what they peeled. They have no byte of the prompt or of the answer, and what two proxies
-carried of one question has nothing in common; the same search finds the prompt when a record is not sealed."""
+"""A3: all relays put together what they peeled. They have no byte of the prompt or of the answer, not even by joining
+cloves, and what two proxies carried of one question has nothing in common. The same search finds the prompt when a
+record is not sealed: below on marked bytes, and in test/mutations.toml in a network whose streams are not."""
 # build: accept
 
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import Network, check, main, until
+from harness.collusion import recovered
 from harness.network import fixture
 from harness.paths import Paths
 
@@ -35,6 +37,8 @@ def test(folder):
         check(len(streams) >= 4, f"only {len(streams)} proxies")
         for proxy, cells in streams.items():
             check(len(cells) >= 2, f"the tap of {proxy} has only {len(cells)} cells of the question")
+        for plaintext in recovered(streams.values()):
+            check(PROMPT.encode()[:48] not in plaintext, "the proxies together recovered the prompt")
         check(not linked(streams), f"streams of one question can be linked: {linked(streams)}")
         looks_random(streams)
         the_search_itself_finds(pool, streams, reply.text)

@@ -174,12 +174,13 @@ class Network:
         where = self._where(index)
         return Node(self, name, [*arguments, "--listen", where, *self.options], where, state)
 
-    def add_client(self, *more):
+    def add_client(self, *more, pacer=None):
         """Starts one more client, with a gateway of its own; wait_ready() says when it can be asked."""
         port = free_port(["127.0.0.1"])
         name = f"client{self._next_client}"
         self._next_client += 1
-        client = Node(self, name, ["--client", "--api-port", str(port), "--pacer", self.pacer, *self.options, *more])
+        client = Node(self, name, ["--client", "--api-port", str(port), "--pacer", pacer or self.pacer,
+                                  *self.options, *more])
         client.api = Api(port)
         self.clients.append(client.start())
         return client

@@ -50,7 +50,7 @@ def main(test, seconds_max=300):
     signal.signal(signal.SIGALRM, out_of_time)
     signal.signal(signal.SIGTERM, stopped)
     signal.alarm(seconds_max)
-    runs = ROOT / "build" / "runs"
+    runs = Path(os.environ.get("SHOAL_RUNS") or ROOT / "build" / "runs")
     runs.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=Path(sys.argv[0]).stem + ".", dir=runs))
     status = FAILED

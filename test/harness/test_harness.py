@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness import Api, ApiError, Process, ProcessDied, Tapped, TimedOut, common_runs, read_lines, until  # noqa: E402
+from harness import collusion  # noqa: E402
 
 
 class Folder(unittest.TestCase):
@@ -152,6 +153,20 @@ class Wires(unittest.TestCase):
                 client.recv(100)
             near.close()
             client.close()
+
+
+class Collusion(unittest.TestCase):
+    def test_the_stream_is_that_of_rfc_8439(self):
+        block = collusion.chacha20_block(bytes(range(32)), 1, bytes.fromhex("000000090000004a00000000"))
+        self.assertEqual(block[:16].hex(), "10f1e7e4d13b5915500fdd1fa32071c4")
+
+    def test_any_two_points_give_the_line(self):
+        # p(x) = 7 + 5x in GF(2^8): 1, 2, 3 give 2, 13, 8.
+        for points, values in (((1, 2), (2, 13)), ((2, 3), (13, 8)), ((1, 3), (2, 8))):
+            self.assertEqual(collusion.interpolate(points, [bytes([value]) for value in values], 0), b"\x07")
+
+    def test_noise_is_no_clove(self):
+        self.assertEqual(collusion.recovered([[bytes(range(256)) * 5, bytes(1370)]]), [])
 
 
 if __name__ == "__main__":
