@@ -9,7 +9,7 @@ import pathlib
 import struct
 
 HERE = pathlib.Path(__file__).resolve().parent
-CORPORA = HERE.parent.parent / "test" / "fuzz" / "corpus"
+CORPORA = HERE.parent.parent / "test" / "corpus"
 
 
 def p(form, *values): return struct.pack("<" + form, *values)
@@ -44,6 +44,7 @@ GOOD = [
     ("failed_context", "from_worker", "failed", frame(21, p("QBII", 7, 1, 0, 0) + t16("the prompt has 9 tokens"))),
     ("failed_cancelled", "from_worker", "failed", frame(21, p("QBII", 7, 9, 19, 3) + t16(""))),
     ("fatal", "from_worker", "fatal", frame(22, p("B", 1) + t16("not a GGUF file"))),
+    ("working", "from_worker", "working", frame(23, b"")),
 ]
 BAD = [
     ("unknown_kind_to", "to_worker", frame(9, b"")),

@@ -44,7 +44,7 @@ int WorkerEngine::pid() const {
     return child_ && child_->running() ? child_->pid() : 0;
 }
 
-void WorkerEngine::submit(Now, engine::Job job) {
+void WorkerEngine::submit(Now now, engine::Job job) {
     ASSERT(!open_.contains(job.id.value()));
     if (health_ == Health::down || health_ == Health::dead) {
         return fail_job(job.id, AskFault::engine_failed, "the engine is down", {});
@@ -57,9 +57,11 @@ void WorkerEngine::submit(Now, engine::Job job) {
     const engine::pipe::ToWorker message = std::move(job);
     auto frame = engine::pipe::encode(message);
     if (!frame) return fail_job(id, AskFault::bad_request, frame.error().message, {});
+    if (open_.empty()) check_at_.reset();  // of jobs that have ended
     open_[id.value()] = {};
     unsent_.push_back(std::move(*frame));
     flush();
+    watch(now);
 }
 
 void WorkerEngine::cancel(Now, JobId job) {
@@ -76,13 +78,30 @@ void WorkerEngine::on_tick(Now now) {
         load_deadline_.reset();
         distrust("the engine was silent for too long while it loaded the model");
     }
+    if (check_at_ && *check_at_ <= now.mono) check_silence(now);
+}
+
+void WorkerEngine::watch(Now now) {
+    if (health_ != Health::ready || open_.empty() || check_at_) return;
+    check_at_ = now.mono + options_.silence_max / 2;
+    heard_ = true;
+    silent_checks_ = 0;
+}
+
+void WorkerEngine::check_silence(Now now) {
+    check_at_.reset();
+    if (open_.empty()) return;
+    silent_checks_ = std::exchange(heard_, false) ? 0 : silent_checks_ + 1;
+    // Two in a row: with the time before the first, at least silence_max.
+    if (silent_checks_ >= 2) return distrust("the engine hangs: it has not computed anything for too long");
+    check_at_ = now.mono + options_.silence_max / 2;
 }
 
 std::optional<Instant> WorkerEngine::next_deadline() const {
     if (start_at_) return start_at_;
     // Not started yet: any tick will do.
     if (health_ == Health::starting && !child_) return Instant::min();
-    return load_deadline_;
+    return load_deadline_ ? load_deadline_ : check_at_;
 }
 
 std::optional<engine::Event> WorkerEngine::poll() {
@@ -135,6 +154,7 @@ void WorkerEngine::flush() {
 
 void WorkerEngine::on_bytes(ByteView bytes) {
     if (last_words_) return;  // what follows a Fatal has no meaning
+    heard_ = true;
     auto frames = frames_.feed(bytes);
     if (!frames) return distrust("the engine sent a malformed frame");
     for (Bytes& frame : *frames) {
@@ -159,6 +179,7 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
         return true;
     }
     if (health_ != Health::ready) return false;
+    if (std::holds_alternative<engine::pipe::Working>(message)) return true;
     // From here each message is about a job. One that is not open has ended here already: nothing to add to it.
     if (auto* started = std::get_if<engine::Started>(&message)) {
         const auto at = open_.find(started->job.value());
@@ -187,6 +208,7 @@ bool WorkerEngine::on_ready(engine::Ready ready) {
     ready_at_ = loop_.now().mono;
     model_ = ready.model;
     put(std::move(ready));
+    watch(loop_.now());
     return true;
 }
 
@@ -217,6 +239,7 @@ void WorkerEngine::on_exit(const net::ChildExit& exit) {
 void WorkerEngine::go_down(std::string reason, bool permanent) {
     child_.reset();
     load_deadline_.reset();
+    check_at_.reset();
     const Instant now = loop_.now().mono;
     if (health_ == Health::ready && now - ready_at_ >= limits::engine_restart_max) delay_ = limits::engine_restart_min;
     health_ = permanent ? Health::dead : Health::down;

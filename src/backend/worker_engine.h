@@ -8,7 +8,10 @@
 //      of a signal while reading it) makes the engine dead: trying again would only burn the machine.
 //      SIGKILL does not count: that is how the system ends what takes too much memory.
 //   3. A worker that is silent for limits::engine_start_timeout while loading is killed.
-//   4. Jobs wait while the model is loaded; they are refused while the engine is down, so that the scheduler can hand
+//   4. A ready worker that has jobs and says nothing for limits::engine_silence_max is killed: it says that it computes
+//      every second. Time counts only between two calls of on_tick(), so that a node that stood still itself blames
+//      nobody.
+//   5. Jobs wait while the model is loaded; they are refused while the engine is down, so that the scheduler can hand
 //      them to another node.
 //
 //      starting --Ready--> ready --exit--> down --delay--> starting;   any --permanent--> dead
@@ -36,6 +39,7 @@ struct WorkerOptions {
     std::string model_path;
     engine::pipe::Load load;
     EngineCommand command;
+    Duration silence_max = limits::engine_silence_max;  // rule 4
 };
 
 class WorkerEngine final : public engine::Engine {
@@ -74,6 +78,9 @@ private:
     void end_job(JobId job, engine::Event event);
     void distrust(const std::string& why);
     void go_down(std::string reason, bool permanent);
+    // Rule 4: begins where a ready worker has jobs.
+    void watch(Now now);
+    void check_silence(Now now);
     void fail_job(JobId job, AskFault fault, std::string message, Usage usage);
     void put(engine::Event event);
     void send(const engine::pipe::ToWorker& message);
@@ -94,6 +101,9 @@ private:
     std::deque<engine::Event> events_;    // drained by the owner each turn; a worker sends at most what jobs ask
     std::optional<Instant> start_at_;
     std::optional<Instant> load_deadline_;
+    std::optional<Instant> check_at_;  // while a ready worker has jobs
+    bool heard_ = false;               // since the last check
+    unsigned silent_checks_ = 0;
     Instant ready_at_{};
     Duration delay_ = limits::engine_restart_min;
     unsigned crashes_ = 0;  // in a row, while loading

@@ -47,8 +47,9 @@ struct Rig {
     std::unique_ptr<WorkerEngine> engine;
     net::Timer timer;
 
-    Rig(std::string model, EngineCommand command) {
+    Rig(std::string model, EngineCommand command, Duration silence_max = limits::engine_silence_max) {
         WorkerOptions options;
+        options.silence_max = silence_max;
         options.model_path = std::move(model);
         options.load.context_tokens = 2048;
         options.load.sequences = 4;
@@ -88,6 +89,12 @@ struct Rig {
 
 EngineCommand shell(const std::string& script) {
     return {{"/bin/sh", "-c", script}};
+}
+
+// For printf of a POSIX shell.
+std::string octal_of(std::uint8_t byte) {
+    const auto digit = [byte](int shift) { return static_cast<char>('0' + (byte >> shift & 7)); };
+    return {'\\', digit(6), digit(3), digit(0)};
 }
 
 class WithEngine : public testing::Test {
@@ -130,6 +137,23 @@ TEST_F(WithEngine, AKilledWorkerFailsItsJobsAndComesBack) {
     rig.engine->submit(rig.loop.now(), job_of(60, "hello"));
     ASSERT_TRUE(rig.until([&] { return !rig.all<Finished>().empty(); }));
     EXPECT_EQ(rig.all<Finished>()[0]->job, JobId(60));
+}
+
+TEST_F(WithEngine, AWorkerThatHangsIsKilledAndReplaced) {
+    Rig rig(fixture("slow"), command, 4s);
+    ASSERT_TRUE(rig.until_ready());
+    rig.engine->submit(rig.loop.now(), job_of(1, "a long story", 1500));
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Text>().empty(); }));
+    const int hanging = rig.engine->pid();
+    ASSERT_EQ(::kill(hanging, SIGSTOP), 0);
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Down>().empty(); }));
+    EXPECT_NE(rig.all<Down>()[0]->reason.find("hangs"), std::string::npos) << rig.all<Down>()[0]->reason;
+    EXPECT_FALSE(rig.all<Down>()[0]->permanent);
+    ASSERT_EQ(rig.all<Failed>().size(), 1U);
+    EXPECT_EQ(rig.all<Failed>()[0]->fault, AskFault::engine_failed);
+    EXPECT_NE(rig.all<Failed>()[0]->message.find("hangs"), std::string::npos);
+    EXPECT_NE(::kill(hanging, 0), 0) << "the stopped process is still there";
+    ASSERT_TRUE(rig.until([&] { return rig.all<Ready>().size() == 2; }));
 }
 
 TEST_F(WithEngine, CancelReachesTheWorker) {
@@ -179,6 +203,68 @@ TEST(WorkerEngine, AWorkerThatSpeaksOutOfOrderIsReplaced) {
             shell("printf '\\015\\0\\0\\0\\022\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0' >&3; exec cat >/dev/null"));
     ASSERT_TRUE(rig.until([&] { return !rig.all<Down>().empty(); }));
     EXPECT_NE(rig.all<Down>()[0]->reason.find("out of order"), std::string::npos) << rig.all<Down>()[0]->reason;
+}
+
+// A worker in shell: Ready, then `rest` with the socket as descriptor 3. Nothing is expected of an idle one.
+EngineCommand ready_and_then(const std::string& rest) {
+    engine::ModelInfo model;
+    model.id = ModelId(ByteArray<32>{1});
+    model.architecture = "shell";
+    model.context_tokens = 64;
+    model.sequences = 1;
+    const Bytes frame = *engine::pipe::encode(engine::pipe::FromWorker(Ready{model}));
+    std::string octal;
+    for (const std::uint8_t byte : frame) octal += octal_of(byte);
+    return shell("printf '" + octal + "' >&3; " + rest);
+}
+
+TEST(WorkerEngine, AWorkerThatHasJobsAndSaysNothingIsReplaced) {
+    Rig rig("/dev/null", ready_and_then("exec sleep 1000"), 200ms);
+    ASSERT_TRUE(rig.until_ready());
+    rig.engine->submit(rig.loop.now(), job_of(1, "hello"));
+    rig.drain();
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Failed>().empty(); }));
+    EXPECT_NE(rig.all<Failed>()[0]->message.find("hangs"), std::string::npos) << rig.all<Failed>()[0]->message;
+}
+
+TEST(WorkerEngine, AWorkerThatHasNoJobsMayBeSilent) {
+    Rig rig("/dev/null", ready_and_then("exec sleep 1000"), 100ms);
+    ASSERT_TRUE(rig.until_ready());
+    EXPECT_FALSE(rig.engine->next_deadline().has_value()) << "an idle worker is watched";
+}
+
+TEST(WorkerEngine, AWorkerThatSaysThatItWorksIsLeftAlone) {
+    // Many times as long as it might be silent; the last frame is Finished of job 1: kind 20, counts 1 and 1.
+    Rig rig(
+        "/dev/null",
+        ready_and_then("i=0; while [ $i -lt 60 ]; do printf '\\001\\0\\0\\0\\027' >&3; sleep 0.05; i=$((i+1)); done; "
+                       "printf '\\022\\0\\0\\0\\024\\001\\0\\0\\0\\0\\0\\0\\0\\0"
+                       "\\001\\0\\0\\0\\001\\0\\0\\0' >&3; exec cat >/dev/null"),
+        1s);
+    ASSERT_TRUE(rig.until_ready());
+    rig.engine->submit(rig.loop.now(), job_of(1, "hello"));
+    rig.drain();
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Finished>().empty() || !rig.all<Failed>().empty(); }));
+    EXPECT_TRUE(rig.all<Failed>().empty());
+    EXPECT_TRUE(rig.all<Down>().empty());
+}
+
+TEST(WorkerEngine, ANodeThatStoodStillItselfBlamesNobody) {
+    Rig rig("/dev/null", ready_and_then("exec cat >/dev/null"), 1000s);
+    ASSERT_TRUE(rig.until_ready());
+    rig.engine->submit(rig.loop.now(), job_of(1, "hello"));
+    // The clock has moved on by hours when the node is called again.
+    Now late = rig.loop.now();
+    late.mono += 10'000s;
+    rig.engine->on_tick(late);
+    rig.engine->on_tick(late);
+    rig.drain();
+    EXPECT_TRUE(rig.all<Down>().empty());
+    for (int i = 0; i < 2; ++i) {
+        late.mono += 500s;
+        rig.engine->on_tick(late);
+    }
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Down>().empty(); })) << "a worker that really is silent";
 }
 
 TEST(WorkerEngine, AModelThatCrashesEveryWorkerIsGivenUp) {

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -48,6 +49,30 @@ void on_library_abort(const char* text) {
     _exit(1);
 }
 
+// Says that the worker computes, at most once in limits::engine_working_interval: a step of a long prompt takes longer
+// on some machines, and the node must know it from a worker that hangs.
+class WorkingSign {
+public:
+    explicit WorkingSign(Channel& channel) : channel_(channel) {}
+    void beat() {
+        const Instant now = clock_now();
+        if (now - last_ < limits::engine_working_interval) return;
+        last_ = now;
+        channel_.send(engine::pipe::Working{});
+        channel_.flush();
+    }
+    // For the library, which asks between two operations of a step whether it should give up.
+    static bool beat_and_go_on(void* sign) {
+        static_cast<WorkingSign*>(sign)->beat();
+        return false;
+    }
+
+private:
+    static Instant clock_now() { return Instant(std::chrono::steady_clock::now().time_since_epoch()); }
+    Channel& channel_;
+    Instant last_ = clock_now();
+};
+
 engine::pipe::Load first_message(Channel& channel, std::vector<engine::pipe::ToWorker>& rest) {
     rest = channel.receive(true);
     const auto* load = std::get_if<engine::pipe::Load>(&rest.front());
@@ -90,10 +115,15 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     channel.flush();
 
     Batcher batcher(*model, [&channel](const engine::pipe::FromWorker& event) { channel.send(event); });
+    WorkingSign sign(channel);
+    llama_set_abort_callback(model->context.get(), WorkingSign::beat_and_go_on, &sign);
     for (engine::pipe::ToWorker& message : early) handle(batcher, std::move(message));
     for (;;) {
         for (engine::pipe::ToWorker& message : channel.receive(!batcher.busy())) handle(batcher, std::move(message));
-        if (batcher.busy()) batcher.step();
+        if (batcher.busy()) {
+            batcher.step();
+            sign.beat();  // where the library computes on other devices it does not ask
+        }
         channel.flush();
     }
 }

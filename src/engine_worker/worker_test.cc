@@ -300,6 +300,21 @@ TEST(Worker, StopsBeforeAStopString) {
     EXPECT_LT(reply.finished->usage.completion.value(), 40U);
 }
 
+TEST(Worker, SaysThatItComputesWhileItDoes) {
+    Loaded worker("slow", options(2, 2048));
+    bool said = false;
+    for (std::uint64_t id = 1; id < 100 && !said; ++id) {
+        worker.send(job_of(id, "a long story", 1900));
+        for (bool over = false; !over && !said;) {
+            const auto message = worker.next();
+            ASSERT_TRUE(message.has_value());
+            said = std::holds_alternative<engine::pipe::Working>(*message);
+            over = std::holds_alternative<Finished>(*message) || std::holds_alternative<Failed>(*message);
+        }
+    }
+    EXPECT_TRUE(said);
+}
+
 TEST(Worker, CancelEndsAJobWithWhatItUsed) {
     Loaded worker("slow", options(4, 2048));
     worker.send(job_of(1, "long", 2000));
