@@ -9,6 +9,10 @@ namespace shoal::prompt {
 using wire::CellCommand;
 using wire::StreamEndReason;
 
+namespace {
+const ChatFault nobody_listens{AskFault::cancelled, "stopped: nobody was listening"};
+}
+
 struct Server::Answer {
     Handle handle;
     RequestId request;
@@ -22,6 +26,7 @@ struct Server::Answer {
     bool stopped = false;                     // the model was told to stop
     Instant alone_since = Instant::max();     // no stream since
     Instant finished_since = Instant::max();  // reply ended, and no record cut, since
+    Instant said{};                           // the last record on any of its streams
 
     Answer(Handle h, RequestId r, Key32 key) : handle(h), request(r), reply_key(std::move(key)), reply(reply_key, r) {}
 };
@@ -36,7 +41,7 @@ struct Server::Stream {
     std::optional<Handle> answer;      // once accepted or resumed
     // Which attempt of the client it belongs to: 0 its first message; later ones and each RESUME count up.
     std::uint64_t order = 0;
-    std::deque<wire::Record> control;  // bounded: GOT, ACCEPTED, ERROR; one of each
+    std::deque<wire::Record> control;  // bounded: GOT, ACCEPTED, PAD, ERROR; one of each
     bool end_after_control = false;
     std::uint32_t next_reply = 0;
     Instant since{};
@@ -261,7 +266,7 @@ std::variant<Server::Answer*, wire::RecordError> Server::admit(Now now, MessageI
     }
     if (issued < config_.started) return refuse(AskFault::refused, "the request is older than this node's start");
     if (answers_.size() >= limits::replies_kept_max || seen_.size() >= limits::requests_seen_max ||
-        reply_bytes_ >= limits::replies_kept_bytes_max) {
+        !make_room(now, wire::reply_frame_bytes_max)) {
         return refuse(AskFault::overloaded, "the node keeps too many replies");
     }
     ++stats_.requests;
@@ -291,6 +296,7 @@ void Server::accept(Now now, MessageId message, Answer& answer) {
         send(stream, wire::Accepted{});
         flush_stream(now, stream);
     }
+    if (!answer.reply.ended()) arm(now.mono + limits::reply_keepalive);
     if (!answer.streams.empty()) answer.alone_since = Instant::max();
     choose_copies(answer);
 }
@@ -340,16 +346,16 @@ Status Server::on_cancel(Now now, Stream& stream, const wire::Cancel& cancel) {
     }
     Answer& answer = answers_.at(*stream.answer);
     if (answer.request != cancel.request) return fail(Errc::malformed, "prompt: CANCEL of another request");
-    stop(answer);
+    stop(answer, nobody_listens);
     flush(now, answer);
     return ok();
 }
 
-void Server::stop(Answer& answer) {
+void Server::stop(Answer& answer, const ChatFault& why) {
     if (answer.stopped || answer.reply.ended()) return;
     answer.stopped = true;
     // Who resumes it after all gets what there is, and this end.
-    const bool added = add(answer, ChatFault{AskFault::cancelled, "stopped: nobody was listening"});
+    const bool added = add(answer, why);
     ASSERT(added);
     out_.emplace_back(Stopped{answer.handle});
 }
@@ -360,9 +366,51 @@ bool Server::reply(Now now, Handle handle, const wire::ReplyFrame& frame) {
     const auto at = answers_.find(handle);
     if (at == answers_.end() || at->second.stopped || at->second.reply.ended()) return false;
     Answer& answer = at->second;
+    const auto* delta = std::get_if<ChatDelta>(&frame);
+    if (delta != nullptr && !make_room(now, delta->text.size() + wire::reply_frame_header_bytes)) {
+        stop(answer,
+             {AskFault::overloaded, "the node has no room for the rest of this reply: ask again a little later"});
+        flush(now, answer);
+        return false;
+    }
     if (!add(answer, frame)) return false;
     flush(now, answer);
     return true;
+}
+
+bool Server::may_go(const Answer& answer) const {
+    if (!answer.reply.complete()) return answer.reply.ended() && answer.streams.empty();
+    const auto has_all = [&](const Key& key) { return streams_.at(key).next_reply >= answer.reply.records(); };
+    return answer.streams.empty() || std::any_of(answer.copies.begin(), answer.copies.end(), has_all);
+}
+
+bool Server::make_room(Now now, std::size_t more) {
+    while (reply_bytes_ + more > config_.reply_bytes_max) {
+        const Answer* oldest = nullptr;
+        for (const auto& [handle, answer] : answers_) {
+            if (!may_go(answer)) continue;
+            if (oldest == nullptr || answer.finished_since < oldest->finished_since) oldest = &answer;
+        }
+        if (oldest == nullptr) return false;
+        forget(now, oldest->handle);
+    }
+    return true;
+}
+
+void Server::keep_alive(Now now, Answer& answer) {
+    if (answer.reply.ended() || answer.stopped) return;
+    if (now.mono >= answer.said + limits::reply_keepalive) {
+        answer.said = now.mono;
+        const std::vector<Key> copies = answer.copies;  // flush_stream may end a stream
+        for (const Key& key : copies) {
+            const auto at = streams_.find(key);
+            // Without credit nothing is queued: whoever gives none is not waiting.
+            if (at == streams_.end() || at->second.credit == 0 || !at->second.control.empty()) continue;
+            send(at->second, wire::Pad{});
+            flush_stream(now, at->second);
+        }
+    }
+    arm(answer.said + limits::reply_keepalive);
 }
 
 bool Server::add(Answer& answer, const wire::ReplyFrame& frame) {
@@ -463,15 +511,19 @@ void Server::flush_stream(Now now, Stream& stream) {
         --stream.credit;
         const auto sealed = stream.sealers.front().seal(wire::encode_record(record));
         out_.emplace_back(StreamCell{stream.key.link, stream.key.id, CellCommand::stream_data, to_bytes(sealed)});
+        if (const auto at = stream.answer ? answers_.find(*stream.answer) : answers_.end(); at != answers_.end()) {
+            at->second.said = now.mono;
+        }
     }
     if (stream.control.empty() && stream.end_after_control) return end_stream(now, stream.key, StreamEndReason::done);
     if (!stream.answer || !stream.control.empty()) return;
     const auto at = answers_.find(*stream.answer);
     if (at == answers_.end()) return;
-    const Answer& answer = at->second;
+    Answer& answer = at->second;
     if (std::find(answer.copies.begin(), answer.copies.end(), stream.key) == answer.copies.end()) return;
     while (stream.credit > 0 && stream.next_reply < answer.reply.records()) {
         --stream.credit;
+        answer.said = now.mono;
         const auto sealed = stream.sealers.front().seal(wire::encode_record(answer.reply.record(stream.next_reply++)));
         out_.emplace_back(StreamCell{stream.key.link, stream.key.id, CellCommand::stream_data, to_bytes(sealed)});
     }
@@ -545,12 +597,13 @@ void Server::on_tick(Now now) {
     for (auto& [handle, answer] : answers_) {
         if (answer.alone_since != Instant::max() && !answer.reply.ended() && !answer.stopped) {
             if (now.mono >= answer.alone_since + limits::orphan_decode) {
-                stop(answer);
+                stop(answer, nobody_listens);
             } else {
                 arm(answer.alone_since + limits::orphan_decode);
             }
         }
         flush(now, answer);
+        keep_alive(now, answer);
         if (answer.finished_since == Instant::max()) continue;
         if (now.mono >= answer.finished_since + limits::reply_kept) {
             over.push_back(handle);

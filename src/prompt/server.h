@@ -19,7 +19,12 @@
 //      then one clove of odd and one of even index. Rationale: clients give odd and even cloves to different guards.
 //   6. A stream has a credit in cells (STREAM_SENDME); without credit nothing is queued, text is merged instead.
 //   7. Memory of what is gathered and of what is kept is bounded in bytes; overload answers ERROR{overloaded}. Room for
-//      a clove is reserved when it begins, whether or not its message will ever be whole.
+//      a clove is reserved when it begins, whether or not its message will ever be whole. Replies that were handed out
+//      whole make way for new text, the oldest first; where none is left, the reply that grows ends with overloaded.
+//      Rationale: what is kept for a RESUME that may never come must not cost the answer of somebody who waits.
+//   8. While the model works and nothing is to be sent, a PAD leaves on the streams of the reply every
+//      limits::reply_keepalive. Rationale: the client gives up a node that is silent (limits::silence_timeout), and a
+//      queue and a long prompt may take longer than that.
 //
 // What a client can do: fill its share of the bounds. What a proxy can do: end streams.
 // Pure; one thread. Cost of a stream: one or two Diffie-Hellmans (35 us each).
@@ -46,6 +51,7 @@ struct ServerConfig {
     NodeId self;
     NetworkId network;
     UnixTime started{};
+    std::size_t reply_bytes_max = limits::replies_kept_bytes_max;  // of all replies together
 };
 
 // Outputs
@@ -87,7 +93,7 @@ public:
     void on_link_down(Now now, LinkId link);
 
     // Answers of the model for an opened request. After ChatEnd or ChatFault nothing more may come.
-    // False: the request is stopped or too long by now; the caller cancels the work.
+    // False: the request is stopped, too long or without room by now; the caller cancels the work.
     [[nodiscard]] bool reply(Now now, Handle handle, const wire::ReplyFrame& frame);
 
     void on_tick(Now now);
@@ -138,7 +144,13 @@ private:
     // What was reserved for the clove that it brings.
     void release(Stream& stream);
     void end_stream(Now now, Key key, wire::StreamEndReason reason);
-    void stop(Answer& answer);
+    void stop(Answer& answer, const ChatFault& why);
+    // Room for `more` bytes of reply text, by rule 7. Forgets other answers.
+    [[nodiscard]] bool make_room(Now now, std::size_t more);
+    // Ended, and nobody is there who still waits for a part of it.
+    bool may_go(const Answer& answer) const;
+    // Rule 8.
+    void keep_alive(Now now, Answer& answer);
     void forget(Now now, Handle handle);
     std::optional<crypto::StreamRecord> unseal(Stream& stream, const wire::Cell& cell);
     void arm(Instant when) { deadline_ = std::min(deadline_, when); }

@@ -146,6 +146,18 @@ struct Hand {
     std::optional<wire::StreamEndReason> ended;
 };
 
+struct Message {
+    Message(PromptWorld& w, const wire::Request& request, std::uint64_t link)
+        : cloves(*make_cloves(request, 2, 4, w.rng)) {
+        for (std::uint32_t i = 0; i < 4; ++i) hands.emplace_back(w, link + i, 1);
+    }
+    void deliver(std::size_t i) {
+        for (const wire::RecordBytes& record : cloves.records[i]) hands[i].bytes(record);
+    }
+    Cloves cloves;
+    std::vector<Hand> hands;
+};
+
 TEST(Server, ClovesThatBeginAndNeverEndTakeNoMoreThanTheirShareOfMemory) {
     PromptWorld w(10);
     wire::Request big = w.request(std::string(limits::chat_body_bytes_max, 'x'));
@@ -193,20 +205,167 @@ TEST(Server, OneLinkHasNoMoreThanItsShareOfStreams) {
     EXPECT_EQ(w.server->usage().streams, 1U);
 }
 
+// ---- what is kept, and for how long
+// ---------------------------------------------------------------------------------
+
+std::size_t pads(const std::vector<wire::Record>& records) {
+    const auto is_pad = [](const wire::Record& record) { return std::holds_alternative<wire::Pad>(record); };
+    return static_cast<std::size_t>(std::count_if(records.begin(), records.end(), is_pad));
+}
+
+TEST(Server, AClientWaitsAsLongAsTheNodeWorks) {
+    PromptWorld w(30);
+    w.ask("a long prompt");
+    ASSERT_TRUE(w.run_until([&] { return !w.opened.empty(); }, 10s));
+    w.run(10 * limits::silence_timeout);  // in the queue, and then it is read
+    EXPECT_TRUE(w.overs.empty()) << "the client gave up a node that was working";
+    ASSERT_TRUE(w.say("at last"));
+    ASSERT_TRUE(w.finish());
+    EXPECT_TRUE(w.run_until([&] { return w.ended.has_value(); }, 10s));
+    EXPECT_EQ(w.heard, "at last");
+}
+
+TEST(Server, ANodeThatIsLostIsStillFound) {
+    PromptWorld w(31);
+    w.ask("hello");
+    ASSERT_TRUE(w.run_until([&] { return !w.opened.empty(); }, 10s));
+    w.run(1s);
+    for (auto& [lane, road] : w.roads) road.swallows = true;
+    w.on_wanted = [](LaneId, PromptWorld::Road&) { return false; };
+    EXPECT_TRUE(w.run_until([&] { return !w.overs.empty(); }, 2 * limits::silence_timeout));
+}
+
+TEST(Server, SignsOfLifeAreFewAndEndWithTheReply) {
+    PromptWorld w(32);
+    const wire::Request request = w.request("hello");
+    Message message(w, request, 10);
+    message.deliver(0);
+    message.deliver(1);
+    (void)message.hands[0].heard();
+    ASSERT_EQ(w.opened.size(), 1U);
+    // Of the stream of clove 0; the server is called each second.
+    const auto heard_for = [&](Duration time) {
+        std::size_t out = 0;
+        for (const Instant end = w.now.mono + time; w.now.mono < end;) {
+            w.advance(w.now.mono + 1s);
+            w.server->on_tick(w.now);
+            out += pads(message.hands[0].heard());
+        }
+        return out;
+    };
+    EXPECT_EQ(heard_for(limits::reply_keepalive - 1s), 0U);
+    EXPECT_EQ(heard_for(1s), 1U);
+    EXPECT_LE(w.server->next_deadline(), w.now.mono + limits::reply_keepalive);
+    EXPECT_EQ(heard_for(4 * limits::reply_keepalive), 4U);
+    // Text is a sign of life as well.
+    heard_for(limits::reply_keepalive / 2);
+    ASSERT_TRUE(w.server->reply(w.now, w.opened[0].handle, ChatDelta{Plaintext("abc")}));
+    EXPECT_EQ(heard_for(limits::reply_keepalive - 2s), 0U);
+    ASSERT_TRUE(w.server->reply(w.now, w.opened[0].handle, ChatEnd{}));
+    EXPECT_EQ(heard_for(limits::reply_kept / 2), 0U);
+}
+
+TEST(Server, SignsOfLifeNeedCreditAsEverythingElse) {
+    PromptWorld w(33);
+    w.on_wanted = [](LaneId, PromptWorld::Road& road) { return road.gives_credit = false, true; };
+    w.ask("hello");
+    ASSERT_TRUE(w.run_until([&] { return !w.opened.empty(); }, 10s));
+    std::size_t came = 0;
+    w.on_back = [&](LaneId, Bytes&) { ++came; };
+    w.asker.reset();  // nobody who would repair it
+    w.run(100 * limits::reply_keepalive);
+    EXPECT_LE(came, 2 * limits::link_stream_window_cells + 2 * 4) << "beyond GOT and ACCEPTED, two windows";
+}
+
+// A server that keeps little, and questions by hand to fill it.
+struct Small : PromptWorld {
+    explicit Small(std::uint64_t seed, std::size_t bytes) : PromptWorld(seed) {
+        ServerConfig config_of_server{config.node, config.network, now.wall};
+        config_of_server.reply_bytes_max = bytes;
+        server = std::make_unique<Server>(config_of_server, rng);
+        server->set_hpke_keys(*hpke, nullptr);
+    }
+    // A request that runs; its streams stay open.
+    Handle open() {
+        const std::size_t before = opened.size();
+        asked.push_back(std::make_unique<Message>(*this, request("hello"), link += 10));
+        asked.back()->deliver(0);
+        asked.back()->deliver(1);
+        said = asked.back()->hands[0].heard();
+        return opened.size() > before ? opened.back().handle : Handle(0);
+    }
+    bool add(Handle handle, std::size_t bytes) {
+        return server->reply(now, handle, ChatDelta{Plaintext(std::string(bytes, 'a'))});
+    }
+    void end(Handle handle) {
+        ASSERT(server->reply(now, handle, ChatEnd{}));
+        for (int i = 0; i < 20; ++i) {  // a record each time
+            advance(now.mono + 2 * limits::reply_flush);
+            server->on_tick(now);
+        }
+    }
+    std::uint64_t link = 0;
+    std::vector<std::unique_ptr<Message>> asked;
+    std::vector<wire::Record> said;
+};
+
+TEST(Server, ARunningReplyMayNotGrowPastWhatTheNodeKeeps) {
+    Small w(34, 64 * 1024);
+    const Handle first = w.open();
+    const Handle second = w.open();
+    std::size_t taken = 0;
+    while (taken < 100 && w.add(taken % 2 == 0 ? first : second, 4000)) ++taken;
+    EXPECT_EQ(taken, 64U * 1024 / 4003);
+    EXPECT_LE(w.server->usage().reply_bytes, 64U * 1024 + 1024) << "only an end may still come";
+    // The one that could not grow has ended, and the model is told.
+    bool told = false;
+    while (auto output = w.server->poll()) told = told || std::holds_alternative<Stopped>(*output);
+    EXPECT_TRUE(told);
+    EXPECT_FALSE(w.add(taken % 2 == 0 ? first : second, 1)) << "the reply went on after its end";
+    EXPECT_EQ(w.open(), Handle(0)) << "a request was taken without room for its reply";
+    ASSERT_FALSE(w.said.empty());
+    EXPECT_EQ(std::get<wire::RecordError>(w.said.back()).fault, AskFault::overloaded);
+}
+
+TEST(Server, TheClientLearnsThatThereWasNoRoom) {
+    PromptWorld w(35);
+    ServerConfig config{w.config.node, w.config.network, w.now.wall};
+    config.reply_bytes_max = 64 * 1024;
+    w.server = std::make_unique<Server>(config, w.rng);
+    w.server->set_hpke_keys(*w.hpke, nullptr);
+    w.ask("hello");
+    ASSERT_TRUE(w.run_until([&] { return !w.opened.empty(); }, 10s));
+    while (w.say(std::string(4000, 'a'))) w.run(50ms);
+    ASSERT_TRUE(w.run_until([&] { return !w.overs.empty(); }, 10s));
+    ASSERT_TRUE(w.overs[0].fault.has_value());
+    EXPECT_EQ(w.overs[0].fault->fault, AskFault::overloaded);
+    EXPECT_NE(w.overs[0].fault->message.find("room"), std::string::npos) << w.overs[0].fault->message;
+    EXPECT_EQ(w.heard.size(), 64U * 1024 / 4003 * 4000) << "what there was did not arrive";
+    ASSERT_EQ(w.stopped.size(), 1U);
+}
+
+TEST(Server, WhatWasHandedOutMakesWayForWhatIsAskedNow) {
+    Small w(36, 64 * 1024);
+    std::vector<Handle> old;
+    for (int i = 0; i < 6; ++i) {
+        old.push_back(w.open());
+        for (int j = 0; j < 2; ++j) ASSERT_TRUE(w.add(old.back(), 4000));
+        w.end(old.back());
+    }
+    ASSERT_EQ(w.server->usage().replies, 6U);
+    const Handle now = w.open();
+    for (int i = 0; i < 12; ++i) ASSERT_TRUE(w.add(now, 4000)) << i;
+    EXPECT_LE(w.server->usage().reply_bytes, 64U * 1024);
+    EXPECT_LT(w.server->usage().replies, 7U);
+    EXPECT_GT(w.server->usage().replies, 1U) << "more was dropped than there was need of";
+    // The oldest went first: the newest of the old ones can still be resumed.
+    const auto ended = [](const Message& message) { return message.hands[0].ended.has_value(); };
+    for (const auto& message : w.asked) (void)message->hands[0].heard();
+    EXPECT_FALSE(ended(*w.asked[5]));
+}
+
 // ---- joining and resuming
 // --------------------------------------------------------------------------------------------
-
-struct Message {
-    Message(PromptWorld& w, const wire::Request& request, std::uint64_t link)
-        : cloves(*make_cloves(request, 2, 4, w.rng)) {
-        for (std::uint32_t i = 0; i < 4; ++i) hands.emplace_back(w, link + i, 1);
-    }
-    void deliver(std::size_t i) {
-        for (const wire::RecordBytes& record : cloves.records[i]) hands[i].bytes(record);
-    }
-    Cloves cloves;
-    std::vector<Hand> hands;
-};
 
 std::vector<std::uint32_t> sequences(const std::vector<wire::Record>& records) {
     std::vector<std::uint32_t> out;

@@ -11,9 +11,8 @@ constexpr std::uint8_t seed_flag = 1;
 constexpr std::size_t chat_fixed_bytes = 1 + 8 + 6 * 4 + 4 + 1 + 2;
 
 enum class FrameKind : std::uint8_t { text = 1, end = 2, fault = 3 };
-constexpr std::size_t frame_header_bytes = 3;
+constexpr std::size_t frame_header_bytes = reply_frame_header_bytes;
 constexpr std::size_t end_frame_bytes = 1 + 4 + 4;
-static_assert(reply_frame_bytes_max == frame_header_bytes + reply_frame_text_bytes_max);
 
 std::string numbered(const char* list, std::size_t index) {
     return std::string(list) + "[" + std::to_string(index) + "]";

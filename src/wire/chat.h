@@ -24,7 +24,8 @@ Result<ChatRequest> decode_chat_request(ByteView in);
 // Any number of text frames, then exactly one end or fault.
 using ReplyFrame = std::variant<ChatDelta, ChatEnd, ChatFault>;
 inline constexpr std::size_t reply_frame_text_bytes_max = 8192;
-inline constexpr std::size_t reply_frame_bytes_max = 3 + reply_frame_text_bytes_max;
+inline constexpr std::size_t reply_frame_header_bytes = 3;
+inline constexpr std::size_t reply_frame_bytes_max = reply_frame_header_bytes + reply_frame_text_bytes_max;
 inline constexpr std::size_t fault_text_bytes_max = 512;
 inline constexpr std::uint8_t ask_fault_max = static_cast<std::uint8_t>(AskFault::timeout);
 
