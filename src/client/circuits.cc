@@ -39,6 +39,7 @@ Circuits::Circuits(CircuitsConfig config, Rng& rng) : config_(std::move(config))
 
 void Circuits::on_directory(Now now, const directory::View& view) {
     relays_ = relays_of(view);
+    index_ = circuit::RelayIndex(relays_);
     onion_keys_.clear();
     for (const std::uint32_t index : view.relays()) {
         const wire::Descriptor& descriptor = view.entries()[index].descriptor;
@@ -132,11 +133,24 @@ void Circuits::build_more(Now now) {
 bool Circuits::build_one(Now now, const NodeId& guard) {
     const auto link = links_.find(guard);
     if (link == links_.end() || !link->second.link) return false;
-    circuit::Exclusions exclusions = guards_.exclusions();
-    for (const NodeId& node : config_.self.nodes) exclusions.nodes.push_back(node);
-    for (const FamilyId& family : config_.self.families) exclusions.families.push_back(family);
-    for (const std::uint64_t subnet : config_.self.subnets) exclusions.subnets.push_back(subnet);
-    const auto path = circuit::PathSelector::select(relays_, guard, exclusions, record_, rng_);
+    std::optional<circuit::Path> path;
+    std::uint64_t set = 0;
+    for (const std::uint64_t open : open_sets(guard)) {
+        circuit::Exclusions exclusions = excluded();
+        for (const auto& [number, slot] : slots_) {
+            if (slot.set != open) continue;
+            for (std::size_t i = 1; i < limits::hops; ++i) {
+                if (const circuit::RelayInfo* relay = index_.find(slot.path.hops[i])) exclusions.add(*relay);
+            }
+        }
+        path = circuit::PathSelector::select(index_, guard, exclusions, record_, rng_);
+        set = open;
+        if (path) break;
+    }
+    if (!path) {
+        set = next_set_++;
+        path = circuit::PathSelector::select(index_, guard, excluded(), record_, rng_);
+    }
     const auto id = draw_id(*link->second.link);
     if (!path || !id) return false;
 
@@ -159,6 +173,7 @@ bool Circuits::build_one(Now now, const NodeId& guard) {
     const CircuitNumber number(next_number_++);
     Slot slot;
     slot.path = *path;
+    slot.set = set;
     slot.link = *link->second.link;
     slot.begun = now.mono;
     slot.origin = std::make_unique<Origin>(now, config, rng_);
@@ -166,6 +181,38 @@ bool Circuits::build_one(Now now, const NodeId& guard) {
     slots_.emplace(number, std::move(slot));
     drain(now, number);
     return true;
+}
+
+circuit::Exclusions Circuits::excluded() const {
+    circuit::Exclusions out = guards_.exclusions();
+    for (const NodeId& node : config_.self.nodes) out.nodes.push_back(node);
+    for (const FamilyId& family : config_.self.families) out.families.push_back(family);
+    for (const std::uint64_t subnet : config_.self.subnets) out.subnets.push_back(subnet);
+    return out;
+}
+
+std::vector<std::uint64_t> Circuits::open_sets(const NodeId& guard) const {
+    struct Members {
+        std::size_t all = 0;
+        std::size_t through_guard = 0;
+        bool taken = false;  // its relays are some question's now; who joined it would have to avoid them for nothing
+    };
+    std::map<std::uint64_t, Members> sets;
+    for (const auto& [number, slot] : slots_) {
+        Members& members = sets[slot.set];
+        const auto state = slot.origin->state();
+        members.taken = members.taken || slot.in_use || slot.released;
+        if (state != Origin::State::building && state != Origin::State::ready) continue;
+        ++members.all;
+        members.through_guard += slot.path.hops[0] == guard ? 1 : 0;
+    }
+    const std::size_t guards = std::max<std::size_t>(guards_.in_use().size(), 1);
+    const std::size_t through_one = (config_.set_size + guards - 1) / guards;
+    std::vector<std::uint64_t> out;
+    for (const auto& [set, members] : sets) {
+        if (!members.taken && members.all < config_.set_size && members.through_guard < through_one) out.push_back(set);
+    }
+    return out;
 }
 
 void Circuits::set_waiting(Now now, std::size_t questions) {
@@ -237,25 +284,35 @@ bool Circuits::free_for(const Slot& slot, const NodeId& node) {
 
 std::optional<std::vector<CircuitNumber>> Circuits::take_set(Now now, std::size_t n, const NodeId& node) {
     std::vector<CircuitNumber> numbers;
-    std::vector<circuit::Path> paths;
+    std::map<std::uint64_t, std::vector<CircuitNumber>> sets;
     for (const auto& [number, slot] : slots_) {
         if (!free_for(slot, node)) continue;
         numbers.push_back(number);
-        paths.push_back(slot.path);
+        sets[slot.set].push_back(number);
     }
-    const std::size_t per_guard_max = guards_.in_use().size() > 1 ? (n + 1) / 2 : n;
-    const auto chosen = circuit::PathSelector::choose_set(paths, n, relays_, rng_, per_guard_max);
+    std::optional<std::vector<CircuitNumber>> chosen;
+    for (auto at = sets.begin(); at != sets.end() && !chosen; ++at) {
+        if (at->second.size() >= n) chosen = choose(n, at->second);
+    }
+    if (!chosen) chosen = choose(n, numbers);
     if (!chosen) {
         build_more(now);
         if (numbers.size() >= n && building() == 0) renew(now, numbers);
         return std::nullopt;
     }
-    std::vector<CircuitNumber> out;
-    for (const std::size_t index : *chosen) {
-        slots_.at(numbers[index]).in_use = true;
-        out.push_back(numbers[index]);
-    }
+    for (const CircuitNumber number : *chosen) slots_.at(number).in_use = true;
     build_more(now);
+    return chosen;
+}
+
+std::optional<std::vector<CircuitNumber>> Circuits::choose(std::size_t n, const std::vector<CircuitNumber>& free) {
+    std::vector<circuit::Path> paths;
+    for (const CircuitNumber number : free) paths.push_back(slots_.at(number).path);
+    const std::size_t per_guard_max = guards_.in_use().size() > 1 ? (n + 1) / 2 : n;
+    const auto chosen = circuit::PathSelector::choose_set(paths, n, index_, rng_, per_guard_max);
+    if (!chosen) return std::nullopt;
+    std::vector<CircuitNumber> out;
+    for (const std::size_t index : *chosen) out.push_back(free[index]);
     return out;
 }
 
@@ -275,7 +332,7 @@ std::optional<CircuitNumber> Circuits::take_one(Now now, const std::vector<Circu
         if (!free_for(slot, node)) continue;
         const bool apart = std::all_of(others.begin(), others.end(), [&](CircuitNumber other) {
             const circuit::Path* used = path(other);
-            return used == nullptr || circuit::PathSelector::disjoint(slot.path, *used, relays_);
+            return used == nullptr || circuit::PathSelector::disjoint(slot.path, *used, index_);
         });
         if (!apart) continue;
         if (side_of(number) != side) {

@@ -152,6 +152,27 @@ TEST_F(CircuitsTest, BuildsAheadEvenlyOverTwoGuards) {
     EXPECT_EQ(circuits_->ready(), limits::circuits_ready_target) << "what was taken is built again";
 }
 
+TEST_F(CircuitsTest, WhatIsReadyAlwaysHoldsADisjointSet) {
+    start();
+    for (int question = 0; question < 200; ++question) {
+        const auto set = circuits_->take_set(now_, 4, model_node);
+        ASSERT_TRUE(set) << "question " << question << " finds " << circuits_->ready() << " ready and no set";
+        run();
+        for (const CircuitNumber number : *set) circuits_->release(number);
+        pass(1s);
+    }
+}
+
+TEST_F(CircuitsTest, ALostCircuitOfAWaitingSetIsMendedDisjointly) {
+    start();
+    const std::optional<std::vector<CircuitNumber>> first = circuits_->take_set(now_, 4, model_node);
+    ASSERT_TRUE(first);
+    // What is left is one set; the guard's link takes half of it away, and the set is made whole again.
+    circuits_->on_guard_failed(now_, net_.nodes[wanted_[0]].node_id());
+    pass(1min);
+    EXPECT_TRUE(circuits_->take_set(now_, 4, model_node));
+}
+
 TEST_F(CircuitsTest, NoCircuitOfASetRunsThroughTheNodeThatIsAsked) {
     start();
     const NodeId asked = net_.nodes[5].node_id();

@@ -14,6 +14,7 @@ client::ClientConfig client_config(const NodeConfig& config, const NodeId& self)
     out.circuits.network = config.genesis.network();
     out.circuits.pacer = config.pacer;
     out.circuits.rate = config.rate;
+    out.circuits.set_size = config.profile.n;
     if ((config.roles & wire::role_relay) != 0) {
         out.circuits.self.nodes.push_back(self);
         if (!config.family.is_zero()) out.circuits.self.families.push_back(config.family);
