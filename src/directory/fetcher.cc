@@ -90,7 +90,21 @@ void Fetcher::on_failed(Now now, const NodeId& from) {
 std::optional<NodeId> Fetcher::poll() {
     if (!asking_ || announced_) return std::nullopt;
     announced_ = true;
+    if (owed_.size() >= limits::directory_answers_owed_max) owed_.pop_front();
+    owed_.push_back(*asking_);
     return asking_;
+}
+
+bool Fetcher::settle(const NodeId& from) {
+    const auto at = std::find(owed_.begin(), owed_.end(), from);
+    if (at == owed_.end()) return false;
+    owed_.erase(at);
+    return true;
+}
+
+void Fetcher::on_unreachable(Now now, const NodeId& from) {
+    std::erase(owed_, from);
+    on_failed(now, from);
 }
 
 std::optional<Instant> Fetcher::next_deadline() const {

@@ -10,10 +10,14 @@
 //      its guard when it acts. Relays, model nodes and verifiers have no such secret, and must know newcomers early.
 //   4. A source that failed or had nothing newer is followed by the next one; one that served is kept.
 //      Rationale: a single source that holds back must not keep a client at an old directory.
+//   5. An answer that comes after its fetch was given up is late, not hostile: it counts as if it were in time. At most
+//      limits::directory_answers_owed_max are remembered.
+//      Rationale: the link of a slow guard carries circuits as well, and what comes late is signed as what comes early.
 //
 // Thread: the one that owns the object.
 #pragma once
 
+#include <deque>
 #include <optional>
 #include <vector>
 
@@ -49,8 +53,13 @@ public:
     void on_snapshot_taken(Now now);
     // What is reported of a node that is not being asked is ignored.
     void on_not_newer(Now now, const NodeId& from);
-    // No link, the link ended, or what it sent was refused.
+    // What it sent was refused.
     void on_failed(Now now, const NodeId& from);
+    // No link, or the link ended: on_failed(), and nothing of it is to be expected any more.
+    void on_unreachable(Now now, const NodeId& from);
+
+    // False: nobody asked this node for what it sends. True: that asking is answered by it.
+    [[nodiscard]] bool settle(const NodeId& from);
 
     // Ask this node now, for anything newer than the book's epoch. Each asking is given once.
     std::optional<NodeId> poll();
@@ -72,7 +81,8 @@ private:
     std::vector<NodeId> sources_;  // bounded: guards, committee_max verifiers and bootstraps_max
     std::size_t next_source_ = 0;
     std::optional<NodeId> asking_;
-    bool announced_ = false;  // poll() has given asking_
+    bool announced_ = false;   // poll() has given asking_
+    std::deque<NodeId> owed_;  // bounded: directory_answers_owed_max; who was asked and has not answered, oldest first
     Instant asked_at_{};
     Instant next_ = at_once;  // when to ask, while nobody is being asked
     bool reschedule_ = false;

@@ -108,6 +108,47 @@ TEST_F(FetcherTest, TakesSilenceForFailureAndGoesRoundTheSources) {
     }
 }
 
+TEST_F(FetcherTest, KnowsWhoStillOwesAnAnswer) {
+    Fetcher fetcher = make(false);
+    EXPECT_FALSE(fetcher.settle(sources[0])) << "it was not asked";
+    NodeId asked;
+    until_asked(fetcher, asked);
+    net.pass(limits::directory_fetch_timeout);
+    fetcher.on_tick(net.now);
+    NodeId next;
+    until_asked(fetcher, next);
+    ASSERT_NE(asked, next);
+    EXPECT_TRUE(fetcher.settle(asked)) << "late is not unasked";
+    EXPECT_FALSE(fetcher.settle(asked)) << "one asking, one answer";
+    take(fetcher, 1);
+    EXPECT_TRUE(fetcher.settle(next)) << "another's answer came first";
+    EXPECT_FALSE(fetcher.settle(next));
+}
+
+TEST_F(FetcherTest, ExpectsNothingOfANodeWhoseLinkIsGone) {
+    Fetcher fetcher = make(false);
+    NodeId asked;
+    until_asked(fetcher, asked);
+    fetcher.on_unreachable(net.now, asked);
+    EXPECT_EQ(fetcher.asking(), std::nullopt);
+    EXPECT_FALSE(fetcher.settle(asked));
+}
+
+TEST_F(FetcherTest, RemembersOnlySoManyLateAnswers) {
+    Fetcher fetcher = make(false);
+    NodeId asked;
+    for (std::size_t i = 0; i < 3 * limits::directory_answers_owed_max; ++i) {
+        until_asked(fetcher, asked);
+        net.pass(limits::directory_fetch_timeout);
+        fetcher.on_tick(net.now);
+    }
+    std::size_t owed = 0;
+    for (const NodeId& node : sources) {
+        while (fetcher.settle(node)) ++owed;
+    }
+    EXPECT_EQ(owed, limits::directory_answers_owed_max);
+}
+
 TEST_F(FetcherTest, BacksOffFromHalfASecondToAMinute) {
     Fetcher fetcher = make(false);
     fetcher.on_tick(net.now);

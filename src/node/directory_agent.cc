@@ -107,8 +107,8 @@ Status DirectoryAgent::on_message(Now now, LinkId link, const NodeId& peer, Byte
         publisher_.on_result(now, *result);
         return ok();
     }
-    // Answers to a fetch, from the one who was asked only: nobody pushes a directory.
-    if (fetcher_.asking() != peer) return fail(Errc::invalid, "directory: an answer that was not asked for");
+    // Answers to a fetch, late ones too, from those who were asked only: nobody pushes a directory.
+    if (!fetcher_.settle(peer)) return fail(Errc::invalid, "directory: an answer that was not asked for");
     if (std::holds_alternative<wire::NotNewer>(message)) {
         fetcher_.on_not_newer(now, peer);
         return ok();
@@ -146,7 +146,7 @@ void DirectoryAgent::serve(Now now, LinkId link, const wire::GetSnapshot& get) {
 }
 
 void DirectoryAgent::on_unreachable(Now now, const NodeId& peer) {
-    fetcher_.on_failed(now, peer);
+    fetcher_.on_unreachable(now, peer);
     if (publishing_to_ == peer) {
         publishing_to_.reset();
         publish_due_.reset();
