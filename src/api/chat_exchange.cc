@@ -23,7 +23,7 @@ void ChatExchange::on_delta(const ChatDelta& delta) {
         return;
     }
     if (gathered_.size() + delta.text.size() > limits::reply_bytes_max) {
-        fail(dialect::from_fault({AskFault::engine_failed, "the reply is longer than any that is allowed"}));
+        fail(dialect::from_fault({AskFault::node_lost, "the reply is longer than any that is allowed"}));
         close(true);
         return;
     }

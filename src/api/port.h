@@ -18,7 +18,7 @@
 
 namespace shoal::api {
 
-using AskId = StrongInt<struct AskIdTag, std::uint64_t>;
+using AskId = StrongInt<struct ApiAskIdTag, std::uint64_t>;
 
 struct ModelSummary {
     ModelId id;

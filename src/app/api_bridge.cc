@@ -1,5 +1,7 @@
 #include "app/api_bridge.h"
 
+#include "api/refusal.h"
+
 namespace shoal::app {
 namespace {
 
@@ -19,13 +21,22 @@ private:
     std::shared_ptr<net::HttpExchange> exchange_;  // co-owner: net's connection
 };
 
+net::HttpServerOptions http_options() {
+    net::HttpServerOptions out;
+    out.refusal = [](int status, std::string_view why) {
+        api::Refusal refusal = api::refusal(status, why);
+        return net::HttpRefusal{std::move(refusal.headers), std::move(refusal.body)};
+    };
+    return out;
+}
+
 }  // namespace
 
 ApiBridge::ApiBridge(net::Loop& loop, NodeDriver& driver, api::GatewayOptions options, Rng& rng)
     : loop_(loop),
       driver_(driver),
       gateway_(static_cast<api::Network&>(*this), std::move(options), rng),
-      server_(loop, static_cast<net::HttpHandler&>(*this)) {}
+      server_(loop, static_cast<net::HttpHandler&>(*this), http_options()) {}
 
 ApiBridge::~ApiBridge() = default;
 

@@ -34,7 +34,9 @@ FaultForm form_of(AskFault fault) {
             return {503, "server_error", "no_model_node", limits::retry_after_absent,
                     "no node with this model answers"};
         case AskFault::engine_failed:
-            return {502, "server_error", "engine_failed", {}, "the engine failed and the request could not be moved"};
+            // A worker is started again within seconds.
+            return {503, "server_error", "engine_failed", limits::retry_after_busy,
+                    "the engine failed and the request could not be moved"};
         case AskFault::node_lost:
             return {502, "server_error", "node_lost", {}, "the model node was lost while it answered"};
         case AskFault::refused:
@@ -43,7 +45,7 @@ FaultForm form_of(AskFault fault) {
         case AskFault::timeout: return {504, "server_error", "timeout", {}, "the network did not answer in time"};
     }
     // A value outside the enum is a bug of the room that made it, not a reason to stop serving.
-    return {502, "server_error", "engine_failed", {}, "the request failed"};
+    return {502, "server_error", "failed", {}, "the request failed"};
 }
 
 std::optional<std::string> param_of(AskFault fault) {

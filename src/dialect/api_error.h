@@ -3,7 +3,7 @@
 // Which status an AskFault becomes (docs/api.md has the same table for users):
 //   bad_request        400 bad_request                 refused         403 refused_by_node
 //   context_exceeded   400 context_length_exceeded     timeout         504 timeout
-//   model_unknown      400 model_not_found             engine_failed   502 engine_failed
+//   model_unknown      400 model_not_found             engine_failed   503 engine_failed     (*)
 //   overloaded         503 overloaded        (*)       node_lost       502 node_lost
 //   no_circuit         503 no_circuit        (*)       cancelled       503 cancelled
 //   no_model_node      503 no_model_node     (*)

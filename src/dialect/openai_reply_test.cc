@@ -112,12 +112,12 @@ TEST(OpenAiReply, GivesEachFaultItsStatus) {
     expect(AskFault::overloaded, 503, "overloaded", true);
     expect(AskFault::no_circuit, 503, "no_circuit", true);
     expect(AskFault::no_model_node, 503, "no_model_node", true);
-    expect(AskFault::engine_failed, 502, "engine_failed", false);
+    expect(AskFault::engine_failed, 503, "engine_failed", true);
     expect(AskFault::node_lost, 502, "node_lost", false);
     expect(AskFault::refused, 403, "refused_by_node", false);
     expect(AskFault::cancelled, 503, "cancelled", false);
     expect(AskFault::timeout, 504, "timeout", false);
-    expect(static_cast<AskFault>(200), 502, "engine_failed", false);
+    expect(static_cast<AskFault>(200), 502, "failed", false);
 }
 
 TEST(OpenAiReply, CutsAndCleansWhatAStrangersNodeSays) {

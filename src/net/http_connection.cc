@@ -88,6 +88,17 @@ HttpConnection::HttpConnection(Loop& loop, HttpConnectionHost& host, const HttpS
                                tcp::socket socket, const Endpoint& remote)
     : loop_(loop), host_(&host), options_(options), socket_(std::move(socket)), remote_(remote) {}
 
+void HttpConnection::turn_away(tcp::socket& socket, const HttpRefusal& refusal) {
+    std::string answer = "HTTP/1.1 503 Service Unavailable\r\n";
+    for (const auto& [name, value] : refusal.headers) put_header(answer, name, value);
+    put_header(answer, "Content-Length", std::to_string(refusal.body.size()));
+    put_header(answer, "Connection", "close");
+    answer.append("\r\n").append(refusal.body);
+    error_code error;
+    socket.non_blocking(true, error);
+    socket.write_some(boost::asio::buffer(answer), error);
+}
+
 void HttpConnection::start() {
     error_code ignored;
     socket_.non_blocking(true, ignored);
@@ -208,10 +219,14 @@ void HttpConnection::refuse(int status, std::string_view why) {
     keep_alive_ = false;
     head_only_ = false;
     in_.clear();
-    const std::string body = std::string(why) + "\n";
-    put_head(status, {{"Content-Type", "text/plain; charset=utf-8"}}, body.size(), false);
-    put(body);
+    put_refusal(status, why);
     end_answer();
+}
+
+void HttpConnection::put_refusal(int status, std::string_view why) {
+    const HttpRefusal refusal = options_.refusal(status, why);
+    put_head(status, refusal.headers, refusal.body.size(), false);
+    if (!head_only_) put(refusal.body);
 }
 
 // ---- answering
@@ -291,7 +306,8 @@ void HttpConnection::forget(std::uint64_t turn) {
     if (!answering(turn)) return;
     if (streaming_) return lose_later();  // an end would make a part look like the whole
     keep_alive_ = false;
-    send(turn, 500, {{"Content-Type", "text/plain; charset=utf-8"}}, "the gateway dropped the request\n");
+    put_refusal(500, "the gateway dropped the request");
+    end_answer();
 }
 
 void HttpConnection::end_answer() {

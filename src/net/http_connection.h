@@ -35,6 +35,8 @@ public:
 
     HttpConnection(Loop& loop, HttpConnectionHost& host, const HttpServerOptions& options, tcp::socket socket,
                    const Endpoint& remote);
+    // Before there is a connection object: 503, in one write or not at all.
+    static void turn_away(tcp::socket& socket, const HttpRefusal& refusal);
     void start();
     // Cuts it without events; the host is not touched again.
     void abandon();
@@ -61,6 +63,7 @@ private:
     bool check_expectation();
     void dispatch();
     void refuse(int status, std::string_view why);
+    void put_refusal(int status, std::string_view why);
     void put_head(int status, const HttpHeaders& headers, std::optional<std::size_t> body_bytes, bool chunked);
     void put(std::string_view bytes);
     void write_out();

@@ -11,13 +11,11 @@ namespace shoal::net {
 using boost::asio::ip::tcp;
 using boost::system::error_code;
 
-namespace {
-
-constexpr std::string_view full_answer =
-    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: text/plain\r\n"
-    "Content-Length: 42\r\n\r\ntoo many connections to the local gateway\n";
-
-}  // namespace
+HttpRefusal plain_refusal(int status, std::string_view why) {
+    HttpRefusal out{{{"Content-Type", "text/plain; charset=utf-8"}}, std::string(why) + "\n"};
+    if (status == 503) out.headers.emplace_back("Retry-After", "1");
+    return out;
+}
 
 const std::string* HttpRequest::header(std::string_view name) const {
     for (const auto& [key, value] : headers) {
@@ -47,9 +45,7 @@ struct HttpServer::Impl final : HttpConnectionHost {
 
 void HttpServer::Impl::take_in(tcp::socket socket, const Endpoint& remote) {
     if (connections.size() >= options.connections_max) {
-        error_code error;
-        socket.non_blocking(true, error);
-        socket.write_some(boost::asio::buffer(full_answer), error);
+        HttpConnection::turn_away(socket, options.refusal(503, "too many connections to the local gateway"));
         return;
     }
     const auto connection = std::make_shared<HttpConnection>(loop, *this, options, std::move(socket), remote);

@@ -67,6 +67,14 @@ public:
     virtual void on_request(HttpRequest request, std::shared_ptr<HttpExchange> exchange) = 0;
 };
 
+// An answer to what never became a request, or never got an answer of its handler's.
+struct HttpRefusal {
+    HttpHeaders headers;
+    std::string body;
+};
+// One line of plain text; Retry-After with a 503.
+HttpRefusal plain_refusal(int status, std::string_view why);
+
 struct HttpServerOptions {
     std::size_t header_bytes_max = limits::http_header_bytes_max;
     std::size_t body_bytes_max = limits::http_body_bytes_max;
@@ -74,6 +82,8 @@ struct HttpServerOptions {
     std::size_t stream_buffer_bytes_max = limits::sse_buffer_bytes_max;
     // For a whole request once its first byte came, between requests, and for a reader that takes nothing.
     Duration idle_timeout = limits::http_idle_timeout;
+    // What rule 2 and a dropped exchange answer: the programs behind it expect the form of their own interface.
+    std::function<HttpRefusal(int status, std::string_view why)> refusal = plain_refusal;
 };
 
 class HttpServer {

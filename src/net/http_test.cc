@@ -208,7 +208,36 @@ TEST_F(HttpTest, ConnectionsBeyondTheMaximumGet503) {
         const RawSocket second(address);
         const std::string answer = second.read_to_end();
         EXPECT_TRUE(starts(answer, "HTTP/1.1 503 "));
-        EXPECT_EQ(body_of(answer).size(), 42U);
+        EXPECT_NE(answer.find("\r\nRetry-After: 1\r\n"), std::string::npos) << answer;
+        EXPECT_EQ(body_of(answer), "too many connections to the local gateway\n");
+    });
+}
+
+TEST_F(HttpTest, RefusalsHaveTheFormThatTheServerWasGiven) {
+    HttpServerOptions options{.header_bytes_max = 500, .body_bytes_max = 1000};
+    options.idle_timeout = 200ms;
+    options.refusal = [](int status, std::string_view why) {
+        return HttpRefusal{{{"Content-Type", "x/y"}, {"X-Own", "1"}}, std::to_string(status) + "|" + std::string(why)};
+    };
+    start(options);
+    const auto expect = [](const std::string& answer, const std::string& status) {
+        EXPECT_TRUE(starts(answer, "HTTP/1.1 " + status + " ")) << answer;
+        EXPECT_NE(answer.find("\r\nX-Own: 1\r\n"), std::string::npos) << answer;
+        EXPECT_TRUE(starts(body_of(answer), status + "|")) << answer;
+    };
+    expect(talk("nonsense\r\n\r\n"), "400");
+    expect(talk("GET / HTTP/1.1\r\nHost: a\r\nX: " + std::string(600, 'x') + "\r\n\r\n"), "431");
+    expect(talk("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n"), "413");
+    expect(talk("GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n"), "417");
+    expect(talk("GET / HTTP/1.1\r\nHost: a\r\n"), "408");
+    handle = [](const HttpRequest&, const std::shared_ptr<HttpExchange>&) {};
+    expect(talk("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), "500");
+    options.connections_max = 1;
+    start(options);
+    run_beside(loop, [&] {
+        const RawSocket first(address);
+        first.send("G");
+        expect(RawSocket(address).read_to_end(), "503");
     });
 }
 
