@@ -28,7 +28,7 @@ PROMPT_TOKENS, REPLY_TOKENS, STREAMS = 512, 64, 8
 BARS = {"prefill": 0.97, "decode": 0.97, "streams": 0.95}
 LOWER_BOUND = 0.93
 KIND_LOAD, KIND_SUBMIT = 1, 2
-KIND_READY, KIND_STARTED, KIND_TEXT, KIND_FINISHED, KIND_FAILED, KIND_FATAL = 17, 18, 19, 20, 21, 22
+KIND_READY, KIND_STARTED, KIND_TEXT, KIND_FINISHED, KIND_FAILED, KIND_FATAL, KIND_WORKING = 17, 18, 19, 20, 21, 22, 23
 
 
 def frame(kind, body):
@@ -67,13 +67,16 @@ class Engine:
                 return
 
     def receive(self):
+        """(kind, body) of the next frame that says something: the engine's signs of life are passed over."""
         while True:
             if len(self.buffer) >= 5:
                 (length,) = struct.unpack_from("<I", self.buffer)
                 if len(self.buffer) >= 4 + length:
                     kind, body = self.buffer[4], self.buffer[5:4 + length]
                     self.buffer = self.buffer[4 + length:]
-                    return kind, body
+                    if kind != KIND_WORKING:
+                        return kind, body
+                    continue
             more = self.socket.recv(1 << 16)
             if not more:
                 sys.exit("engine.py: shoal-engine ended")
