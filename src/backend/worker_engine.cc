@@ -233,10 +233,10 @@ void WorkerEngine::on_exit(const net::ChildExit& exit) {
                 "the model file makes the engine crash (" + exit.text() + ", " + std::to_string(crashes_) + " times)";
         }
     }
-    go_down(std::move(reason), permanent);
+    go_down(reason, permanent);
 }
 
-void WorkerEngine::go_down(std::string reason, bool permanent) {
+void WorkerEngine::go_down(const std::string& reason, bool permanent) {
     child_.reset();
     load_deadline_.reset();
     check_at_.reset();

@@ -77,7 +77,7 @@ private:
     bool on_ready(engine::Ready ready);
     void end_job(JobId job, engine::Event event);
     void distrust(const std::string& why);
-    void go_down(std::string reason, bool permanent);
+    void go_down(const std::string& reason, bool permanent);
     // Rule 4: begins where a ready worker has jobs.
     void watch(Now now);
     void check_silence(Now now);

@@ -227,6 +227,7 @@ std::vector<NodeId> Guards::pick(bool reachable_only) const {
         picked.push_back(&guard);
     }
     std::vector<NodeId> out;
+    out.reserve(picked.size());
     for (const Sampled* guard : picked) out.push_back(guard->id);
     return out;
 }

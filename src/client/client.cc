@@ -7,7 +7,8 @@
 
 namespace shoal::client {
 
-Client::Client(ClientConfig config, Rng& rng) : config_(config), rng_(rng), circuits_(config.circuits, rng) {}
+Client::Client(ClientConfig config, Rng& rng)
+    : config_(std::move(config)), rng_(rng), circuits_(config_.circuits, rng) {}
 
 // ---- the network's side ------------------------------------------------------------------------------------------
 
@@ -55,7 +56,7 @@ bool Client::take_circuit_outputs(Now now) {
     bool changed = false;
     while (auto output = circuits_.poll()) {
         if (auto* wanted = std::get_if<Circuits::GuardWanted>(&*output)) {
-            out_.emplace_back(*wanted);
+            out_.emplace_back(*wanted);  // NOLINT(bugprone-branch-clone): another type than the next branch's
         } else if (auto* send = std::get_if<Circuits::SendCell>(&*output)) {
             out_.emplace_back(std::move(*send));
         } else if (auto* data = std::get_if<Circuits::StreamData>(&*output)) {

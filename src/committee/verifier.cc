@@ -314,9 +314,9 @@ Status Verifier::restore(Now now, ByteView state) {
     return ok();
 }
 
-Status Verifier::adopt(Now now, wire::SignedSnapshot snapshot) {
+Status Verifier::adopt(Now now, const wire::SignedSnapshot& snapshot) {
     const Now then{now.mono, snapshot.snapshot.valid_after};
-    const directory::View view = TRY(directory::View::verify(genesis_, std::move(snapshot), then));
+    const directory::View view = TRY(directory::View::verify(genesis_, snapshot, then));
     if (view.epoch() <= epoch_) return fail(Errc::replayed, "snapshot: not of a higher epoch");
     wire::SignedSnapshot read = TRY(wire::decode_signed_snapshot(view.encoded()));
     epoch_ = view.epoch();

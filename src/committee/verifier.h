@@ -71,7 +71,7 @@ public:
     Status restore(Now now, ByteView state);
     // A snapshot of this network found elsewhere, of a higher epoch than ours: go on behind it. Errors as View::verify
     // (its end is not minded: descriptors in it may run still); Errc::replayed: not higher.
-    Status adopt(Now now, wire::SignedSnapshot snapshot);
+    Status adopt(Now now, const wire::SignedSnapshot& snapshot);
 
     struct Use {
         std::size_t nodes = 0;       // that the next snapshot would list

@@ -6,7 +6,7 @@ Book::Book(Genesis genesis) : genesis_(std::move(genesis)), network_(genesis_.ne
     ASSERT(genesis_.check());
 }
 
-Result<bool> Book::accept(Now now, wire::SignedSnapshot snapshot) {
+Result<bool> Book::accept(Now now, const wire::SignedSnapshot& snapshot) {
     // A first look that costs no signature check; what it goes by is compared again once it is verified.
     const auto too_old = [&](Epoch epoch) {
         return current_ && epoch < current_->epoch() && !(previous_ && epoch == previous_->epoch());
@@ -14,7 +14,7 @@ Result<bool> Book::accept(Now now, wire::SignedSnapshot snapshot) {
     const Error lower = fail(Errc::replayed, "snapshot: of a lower epoch than the one held");
     if (too_old(snapshot.snapshot.epoch)) return lower;
 
-    View view = TRY(View::verify(genesis_, std::move(snapshot), now));
+    View view = TRY(View::verify(genesis_, snapshot, now));
     if (too_old(view.epoch())) return lower;
     for (const auto& held : {current_, previous_}) {
         if (held && held->epoch() == view.epoch()) {
@@ -68,7 +68,7 @@ Bytes Book::state() const {
 Status Book::restore(Now now, ByteView state) {
     if (state.empty()) return ok();
     wire::SignedSnapshot snapshot = TRY(wire::decode_signed_snapshot(state));
-    TRY(accept(now, std::move(snapshot)));
+    TRY(accept(now, snapshot));
     return ok();
 }
 

@@ -33,7 +33,7 @@ public:
 
     // True: taken. False: it is the one already held. Errors as View::verify, and Errc::replayed: lower epoch;
     // Errc::invalid: the second of an epoch (rule 2).
-    Result<bool> accept(Now now, wire::SignedSnapshot snapshot);
+    Result<bool> accept(Now now, const wire::SignedSnapshot& snapshot);
 
     // nullptr when none was taken, or it has ended. Co-owners: the book, and whoever is choosing from it right now.
     std::shared_ptr<const View> current(Now now) const;

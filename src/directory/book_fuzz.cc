@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const std::uint64_t before = book.current(now) ? book.current(now)->epoch().value() : 0;
         if (kind == 0) {
             auto snapshot = wire::decode_signed_snapshot(bytes);
-            if (snapshot) (void)book.accept(now, std::move(snapshot).value());
+            if (snapshot) (void)book.accept(now, *snapshot);
         } else if (kind == 1) {
             wire::SignedSnapshot snapshot;
             snapshot.body = to_bytes(bytes);
@@ -59,7 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             // The fuzzer cannot guess the network's id; it may have it.
             if (snapshot.body.size() >= 37) std::ranges::copy(id.view(), snapshot.body.begin() + 5);
             snapshot.signatures = {directory::sign_snapshot(network.verifier, id, 0, snapshot.body)};
-            (void)book.accept(now, std::move(snapshot));
+            (void)book.accept(now, snapshot);
         } else if (kind == 2) {
             (void)book.restore(now, bytes);
         } else if (bytes.size() >= 2) {

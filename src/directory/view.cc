@@ -75,7 +75,7 @@ T heaviest(const std::map<T, std::uint64_t>& weights) {
 
 }  // namespace
 
-Result<View> View::verify(const Genesis& genesis, wire::SignedSnapshot snapshot, Now now) {
+Result<View> View::verify(const Genesis& genesis, const wire::SignedSnapshot& snapshot, Now now) {
     if (snapshot.body.empty() || snapshot.signatures.size() > limits::committee_max) {
         return fail(Errc::invalid, "snapshot: no body, or too many signatures");
     }

@@ -47,7 +47,7 @@ class View {
 public:
     // Errc::unauthenticated: rule 1, or another network. Errc::expired: not now. Errc::invalid: entries or times that
     // contradict themselves. Errc::malformed, Errc::unsupported: the body is no snapshot (wire/snapshot.h).
-    static Result<View> verify(const Genesis& genesis, wire::SignedSnapshot snapshot, Now now);
+    static Result<View> verify(const Genesis& genesis, const wire::SignedSnapshot& snapshot, Now now);
 
     View(View&&) = default;
     View& operator=(View&&) = default;

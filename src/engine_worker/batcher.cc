@@ -222,7 +222,7 @@ void Batcher::fail_step() {
     llama_memory_clear(llama_get_memory(model_.context.get()), true);
 }
 
-void Batcher::fail_job(JobId job, AskFault fault, std::string message, Usage usage) {
+void Batcher::fail_job(JobId job, AskFault fault, const std::string& message, Usage usage) {
     emit_(Failed{job, fault, wire::plain_text(message, engine::pipe::reason_bytes_max), usage});
 }
 

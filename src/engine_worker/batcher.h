@@ -71,7 +71,7 @@ private:
     bool take(Running& run);
     void give_text(Running& run, std::string text);
     void end(Running& run, FinishReason reason);
-    void fail_job(JobId job, AskFault fault, std::string message, Usage usage = {});
+    void fail_job(JobId job, AskFault fault, const std::string& message, Usage usage = {});
     void release(const Running& run);
     void fail_step();
     bool is_known(JobId job) const;

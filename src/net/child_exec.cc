@@ -72,7 +72,9 @@ void plan_environment(const ChildOptions& options, Plan& plan) {
             plan.environment_text.emplace_back(entry);
         }
     }
-    for (const auto& [name, value] : options.environment) plan.environment_text.push_back(name + "=" + value);
+    for (const auto& [name, value] : options.environment) {
+        plan.environment_text.push_back(std::string(name).append("=").append(value));
+    }
     for (std::string& entry : plan.environment_text) plan.environment.push_back(entry.data());
     plan.environment.push_back(nullptr);
 }

@@ -54,7 +54,7 @@ std::string head_of(const HttpClientRequest& request) {
     bool has_host = false;
     for (const auto& [name, value] : request.headers) {
         has_host = has_host || lower(name) == "host";
-        out += name + ": " + value + "\r\n";
+        out.append(name).append(": ").append(value).append("\r\n");
     }
     if (!has_host) out += "Host: " + request.to.text() + "\r\n";
     const bool has_body = !request.body.empty() || request.method == "POST" || request.method == "PUT";

@@ -151,7 +151,7 @@ bool Loop::run_until(const std::function<bool()>& condition, Duration limit) {
 
 namespace {
 
-void wait_for_signal(boost::asio::signal_set& signals, std::shared_ptr<const std::function<void(int)>> fn) {
+void wait_for_signal(boost::asio::signal_set& signals, const std::shared_ptr<const std::function<void(int)>>& fn) {
     signals.async_wait([&signals, fn](const boost::system::error_code& error, int number) {
         if (error) return;  // replaced, or the loop ends
         wait_for_signal(signals, fn);

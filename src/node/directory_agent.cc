@@ -88,7 +88,7 @@ std::optional<wire::Address> DirectoryAgent::address_of(const NodeId& node, Now 
 // ---- messages ----------------------------------------------------------------------------------------------------
 
 Status DirectoryAgent::on_message(Now now, LinkId link, const NodeId& peer, ByteView bytes) {
-    wire::DirectoryMessage message = TRY(wire::decode_directory_message(bytes));
+    const wire::DirectoryMessage message = TRY(wire::decode_directory_message(bytes));
     if (const auto* get = std::get_if<wire::GetSnapshot>(&message)) {
         serve(now, link, *get);
         return ok();
@@ -113,18 +113,18 @@ Status DirectoryAgent::on_message(Now now, LinkId link, const NodeId& peer, Byte
         fetcher_.on_not_newer(now, peer);
         return ok();
     }
-    return take_snapshot(now, peer, std::get<wire::SignedSnapshot>(std::move(message)));
+    return take_snapshot(now, peer, std::get<wire::SignedSnapshot>(message));
 }
 
-Status DirectoryAgent::take_snapshot(Now now, const NodeId& from, wire::SignedSnapshot snapshot) {
-    const Status taken = accept(now, std::move(snapshot), false);
+Status DirectoryAgent::take_snapshot(Now now, const NodeId& from, const wire::SignedSnapshot& snapshot) {
+    const Status taken = accept(now, snapshot, false);
     if (!taken) fetcher_.on_failed(now, from);
     // A snapshot that is refused says something about its server; the link is not to blame.
     return ok();
 }
 
-Status DirectoryAgent::accept(Now now, wire::SignedSnapshot snapshot, bool own) {
-    const bool fresh = TRY(book_.accept(now, std::move(snapshot)));
+Status DirectoryAgent::accept(Now now, const wire::SignedSnapshot& snapshot, bool own) {
+    const bool fresh = TRY(book_.accept(now, snapshot));
     fetcher_.on_snapshot_taken(now);
     if (!fresh) return ok();
     const auto view = book_.current(now);
@@ -178,7 +178,7 @@ void DirectoryAgent::run_verifier(Now now) {
     verifier_->on_tick(now);
     if (auto bytes = verifier_->take_persist()) out_.emplace_back(Persist{StateFile::verifier, std::move(*bytes)});
     while (auto snapshot = verifier_->take_snapshot()) {
-        const Status taken = accept(now, std::move(*snapshot), true);
+        const Status taken = accept(now, *snapshot, true);
         ASSERT(taken);  // what this node has signed it must be able to believe
     }
 }

@@ -85,8 +85,8 @@ public:
     bool client_only() const { return config_.roles == 0; }
 
 private:
-    Status take_snapshot(Now now, const NodeId& from, wire::SignedSnapshot snapshot);
-    Status accept(Now now, wire::SignedSnapshot snapshot, bool own);
+    Status take_snapshot(Now now, const NodeId& from, const wire::SignedSnapshot& snapshot);
+    Status accept(Now now, const wire::SignedSnapshot& snapshot, bool own);
     void serve(Now now, LinkId link, const wire::GetSnapshot& get);
     void update_sources(Now now);
     void run_publisher(Now now);

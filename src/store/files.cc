@@ -183,7 +183,7 @@ Status remove_file(const std::string& path) {
 
 Status write_key(const std::string& path, const Key32& key) {
     std::string text = to_hex(key.expose()) + "\n";
-    const Status written = write_file_atomic(path, as_bytes(text), 0600);
+    Status written = write_file_atomic(path, as_bytes(text), 0600);
     wipe(text.data(), text.size());
     return written;
 }
