@@ -2,9 +2,10 @@
 do no public-key operation; no link carries one cell twice, though all padding is alike before it is encrypted; the
 prompt, the answer and the client's long-term key are nowhere, its address only at its guards and at its bootstrap.
 
-test/mutations.toml has the twins that fail here: layers that leave the body as it is, cells that are not chained, cloves
-whose header is not sealed. A cell that was flipped or played again dies with its circuit: src/circuit/circuit_test.cc shows it and the counters,
-for nobody can do it here: between processes it would be TLS that drops it (F3)."""
+The twins that must fail here are in test/mutations.toml: layers that leave the body as it is, cells that are not
+chained, cloves whose header is not sealed. A cell that was flipped or played again dies with its circuit:
+src/circuit/circuit_test.cc shows it and the counters, for nobody can do it here: between processes it would be TLS that
+drops it (F3)."""
 # build: accept
 
 import sys
@@ -81,8 +82,9 @@ def nothing_repeated(net):
         return cells
 
     # Twenty cells a second and a circuit: some hundred of padding are there at once.
-    cells = until(lambda: cells if len(cells := carried()) >= PADDED else None, "padding goes over the links", 30)
-    twice = [f"{name}, link {link}, {way}: {body[:64]}" for (name, link, way, body), count in cells.items() if count > 1]
+    cells = until(lambda: seen if (seen := carried()).total() >= PADDED else None, "padding goes over the links", 30)
+    twice = [f"{name}, link {link}, {way}: {body[:64]}"
+             for (name, link, way, body), count in cells.items() if count > 1]
     check(not twice, f"a link carries one cell twice: {twice[:3]}")
 
 

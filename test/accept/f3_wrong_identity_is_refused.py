@@ -1,41 +1,21 @@
 """F3: a process with another key on a relay's address is not taken for that relay; and what a link carries is not to be
 seen on the wire: no cell, no key, no certificate.
 
-That an old capture cannot be opened with the keys of today: TLS 1.3 with X25519 alone and without tickets, which
-src/net/tls_test.cc holds the links to. A cell changed or played again on the wire ends the connection: also there."""
+That an old capture cannot be opened with the keys of today: f3_yesterdays_capture_does_not_open.py. A cell changed or
+played again on the wire ends the connection: src/net/tls_test.cc."""
 
 import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from harness import Network, Tapped, check, main, until
+from harness import check, main, until
 from harness.network import fixture
 from harness.paths import Paths
+from harness.wired import WithWire
 
-WIRE = "127.250.0.1"
 PROMPT = "Nobody on the wire may read this sentence of mine."
 RUN = 16
-
-
-class WithWire(Network):
-    """The model node is reached through a wire that records."""
-
-    wire = None
-
-    def _node(self, name, arguments, index, state=None):
-        node = super()._node(name, arguments, index, state)
-        if name == "model0":
-            host, port = node.address.split(":")
-            self.wire = Tapped((WIRE, int(port)), (host, int(port)))
-            node.arguments += ["--advertise", f"{WIRE}:{port}"]
-        return node
-
-    def stop(self):
-        super().stop()
-        if self.wire:
-            self.wire.close()
-            self.wire = None
 
 
 def test(folder):

@@ -54,11 +54,15 @@ class Api:
             raise ApiError(status, body, headers)
         return json.loads(body)
 
-    def is_ready(self):
+    def get_status(self, path):
+        """The status of a GET; None where nobody listens."""
         try:
-            return self.request("GET", "/ready")[0] == 200
+            return self.request("GET", path)[0]
         except OSError:
-            return False
+            return None
+
+    def is_ready(self):
+        return self.get_status("/ready") == 200
 
     def models(self):
         return [model["id"] for model in self.get("/v1/models")["data"]]

@@ -1,5 +1,6 @@
-"""What relays that put everything together could do to a question: take what they peeled for the records of cloves, join
-the shares and the fragments, and decrypt (protocol/record.md). Works when the records are not sealed, and only then."""
+"""What relays that put everything together could do to a question: take what they peeled for the records of cloves,
+join the shares and the fragments, and decrypt (protocol/record.md). Works when the records are not sealed, and only
+then."""
 
 import struct
 

@@ -13,6 +13,7 @@ from harness.run import FAILED, ROOT, check
 
 COPY = ROOT / "build" / "mutants"
 BUILD = COPY / "build"
+RUNS = COPY / "runs"  # of acceptance tests; kept when one did not find what it should have
 UNIT_SECONDS_MAX, ACCEPT_SECONDS_MAX = 200, 300
 FAILED_CASE = re.compile(r"\[  FAILED  \] (\S+?)[,\s(]")
 
@@ -109,22 +110,24 @@ def unit_test(name):
     return found.group(1) if found else output.strip()[-300:]
 
 
-def acceptance_test(name, runs):
-    """Builds the program and runs an acceptance test with it: (its exit status, its output). Files go to `runs`."""
+def acceptance_test(name):
+    """Builds the program and runs an acceptance test with it: (its exit status, what it says of itself)."""
     build("shoal")
-    environment = {"SHOAL_BUILD": str(BUILD), "SHOAL_RUNS": str(runs), "PYTHONPATH": str(ROOT / "test")}
-    return run([sys.executable, ROOT / "test" / "accept" / f"{name}.py"], ACCEPT_SECONDS_MAX, environment)
+    environment = {"SHOAL_BUILD": str(BUILD), "SHOAL_RUNS": str(RUNS), "PYTHONPATH": str(ROOT / "test")}
+    status, output = run([sys.executable, ROOT / "test" / "accept" / f"{name}.py"], ACCEPT_SECONDS_MAX, environment)
+    return status, output.split("\n---- ")[0][-2000:]  # behind it: the logs of its processes
 
 
-def found_by(mutation, runs):
+def found_by(mutation):
     """Who found that the check is gone: the failed case, or the words of the acceptance test."""
     with Mutated(mutation):
         if "test" in mutation:
             case = unit_test(mutation["test"])
             check(case, f"without the check '{mutation['what']}' {mutation['test']} still passes")
             return case
-        status, output = acceptance_test(mutation["accept"], runs)
+        status, output = acceptance_test(mutation["accept"])
         check(status == FAILED and mutation["says"] in output,
               f"without the check '{mutation['what']}' {mutation['accept']} ends with status {status} and does not say "
-              f"'{mutation['says']}':\n{output[-2000:]}")
+              f"'{mutation['says']}':\n{output}")
+        shutil.rmtree(RUNS)
         return f"{mutation['accept']}: {mutation['says']}"

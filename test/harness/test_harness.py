@@ -5,6 +5,7 @@ import socket
 import sys
 import tempfile
 import threading
+import tomllib
 import unittest
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness import Api, ApiError, Process, ProcessDied, Tapped, TimedOut, common_runs, read_lines, until  # noqa: E402
-from harness import collusion  # noqa: E402
+from harness import collusion, mutants, tls  # noqa: E402
+from harness.run import ROOT  # noqa: E402
 
 
 class Folder(unittest.TestCase):
@@ -155,6 +157,23 @@ class Wires(unittest.TestCase):
             client.close()
 
 
+class Tls(unittest.TestCase):
+    def test_x25519_is_that_of_rfc_7748(self):
+        scalar = bytes.fromhex("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4")
+        point = bytes.fromhex("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c")
+        self.assertEqual(tls.x25519(scalar, point).hex(),
+                         "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552")
+
+    def test_gcm_is_that_of_its_specification(self):
+        cipher = tls.Gcm(bytes.fromhex("feffe9928665731c6d6a8f9467308308" * 2))
+        nonce, header = bytes.fromhex("cafebabefacedbaddecaf888"), bytes.fromhex("feedfacedeadbeef" * 2 + "abaddad2")
+        sealed = bytes.fromhex("522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b0"
+                               "8b1056828838c5f61e6393ba7a0abcc9f662")
+        plain = cipher.open(nonce, header, sealed + bytes.fromhex("76fc6ece0f4e1768cddf8853bb2d551b"))
+        self.assertEqual(plain[:8].hex(), "d9313225f88406e5")
+        self.assertIsNone(cipher.open(nonce, header, sealed + bytes(16)))
+
+
 class Collusion(unittest.TestCase):
     def test_the_stream_is_that_of_rfc_8439(self):
         block = collusion.chacha20_block(bytes(range(32)), 1, bytes.fromhex("000000090000004a00000000"))
@@ -167,6 +186,11 @@ class Collusion(unittest.TestCase):
 
     def test_noise_is_no_clove(self):
         self.assertEqual(collusion.recovered([[bytes(range(256)) * 5, bytes(1370)]]), [])
+
+
+class Mutations(unittest.TestCase):
+    def test_each_takes_out_something_that_is_there(self):
+        mutants.check_listed(tomllib.loads((ROOT / "test" / "mutations.toml").read_text())["mutation"])
 
 
 if __name__ == "__main__":

@@ -5,14 +5,20 @@ import socket
 import threading
 
 
+class Capture:
+    """What went over one connection."""
+
+    def __init__(self):
+        self.sent = bytearray()      # from the dialling side
+        self.received = bytearray()  # from the target
+
+
 class Tapped:
     """Listens on `listen`, dials `target` for each connection, copies both ways. Runs in a thread of its own."""
 
     def __init__(self, listen, target):
         self.target = target
-        self.sent = bytearray()      # from the dialling side
-        self.received = bytearray()  # from the target
-        self.connections = 0
+        self.captures = []  # one a connection
         self._stalled = False
         self._links = []
         self._listener = socket.create_server(listen)
@@ -22,6 +28,19 @@ class Tapped:
         self._cut = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    @property
+    def connections(self):
+        return len(self.captures)
+
+    @property
+    def sent(self):
+        """All that dialling sides said, one connection after the other."""
+        return b"".join(capture.sent for capture in self.captures)
+
+    @property
+    def received(self):
+        return b"".join(capture.received for capture in self.captures)
 
     def cut(self):
         """Closes every connection that is open, with a reset."""
@@ -52,18 +71,18 @@ class Tapped:
                 selector.register(self._listener, selectors.EVENT_READ)
                 selector.register(self._woken, selectors.EVENT_READ)
                 if not self._stalled:
-                    for left, right in self._links:
-                        selector.register(left, selectors.EVENT_READ, (right, self.sent))
-                        selector.register(right, selectors.EVENT_READ, (left, self.received))
+                    for left, right, capture in self._links:
+                        selector.register(left, selectors.EVENT_READ, (right, capture.sent))
+                        selector.register(right, selectors.EVENT_READ, (left, capture.received))
                 for key, _ in selector.select(timeout=1):
                     self._serve(key)
             if self._cut:
                 self._cut = False
-                for left, right in self._links:
+                for left, right, _ in self._links:
                     reset(left)
                     reset(right)
                 self._links.clear()
-        for left, right in self._links:
+        for left, right, _ in self._links:
             left.close()
             right.close()
 
@@ -73,8 +92,9 @@ class Tapped:
         elif key.fileobj is self._listener:
             left, _ = self._listener.accept()
             try:
-                self._links.append((left, socket.create_connection(self.target, timeout=5)))
-                self.connections += 1
+                right = socket.create_connection(self.target, timeout=5)
+                self.captures.append(Capture())
+                self._links.append((left, right, self.captures[-1]))
             except OSError:
                 left.close()
         else:
