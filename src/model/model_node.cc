@@ -64,7 +64,9 @@ void ModelNode::take(Now now, prompt::Opened opened) {
         return refuse(now, opened.handle, AskFault::refused, "this node takes unpaid requests only");
     }
     if (served.engine->health() != engine::Health::ready) {
-        return refuse(now, opened.handle, AskFault::engine_failed, "the engine is being restarted");
+        const bool dead = served.engine->health() == engine::Health::dead;
+        return refuse(now, opened.handle, AskFault::engine_failed,
+                      dead ? "the engine of this node is dead" : "the engine is being restarted");
     }
     auto request = wire::decode_chat_request(as_bytes(opened.request.body.expose()));
     if (!request) return refuse(now, opened.handle, AskFault::bad_request, request.error().message);
