@@ -7,7 +7,9 @@ import json
 import statistics
 import subprocess
 
-from figures import NotMeasured, at_most, percentile, printed
+from figures import NotMeasured, at_most, exactly, percentile, printed
+
+CELL_BYTES = 1400  # protocol/cell.md
 
 
 def google_benchmark(program, pattern, repetitions, seconds):
@@ -58,6 +60,19 @@ def crypto(build, options):
     client = [start + finish for start, finish in zip(*halves)]
     yield at_most("circuit set-up, one hop, client", statistics.median(client), "us", 150, **about(client))
     yield median_at_most(found, "circuit set-up, one hop, relay", "ntor_relay_answer", 150)
+
+
+def wire_bytes(build):
+    """What the cloves of one question are on the wire, counted, against what the page promises."""
+    found = google_benchmark(build / "prompt_bench", "make_cloves_of_6_kb", 1, 0.01)
+    for k, n in ((3, 4), (2, 4)):
+        name = f"make_cloves_of_6_kb/{k}/{n}"
+        if name not in found:
+            raise NotMeasured(f"the bench {name} is gone")
+        entry = found[name][0]
+        cells = int(entry["bucket_cells"])
+        yield exactly(f"S-IDA wire bytes, 6 KB, ({n},{k})", entry["wire_bytes"], "bytes", n * cells * CELL_BYTES,
+                      cells=f"{n} x {cells}", times_the_text=entry["wire_bytes"] / entry["request_bytes"])
 
 
 def sockets(build, options):

@@ -51,6 +51,10 @@ def at_least(name, value, unit, bar, **conditions):
     return Figure(name, value, unit, f">= {bar:g} {unit}", value >= bar, ratio=value / bar, conditions=conditions)
 
 
+def exactly(name, value, unit, bar, **conditions):
+    return Figure(name, value, unit, f"= {bar:g} {unit}", value == bar, ratio=value / bar, conditions=conditions)
+
+
 def printed(name, value, unit, **conditions):
     """No bar: for comparison, or the unfavourable case."""
     return Figure(name, value, unit, conditions=conditions)

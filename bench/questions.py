@@ -57,7 +57,9 @@ def compared(name, found, bars):
     peer = statistics.median(theirs[0] for _, theirs in found)
     what = {**spread(added), "private p50": statistics.median(ours[0] for ours, _ in found), "direct p50": peer}
     if not bars:
-        yield printed(f"{name}: first token, added", statistics.median(added), "ms", **what)
+        first = printed(f"{name}: first token, added", statistics.median(added), "ms", **what)
+        first.peer, first.ratio = peer, what["private p50"] / peer
+        yield first
         yield printed(f"{name}: each token, added", statistics.median(each), "ms", **spread(each))
         return
     p50 = at_most(f"{name}: first token, added, p50", statistics.median(added), "ms", 15, **what)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The table of figures: ./run bench.
 
-  bench/run.py --build DIR [--json FILE] [--long] [--only WORD ...] [--model FILE]
+  bench/run.py --build DIR [--json FILE] [--long | --smallest] [--only WORD ...] [--model FILE]
 
 Each figure has a value, a bar where one is promised, and what it was measured under. What cannot be measured on this
 machine says why and fails nothing; a bar that is missed makes the exit status 1.
@@ -32,6 +32,12 @@ LONG = SimpleNamespace(repetitions=15, bench_seconds=0.5, questions=400, shaped=
                        flood=2048, pairs=15)
 
 
+GROUPS = ("crypto", "wire", "sockets", "binary", "relays", "questions", "engine")
+# Shows that each figure can be had, and says next to nothing about it.
+SMALLEST = SimpleNamespace(repetitions=1, bench_seconds=0.01, questions=4, shaped=1, cold=1, starts=1, clients=1,
+                           flood=64, pairs=1)
+
+
 def against_llama_bench(build, options):
     prefix = ROOT / "build" / "llama"
     if not any((prefix / "usr" / "bin").glob("llama-bench")):
@@ -48,6 +54,7 @@ def groups(build, folder, model, options):
     """(name, what gives its figures), the cheap ones first."""
     return [
         ("crypto", lambda: constructions.crypto(build, options)),
+        ("wire", lambda: constructions.wire_bytes(build)),
         ("sockets", lambda: constructions.sockets(build, options)),
         ("binary", lambda: relays.binary(build, folder)),
         ("relays", lambda: relays.figures(build, folder, model, options)),
@@ -73,8 +80,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
-    parser.add_argument("--long", action="store_true", help="more of everything")
-    parser.add_argument("--only", nargs="+", metavar="GROUP", help="crypto, sockets, binary, relays, questions, engine")
+    parser.add_argument("--long", action="store_const", dest="size", const=LONG, default=SHORT,
+                        help="more of everything")
+    parser.add_argument("--smallest", action="store_const", dest="size", const=SMALLEST,
+                        help="as little as gives every figure, for tests")
+    parser.add_argument("--only", nargs="+", metavar="GROUP", choices=GROUPS, help=", ".join(GROUPS))
     parser.add_argument("--model", type=pathlib.Path, help="GGUF file for the questions; default: the bundled one")
     args = parser.parse_args()
     build = args.build.resolve()
@@ -91,7 +101,7 @@ def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="shoal-bench-"))
     figures = []
     try:
-        for name, work in groups(build, folder, model, LONG if args.long else SHORT):
+        for name, work in groups(build, folder, model, args.size):
             if not args.only or name in args.only:
                 figures += measure(name, work)
     finally:
