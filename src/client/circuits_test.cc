@@ -217,6 +217,15 @@ TEST_F(CircuitsTest, FailedBuildsComeFurtherAndFurtherApart) {
     EXPECT_EQ(circuits_->ready(), limits::circuits_ready_target) << "it recovers";
 }
 
+TEST_F(CircuitsTest, FailuresOfOneBurstAreAnsweredByOneWait) {
+    refuse_builds_ = wire::DestroyReason::busy;
+    start();
+    const std::size_t burst = creates_;
+    ASSERT_GT(burst, limits::build_failures_max + 1) << "begun at once, all refused";
+    pass(limits::build_backoff_min);
+    EXPECT_GT(creates_, burst) << "each of them made the wait longer";
+}
+
 TEST_F(CircuitsTest, AHopThatCallsItsRefusalALostLinkIsCountedToo) {
     refuse_builds_ = wire::DestroyReason::link_lost;
     start();

@@ -17,13 +17,13 @@ protected:
         genesis_.verifiers.push_back({verifier_.node_id(), 1});
         genesis_.bootstraps.push_back({verifier_.node_id(), *wire::parse_address("127.1.0.1:9000")});
     }
-    void start(std::uint16_t roles) {
+    void start(std::uint16_t roles, CellObserver* observer = nullptr) {
         NodeConfig config;
         config.genesis = genesis_;
         config.roles = roles;
         config.client = roles == 0;
         if (roles != 0) config.addresses.push_back(*wire::parse_address("127.2.0.1:9000"));
-        node_ = std::make_unique<Node>(now_, config, key_, rng_);
+        node_ = std::make_unique<Node>(now_, config, key_, rng_, observer);
         node_->on_tick(now_);
         drain();
     }
@@ -125,6 +125,49 @@ TEST_F(LinksTest, ADirectoryThatNobodyAskedForEndsTheLink) {
     for (const Bytes& payload : wire::fragment_directory(message)) {
         give(LinkId(1), wire::make_cell(CellCommand::directory, 0, payload, rng_));
     }
+    EXPECT_TRUE(is_closed(LinkId(1)));
+}
+
+// Sees at each directory cell how much waits for that link by then.
+class WaitingAnswers final : public CellObserver {
+public:
+    void on_cell_seen(Now now, LinkId link, const NodeId&, bool incoming, const wire::Cell& cell) override {
+        if (!incoming || cell.command != CellCommand::directory) return;
+        Bytes out;
+        node->take_output(now, link, limits::snapshot_bytes_max, out);
+        cells.push_back(out.size() / limits::cell_bytes);
+    }
+    Node* node = nullptr;
+    std::vector<std::size_t> cells;
+};
+
+TEST_F(LinksTest, EachRequestForTheDirectoryIsAnsweredBeforeTheNextIsRead) {
+    // Else who sends a thousand in one piece has a thousand snapshots made before the first is refused its place.
+    WaitingAnswers observer;
+    start(wire::role_relay, &observer);
+    observer.node = node_.get();
+    connect(LinkId(1), stranger_.node_id(), std::nullopt);
+    Bytes requests;
+    const Bytes message = wire::encode_directory_message(wire::GetSnapshot{Epoch(0)});
+    for (int i = 0; i < 4; ++i) {
+        for (const Bytes& payload : wire::fragment_directory(message)) {
+            requests.resize(requests.size() + limits::cell_bytes);
+            wire::encode_cell(wire::make_cell(CellCommand::directory, 0, payload, rng_),
+                              std::span(requests).last<limits::cell_bytes>());
+        }
+    }
+    node_->on_bytes(now_, LinkId(1), requests);
+    // Before the first only VERSIONS waits.
+    EXPECT_EQ(observer.cells, (std::vector<std::size_t>{1, 1, 1, 1}));
+}
+
+TEST_F(LinksTest, APeerThatDoesNotReadItsStreamsIsCutOff) {
+    start(wire::role_model);
+    connect(LinkId(1), stranger_.node_id(), std::nullopt);
+    // Each is refused with a cell of its own; none of them leaves.
+    for (std::size_t i = 0; i < limits::link_queue_cells_max; ++i) give(LinkId(1), cell(CellCommand::stream_open));
+    EXPECT_FALSE(is_closed(LinkId(1)));
+    give(LinkId(1), cell(CellCommand::stream_open));
     EXPECT_TRUE(is_closed(LinkId(1)));
 }
 

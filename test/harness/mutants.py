@@ -14,7 +14,7 @@ from harness.run import FAILED, ROOT, check
 COPY = ROOT / "build" / "mutants"
 BUILD = COPY / "build"
 RUNS = COPY / "runs"  # of acceptance tests; kept when one did not find what it should have
-UNIT_SECONDS_MAX, ACCEPT_SECONDS_MAX = 200, 300
+UNIT_SECONDS_MAX, ACCEPT_SECONDS_MAX = 60, 300
 FAILED_CASE = re.compile(r"\[  FAILED  \] (\S+?)[,\s(]")
 
 
