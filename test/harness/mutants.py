@@ -15,7 +15,9 @@ COPY = ROOT / "build" / "mutants"
 BUILD = COPY / "build"
 RUNS = COPY / "runs"  # of acceptance tests; kept when one did not find what it should have
 UNIT_SECONDS_MAX, ACCEPT_SECONDS_MAX = 60, 300
-FAILED_CASE = re.compile(r"\[  FAILED  \] (\S+?)[,\s(]")
+# How ctest's output says it: a case of GoogleTest's, an assertion of ours, an exception or a time-out of the whole.
+FAILURES = (re.compile(r"\[  FAILED  \] (\w+\.\w+)"), re.compile(r"(internal error: .* does not hold)"),
+            re.compile(r"\*\*\*(\w+[^\n]*)"))
 
 
 def as_list(entry):
@@ -97,7 +99,7 @@ def build(target):
 
 
 def unit_test(name):
-    """Builds and runs a room's tests. None: they pass. Else the first case that failed."""
+    """Builds and runs a room's tests. None: they pass. Else what failed first."""
     build(name)
     environment = {"GTEST_BRIEF": "1", "GTEST_FAIL_FAST": "1", "SHOAL_BUILD": str(BUILD)}
     command = ["ctest", "--test-dir", BUILD, "-R", f"^{name.removesuffix('_test')}$", "--output-on-failure",
@@ -106,8 +108,8 @@ def unit_test(name):
     check("No tests were found" not in output, f"CMake knows no test {name}")
     if status == 0:
         return None
-    found = FAILED_CASE.search(output)
-    return found.group(1) if found else output.strip()[-300:]
+    found = next((match for pattern in FAILURES if (match := pattern.search(output))), None)
+    return found.group(1) if found else output[-2000:]
 
 
 def acceptance_test(name):
