@@ -280,6 +280,28 @@ TEST_F(GuardsTest, AreTwoAndUnrelated) {
     }
 }
 
+TEST_F(GuardsTest, AreDrawnUnrelatedWhenNearlyAllAreOneFamily) {
+    std::vector<RelayInfo> network = relays(30);
+    for (std::size_t i = 1; i < network.size(); ++i) network[i].family = FamilyId(ByteArray<32>{1});
+    for (int i = 0; i < 50; ++i) {
+        Guards fresh(rng);
+        fresh.update(at(0s), network, {});
+        ASSERT_EQ(fresh.in_use().size(), 2U) << "all that a client may ever draw went to one family";
+    }
+}
+
+TEST_F(GuardsTest, AreNotUsedTogetherOnceTheDirectorySaysThatTheyAreRelated) {
+    const auto before = guards.in_use();
+    for (RelayInfo& info : all) {
+        if (info.id == before[0] || info.id == before[1]) info.family = FamilyId(ByteArray<32>{1});
+    }
+    guards.update(at(1h), all, {});
+    const auto now = guards.in_use();
+    ASSERT_EQ(now.size(), 2U);
+    EXPECT_EQ(now[0], before[0]);
+    EXPECT_NE(now[1], before[1]);
+}
+
 TEST_F(GuardsTest, AreDrawnByWeight) {
     std::vector<RelayInfo> network = relays(5);
     network[0].weight = 6;  // of 10

@@ -305,6 +305,28 @@ TEST(Committee, NeedsMoreThanTwoThirdsToSeal) {
     v.check();
 }
 
+TEST(Committee, ASealThatCameWhileTheDiskWasBusyWaitsForItsOwnWrite) {
+    const TestNetwork net({1, 1, 1});
+    Verifier v(net.genesis, net.verifiers[0]);
+    v.on_publish(net.now, net.sign(0, net.descriptor(0)));
+    v.on_tick(net.now);
+    ASSERT_TRUE(v.take_persist());
+    v.on_persisted();
+    const Bytes body = v.draft()->body;
+    const auto sign = [&](std::uint8_t i) {
+        return v.on_signature(net.now, Epoch(1),
+                              directory::sign_snapshot(net.verifiers[i], net.genesis.network(), i, body));
+    };
+    ASSERT_TRUE(sign(1));
+    ASSERT_TRUE(v.take_persist());
+    ASSERT_TRUE(sign(2));
+    v.on_persisted();  // of what was there before the third signature
+    EXPECT_EQ(v.take_snapshot(), std::nullopt);
+    ASSERT_TRUE(v.take_persist());
+    v.on_persisted();
+    EXPECT_TRUE(v.take_snapshot());
+}
+
 TEST(Committee, ADraftThatFindsNoQuorumGivesItsEpochUp) {
     TestNetwork net({1, 1, 1});
     Verifier v(net.genesis, net.verifiers[0]);
