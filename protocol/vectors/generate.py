@@ -9,7 +9,7 @@ import pathlib
 import struct
 
 HERE = pathlib.Path(__file__).resolve().parent
-CORPUS = HERE.parent.parent / "test" / "fuzz" / "corpus"
+CORPUS = HERE.parent.parent / "test" / "corpus"
 BUCKETS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 T0 = 1_800_000_000  # 2027-01-15
 YEAR_2200 = 7_258_118_400
@@ -562,6 +562,88 @@ def snapshot_page():
     p.write()
 
 
+# ---- profile ---------------------------------------------------------------------------------------------------------
+
+def rate(quantisation=15, decode=95_000_000, batch=13_000_000, prefill=10_000_000, overhead=20_000):
+    return u8(quantisation) + u64(decode) + u64(batch) + u64(prefill) + u32(overhead)
+
+
+def link(peer, rtt=30_000, speed=1_250_000): return peer + u32(rtt) + u64(speed)
+
+
+def profile(magic=b"SC1P", version=1, node=run(0x11, 32), after=T0, until=T0 + 86400, memory=2**33, overhead=190_000,
+            chunk=512, rates=None, links=()):
+    rates = [rate()] if rates is None else rates
+    return (magic + u8(version) + node + u64(after) + u64(until) + u64(memory) + u32(overhead) + u16(chunk)
+            + u8(len(rates)) + b"".join(rates) + u8(len(links)) + b"".join(links))
+
+
+def profile_fields(until=T0 + 86400, memory=2**33, overhead=190_000, chunk=512, rates=None, links=()):
+    rates = [(15, 95_000_000, 13_000_000, 10_000_000, 20_000)] if rates is None else rates
+    names = ("quantisation", "decode_ps_per_mib", "batch_ps_per_mib", "prefill_ps_per_mib", "layer_overhead_ns")
+    return {"node": run(0x11, 32).hex(), "valid_after": T0, "valid_until": until, "memory_bytes": memory,
+            "stage_overhead_ns": overhead, "chunk_tokens": chunk, "rates": [dict(zip(names, r)) for r in rates],
+            "links": [{"peer": peer.hex(), "rtt_us": rtt, "bytes_per_second": speed} for peer, rtt, speed in links]}
+
+
+def profile_page():
+    p = Page("profile", {"signed_profile": 0})
+    sig = run(0x77, 64)
+    near, far = run(0x10, 32), run(0x12, 32)
+
+    def good(name, data, fields):
+        p.good(name, "signed_profile", data + sig, **fields, signature=sig.hex())
+
+    def bad(name, error="invalid", **d):
+        p.bad(name, "signed_profile", profile(**d) + sig, error)
+
+    good("alone", profile(), profile_fields())
+    good("two_links", profile(links=[link(near), link(far, 80_000, 125_000)]),
+         profile_fields(links=[(near, 30_000, 1_250_000), (far, 80_000, 125_000)]))
+    good("least", profile(until=T0 + 1, memory=1, overhead=0, chunk=1, rates=[rate(0, 100, 100, 100, 0)],
+                          links=[link(near, 1, 1000)]),
+         profile_fields(T0 + 1, 1, 0, 1, [(0, 100, 100, 100, 0)], [(near, 1, 1000)]))
+    most = (10**10, 10**10, 10**10, 10**8)
+    peers = [run(i, 32) for i in range(0x20, 0x60)]
+    good("most", profile(until=T0 + 7 * 86400, memory=2**44, overhead=10**9, rates=[rate(i, *most) for i in range(8)],
+                         links=[link(peer, 10**7, 2**40) for peer in peers]),
+         profile_fields(T0 + 7 * 86400, 2**44, 10**9, 512, [(i, *most) for i in range(8)],
+                        [(peer, 10**7, 2**40) for peer in peers]))
+    bad("magic", "malformed", magic=b"SC1D")
+    bad("version_2", "unsupported", version=2)
+    bad("ends_as_it_begins", until=T0)
+    bad("ends_before_it_begins", until=T0 - 1)
+    bad("longer_than_a_week", until=T0 + 7 * 86400 + 1)
+    bad("after_year_2200", "malformed", after=YEAR_2200 + 1, until=YEAR_2200 + 2)
+    bad("memory_none", memory=0)
+    bad("memory_too_much", memory=2**44 + 1)
+    bad("stage_overhead_too_long", overhead=10**9 + 1)
+    bad("chunk_0", chunk=0)
+    bad("chunk_513", chunk=513)
+    bad("rates_none", rates=[])
+    bad("rates_nine", rates=[rate(i) for i in range(9)])
+    bad("rates_out_of_order", rates=[rate(2), rate(1)])
+    bad("rates_twice_the_same", rates=[rate(2)] * 2)
+    for name in ("decode", "batch", "prefill"):
+        bad(f"{name}_for_nothing", rates=[rate(**{name: 0})])
+        bad(f"{name}_too_fast", rates=[rate(**{name: 99})])
+        bad(f"{name}_too_slow", rates=[rate(**{name: 10**10 + 1})])
+        bad(f"{name}_overflows", rates=[rate(**{name: 2**64 - 1})])
+    bad("layer_overhead_too_long", rates=[rate(overhead=10**8 + 1)])
+    bad("links_65", links=[link(run(i, 32)) for i in range(0x20, 0x61)])
+    bad("links_out_of_order", links=[link(far), link(near)])
+    bad("links_twice_the_same", links=[link(near)] * 2)
+    bad("link_to_itself", links=[link(run(0x11, 32))])
+    bad("link_in_no_time", links=[link(near, rtt=0)])
+    bad("link_too_far", links=[link(near, rtt=10**7 + 1)])
+    bad("link_too_narrow", links=[link(near, speed=999)])
+    bad("link_too_wide", links=[link(near, speed=2**40 + 1)])
+    bad("link_overflows", links=[link(near, speed=2**64 - 1)])
+    p.bad("left_over", "signed_profile", profile() + sig + b"\0")
+    p.write()
+
+
 if __name__ == "__main__":
-    for page in (cell_page, relay_page, record_page, request_page, chat_page, descriptor_page, snapshot_page):
+    for page in (cell_page, relay_page, record_page, request_page, chat_page, descriptor_page, snapshot_page,
+                 profile_page):
         page()
