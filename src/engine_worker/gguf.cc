@@ -158,6 +158,7 @@ Status read_metadata(Header& in, std::uint64_t count, Gguf& out, Wanted& wanted)
         GgufPair pair;
         pair.key = in.text(key_bytes_max);
         if (in.failed()) return cut_short();
+        pair.offset = in.at();
         in.start_digest();
         const auto type = in.number<std::uint32_t>();
         if (!in.failed() && type >= value_types) {
@@ -172,6 +173,7 @@ Status read_metadata(Header& in, std::uint64_t count, Gguf& out, Wanted& wanted)
         }
         if (in.failed()) return cut_short();
         pair.digest = in.take_digest();
+        pair.bytes = in.at() - pair.offset;
         out.metadata.push_back(std::move(pair));
     }
     return ok();

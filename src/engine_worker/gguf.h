@@ -36,7 +36,9 @@ struct GgufTensor {
 
 struct GgufPair {
     std::string key;
-    ByteArray<32> digest{};  // BLAKE2b-256 of the value's type and bytes as stored
+    ByteArray<32> digest{};    // BLAKE2b-256 of the value's type and bytes as stored
+    std::uint64_t offset = 0;  // of these in the file: read again by who wants the value
+    std::uint64_t bytes = 0;
 };
 
 struct Gguf {

@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <thread>
 
-#include "engine_worker/gguf.h"
 #include "wire/text.h"
 
 namespace shoal::engine_worker {
@@ -32,14 +31,6 @@ void on_library_log(ggml_log_level level, const char* text, void*) {
     while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
     // The inner reason comes first; what follows says only that loading failed.
     if (!line.empty() && library_error().empty()) library_error() = wire::plain_text(line, 300);
-}
-
-BlockSize block_of(std::uint32_t type) {
-    if (type >= GGML_TYPE_COUNT) return {};
-    const auto known = static_cast<ggml_type>(type);
-    const std::int64_t elements = ggml_blck_size(known);
-    if (elements <= 0 || ggml_type_size(known) == 0) return {};
-    return {static_cast<std::uint64_t>(elements), ggml_type_size(known)};
 }
 
 Error unloadable(const std::string& what) {
@@ -157,6 +148,18 @@ const std::string& last_library_error() {
     return library_error();
 }
 
+void forget_library_error() {
+    library_error().clear();
+}
+
+BlockSize library_block(std::uint32_t type) {
+    if (type >= GGML_TYPE_COUNT) return {};
+    const auto known = static_cast<ggml_type>(type);
+    const std::int64_t elements = ggml_blck_size(known);
+    if (elements <= 0 || ggml_type_size(known) == 0) return {};
+    return {static_cast<std::uint64_t>(elements), ggml_type_size(known)};
+}
+
 std::uint16_t default_threads() {
     return static_cast<std::uint16_t>(std::clamp(std::thread::hardware_concurrency(), 2U, 256U) - 1);
 }
@@ -188,14 +191,14 @@ Result<Model> load_model(int file, const engine::pipe::Load& options, const std:
         return true;
     };
     Model model;
-    const Gguf gguf = TRY(read_gguf(read, static_cast<std::uint64_t>(status.st_size), block_of));
+    const Gguf gguf = TRY(read_gguf(read, static_cast<std::uint64_t>(status.st_size), library_block));
     model.info.id = TRY(model_id(gguf, read, [&progress](double share) { progress(share * share_of_hashing); }));
     model.info.architecture = gguf.architecture;
     model.info.name = gguf.name;
     model.info.quantisation = static_cast<std::uint8_t>(std::min<std::uint32_t>(gguf.file_type, UINT8_MAX));
     ASSERT(options.threads > 0);
     model.threads = options.threads;
-    library_error().clear();
+    forget_library_error();
     TRY(load_weights(file, model, progress));
     model.info.parameters = llama_model_n_params(model.weights.get());
     model.one_kind_a_step = llama_model_is_recurrent(model.weights.get()) || llama_model_is_hybrid(model.weights.get());

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "engine/pipe.h"
+#include "engine_worker/gguf.h"
 #include "engine_worker/tokenizer.h"
 
 namespace shoal::engine_worker {
@@ -46,7 +47,11 @@ std::uint16_t default_threads();
 // the machine's memory.
 Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress);
 
-// The last error that the library wrote, made one plain line; empty when there was none.
+// The first error that the library wrote since it was forgotten, made one plain line; empty when there was none.
 const std::string& last_library_error();
+void forget_library_error();
+
+// What the library knows of a type of tensor (gguf.h).
+BlockSize library_block(std::uint32_t type);
 
 }  // namespace shoal::engine_worker

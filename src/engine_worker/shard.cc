@@ -1,0 +1,366 @@
+#include "engine_worker/shard.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/codec.h"
+#include "wire/text.h"
+
+namespace shoal::engine_worker {
+namespace {
+
+// The largest known: 126 blocks, rows of 18,432, 262,144 tokens.
+constexpr std::uint64_t layers_max = 1024;
+constexpr std::uint64_t width_max = 1 << 17;
+constexpr std::uint64_t vocabulary_max = 1 << 24;
+// Of one value that is copied or sliced; the tokenizer's, which are larger, are not.
+constexpr std::uint64_t value_bytes_max = 64 * 1024;
+// The vocabulary of a stage that has none.
+constexpr std::uint64_t vocabulary_dummy = 32;
+// ggml's numbers of types for zeros that nobody reads, the smallest first: q1_0, iq1_s, q8_0, f32. The library holds
+// them in memory all the same, and the last stage's have as many rows as the real vocabulary.
+constexpr std::uint32_t zero_types[] = {41, 19, 8, 0};
+
+constexpr std::string_view embedding_name = "token_embd.weight";
+constexpr std::string_view head_name = "output.weight";
+// Of no block, and wanted by every stage.
+constexpr std::string_view shared_tensors[] = {"output_norm.weight", "output_norm.bias", "rope_freqs.weight",
+                                               "rope_factors_long.weight", "rope_factors_short.weight"};
+// Of no block, and the last stage's.
+constexpr std::string_view last_tensors[] = {head_name, "output.bias", "output.scale", "output.input_scale"};
+// Arrays with a value a block, after "<architecture>.".
+constexpr std::string_view block_arrays[] = {"feed_forward_length", "attention.head_count", "attention.head_count_kv",
+                                             "swiglu_clamp_exp", "swiglu_clamp_shexp"};
+// Arrays that are about something else, however long they are.
+constexpr std::string_view other_arrays[] = {"rope.dimension_sections"};
+
+template <std::size_t N>
+bool is_one_of(std::string_view name, const std::string_view (&names)[N]) {
+    return std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
+
+std::string quoted(std::string_view name) {
+    return "'" + wire::plain_text(name, 64) + "'";
+}
+
+struct BlockTensor {
+    std::uint64_t block = 0;
+    std::string_view rest;  // with its point: ".attn_q.weight"
+};
+
+// "blk.<number>.<rest>", the number as the library writes it. nullopt: of no block.
+std::optional<BlockTensor> block_tensor(std::string_view name) {
+    constexpr std::string_view prefix = "blk.";
+    if (name.substr(0, prefix.size()) != prefix) return std::nullopt;
+    const std::string_view tail = name.substr(prefix.size());
+    BlockTensor out;
+    const auto [end, error] = std::from_chars(tail.data(), tail.data() + tail.size(), out.block);
+    const std::size_t digits = static_cast<std::size_t>(end - tail.data());
+    if (error != std::errc() || (digits > 1 && tail[0] == '0')) return std::nullopt;
+    out.rest = tail.substr(digits);
+    return out.rest.size() > 1 && out.rest[0] == '.' ? std::optional(out) : std::nullopt;
+}
+
+// A value as it stands in the file: its type, and for an array its elements' type and number.
+struct Value {
+    GgufType type{};
+    GgufType element{};
+    std::uint64_t count = 0;
+    ByteView data;
+};
+Value parse(ByteView raw) {
+    Reader in(raw);
+    Value out;
+    out.type = static_cast<GgufType>(in.u32());
+    if (out.type == GgufType::array) {
+        out.element = static_cast<GgufType>(in.u32());
+        out.count = in.u64();
+    }
+    out.data = in.rest();
+    return out;
+}
+
+// A whole number of any width; nullopt for other types and for negative ones.
+std::optional<std::uint64_t> whole_number(GgufType type, ByteView data) {
+    if (data.size() != gguf_value_bytes(type) || data.empty()) return std::nullopt;
+    const bool sign = (data.back() & 0x80) != 0;
+    std::uint8_t wide[8] = {};
+    std::copy(data.begin(), data.end(), wide);
+    switch (type) {
+        case GgufType::i8:
+        case GgufType::i16:
+        case GgufType::i32:
+        case GgufType::i64:
+            if (sign) return std::nullopt;
+            break;
+        case GgufType::u8:
+        case GgufType::u16:
+        case GgufType::u32:
+        case GgufType::u64:
+        case GgufType::boolean: break;
+        default: return std::nullopt;
+    }
+    return load_le<std::uint64_t>(wide);
+}
+
+Error odd_value(const std::string& key) {
+    return fail(Errc::malformed, "the metadata " + quoted(key) + " is missing or makes no sense");
+}
+
+}  // namespace
+
+bool Shard::read(std::uint64_t offset, ByteSpan out) const {
+    if (offset > bytes_ || out.size() > bytes_ - offset) return false;
+    std::fill(out.begin(), out.end(), std::uint8_t{0});
+    const std::uint64_t end = offset + out.size();
+    if (offset < header_.size()) {
+        const std::size_t count = std::min<std::uint64_t>(out.size(), header_.size() - offset);
+        std::copy_n(header_.begin() + static_cast<std::ptrdiff_t>(offset), count, out.begin());
+    }
+    auto extent = std::upper_bound(extents_.begin(), extents_.end(), offset,
+                                   [](std::uint64_t at, const Extent& e) { return at < e.at + e.bytes; });
+    for (; extent != extents_.end() && extent->at < end; ++extent) {
+        if (!extent->source) continue;
+        const std::uint64_t from = std::max(offset, extent->at);
+        const std::uint64_t to = std::min(end, extent->at + extent->bytes);
+        if (!whole_(*extent->source + (from - extent->at), out.subspan(from - offset, to - from))) return false;
+    }
+    return true;
+}
+
+Result<WholeModel> WholeModel::open(Gguf gguf, ReadAt read, const BlockOf& block_of, const Architecture* kind) {
+    WholeModel model;
+    model.gguf_ = std::move(gguf);
+    model.read_ = std::move(read);
+    model.shape_.kind = kind != nullptr ? kind : find_architecture(model.gguf_.architecture);
+    TRY(model.read_shape());
+    TRY(model.read_windows());
+    TRY(model.check_tensors());
+    TRY(model.check_overlaps());
+    for (std::uint32_t type : zero_types) {
+        model.zero_type_ = type;
+        model.zeros_ = block_of(type);
+        if (model.zeros_.elements != 0 && model.shape_.width % model.zeros_.elements == 0) return model;
+    }
+    return fail(Errc::unsupported, "this engine knows no type of tensor for a stage without an embedding");
+}
+
+const GgufPair* WholeModel::find(const std::string& key) const {
+    const auto found = std::lower_bound(gguf_.metadata.begin(), gguf_.metadata.end(), key,
+                                        [](const GgufPair& pair, const std::string& k) { return pair.key < k; });
+    return found != gguf_.metadata.end() && found->key == key ? &*found : nullptr;
+}
+
+const GgufTensor* WholeModel::find_tensor(std::string_view name) const {
+    const auto found = std::lower_bound(gguf_.tensors.begin(), gguf_.tensors.end(), name,
+                                        [](const GgufTensor& tensor, std::string_view n) { return tensor.name < n; });
+    return found != gguf_.tensors.end() && found->name == name ? &*found : nullptr;
+}
+
+Result<Bytes> WholeModel::value(const GgufPair& pair) const {
+    if (pair.bytes > value_bytes_max) {
+        return fail(Errc::unsupported, "the metadata " + quoted(pair.key) + " is too large for a stage");
+    }
+    Bytes out(pair.bytes);
+    if (!read_(pair.offset, out)) return fail(Errc::io, "the model file cannot be read");
+    return out;
+}
+
+Result<std::optional<std::uint64_t>> WholeModel::number(std::string_view name) const {
+    const GgufPair* pair = find(key(name));
+    if (pair == nullptr) return std::optional<std::uint64_t>();
+    const Bytes raw = TRY(value(*pair));
+    const Value parsed = parse(raw);
+    const auto out = whole_number(parsed.type, parsed.data);
+    if (!out) return odd_value(pair->key);
+    return out;
+}
+
+Status WholeModel::read_shape() {
+    if (shape_.kind == nullptr) {
+        return fail(Errc::unsupported, "the architecture " + quoted(gguf_.architecture) +
+                                           " cannot be cut into stages (these can: " + architecture_names() + ")");
+    }
+    const std::uint64_t layers = TRY(number("block_count")).value_or(0);
+    const std::uint64_t width = TRY(number("embedding_length")).value_or(0);
+    if (layers == 0 || layers > layers_max) return odd_value(key("block_count"));
+    if (width == 0 || width > width_max) return odd_value(key("embedding_length"));
+    const GgufTensor* embedding = find_tensor(embedding_name);
+    if (embedding == nullptr || embedding->dims.size() != 2 || embedding->dims[0] != width ||
+        embedding->dims[1] > vocabulary_max) {
+        return fail(Errc::malformed, "the tensor 'token_embd.weight' is missing or has another shape than the model");
+    }
+    embedding_ = static_cast<std::size_t>(embedding - gguf_.tensors.data());
+    shape_.layers = static_cast<std::uint32_t>(layers);
+    shape_.width = static_cast<std::uint32_t>(width);
+    shape_.vocabulary = static_cast<std::uint32_t>(embedding->dims[1]);
+    shape_.tied = find_tensor(head_name) == nullptr;
+    TRY(check_layers(*shape_.kind, shape_.layers));
+    // Blocks that predict several tokens ahead stand behind the others and count as blocks.
+    if (TRY(number("nextn_predict_layers")).value_or(0) != 0) {
+        return fail(Errc::unsupported, "a model with blocks for predicting several tokens cannot be cut into stages");
+    }
+    if (!shape_.kind->needed_key.empty() && find(key(shape_.kind->needed_key)) == nullptr) {
+        return fail(Errc::unsupported, "this kind of " + gguf_.architecture + " cannot be cut into stages: it lacks " +
+                                           key(shape_.kind->needed_key));
+    }
+    return ok();
+}
+
+// As the library reads it: an array; a number, which is the period; or the architecture's own period.
+Status WholeModel::read_windows() {
+    std::uint64_t period = shape_.kind->window_period;
+    if (period == 0) return ok();
+    const auto window = TRY(number("attention.sliding_window"));
+    if (shape_.kind->window_is_optional && window.value_or(0) == 0) return ok();
+    shape_.slides.resize(shape_.layers);
+    if (const GgufPair* pair = find(key("attention.sliding_window_pattern"))) {
+        const Bytes raw = TRY(value(*pair));
+        const Value parsed = parse(raw);
+        if (parsed.type == GgufType::array) {
+            const std::size_t each = gguf_value_bytes(parsed.element);
+            if (each == 0 || parsed.count != shape_.layers || parsed.data.size() != parsed.count * each) {
+                return odd_value(pair->key);
+            }
+            for (std::size_t i = 0; i < shape_.layers; ++i) {
+                const auto flag = whole_number(parsed.element, parsed.data.subspan(i * each, each));
+                if (!flag || *flag > 1) return odd_value(pair->key);
+                shape_.slides[i] = *flag == 1;
+            }
+            return ok();
+        }
+        const auto written = whole_number(parsed.type, parsed.data);
+        if (!written) return odd_value(pair->key);
+        period = *written;
+    }
+    for (std::uint64_t i = 0; i < shape_.layers; ++i) shape_.slides[i] = period == 0 || i % period < period - 1;
+    return ok();
+}
+
+Status WholeModel::check_tensors() const {
+    std::vector<bool> seen(shape_.layers);
+    for (const GgufTensor& tensor : gguf_.tensors) {
+        if (const auto of = block_tensor(tensor.name)) {
+            if (of->block >= shape_.layers) {
+                return fail(Errc::malformed, "the tensor " + quoted(tensor.name) + " is of a block that is not there");
+            }
+            seen[of->block] = true;
+        } else if (tensor.name != embedding_name && !is_one_of(tensor.name, shared_tensors) &&
+                   !is_one_of(tensor.name, last_tensors)) {
+            return fail(Errc::unsupported,
+                        "the tensor " + quoted(tensor.name) + " is of no block and not known: a stage cannot have it");
+        }
+    }
+    const auto missing = std::find(seen.begin(), seen.end(), false);
+    if (missing == seen.end()) return ok();
+    return fail(Errc::malformed, "block " + std::to_string(missing - seen.begin()) + " has no tensors");
+}
+
+// Tensors that share bytes would let a small file stand for shards of any size.
+Status WholeModel::check_overlaps() const {
+    std::vector<const GgufTensor*> by_place;
+    for (const GgufTensor& tensor : gguf_.tensors) by_place.push_back(&tensor);
+    std::sort(by_place.begin(), by_place.end(),
+              [](const GgufTensor* a, const GgufTensor* b) { return a->offset < b->offset; });
+    for (std::size_t i = 1; i < by_place.size(); ++i) {
+        if (by_place[i - 1]->offset + by_place[i - 1]->bytes > by_place[i]->offset) {
+            return fail(Errc::malformed, "the tensors " + quoted(by_place[i - 1]->name) + " and " +
+                                             quoted(by_place[i]->name) + " lie on top of each other");
+        }
+    }
+    return ok();
+}
+
+Result<Bytes> WholeModel::slice(const GgufPair& pair, Bytes raw, LayerRange range) const {
+    const Value parsed = parse(raw);
+    const std::string_view name = std::string_view(pair.key).substr(gguf_.architecture.size() + 1);
+    if (parsed.type != GgufType::array || is_one_of(name, other_arrays)) return raw;
+    const std::size_t each = gguf_value_bytes(parsed.element);
+    if (!is_one_of(name, block_arrays)) {
+        // A text a block would be no arithmetic; a number a block would.
+        if (each == 0 || parsed.count != shape_.layers) return raw;
+        return fail(Errc::unsupported, "the metadata " + quoted(pair.key) + " has a value a block and is not known");
+    }
+    if (each == 0 || parsed.count != shape_.layers || parsed.data.size() != parsed.count * each) {
+        return odd_value(pair.key);
+    }
+    Writer out;
+    out.u32(static_cast<std::uint32_t>(GgufType::array));
+    out.u32(static_cast<std::uint32_t>(parsed.element));
+    out.u64(range.count());
+    out.bytes(parsed.data.subspan(range.first * each, range.count() * each));
+    return out.take();
+}
+
+Status WholeModel::write_metadata(LayerRange range, GgufWriter& out) const {
+    const std::string prefix = gguf_.architecture + ".";
+    for (const GgufPair& pair : gguf_.metadata) {
+        if (pair.key.compare(0, prefix.size(), prefix) != 0) continue;
+        Bytes raw = TRY(value(pair));
+        out.raw(pair.key, TRY(slice(pair, std::move(raw), range)));
+    }
+    out.text("general.architecture", gguf_.architecture);
+    out.u32("general.file_type", gguf_.file_type);
+    out.text("tokenizer.ggml.model", "no_vocab");
+    const bool last = range.end == shape_.layers;
+    out.u32(prefix + "vocab_size", last ? shape_.vocabulary : static_cast<std::uint32_t>(vocabulary_dummy));
+    out.u32(prefix + "block_count", range.count());
+    if (const auto dense = TRY(number("leading_dense_block_count"))) {
+        const std::uint64_t left = *dense > range.first ? *dense - range.first : 0;
+        out.u32(prefix + "leading_dense_block_count",
+                static_cast<std::uint32_t>(std::min<std::uint64_t>(left, range.count())));
+    }
+    if (range.first > 0 && find(prefix + "embedding_scale") != nullptr) out.f32(prefix + "embedding_scale", 1.0F);
+    if (!shape_.slides.empty()) {
+        std::vector<std::uint32_t> pattern;
+        for (std::uint32_t i = range.first; i < range.end; ++i) pattern.push_back(shape_.slides[i] ? 1 : 0);
+        out.u32s(prefix + "attention.sliding_window_pattern", pattern);
+    }
+    return ok();
+}
+
+void WholeModel::write_tensors(Shard& shard, GgufWriter& out) const {
+    const auto add = [&](const std::string& name, const GgufTensor& tensor) {
+        const std::uint64_t at = out.tensor(name, tensor.type, tensor.dims, tensor.bytes);
+        shard.extents_.push_back({at, tensor.bytes, tensor.offset});
+        shard.weight_bytes_ += tensor.bytes;
+    };
+    const auto add_zeros = [&](std::string_view name, std::uint64_t rows) {
+        const std::uint64_t bytes = shape_.width / zeros_.elements * zeros_.bytes * rows;
+        const std::uint64_t at = out.tensor(std::string(name), zero_type_, {shape_.width, rows}, bytes);
+        shard.extents_.push_back({at, bytes, std::nullopt});
+    };
+    for (const GgufTensor& tensor : gguf_.tensors) {
+        if (const auto of = block_tensor(tensor.name)) {
+            if (of->block < shard.range_.first || of->block >= shard.range_.end) continue;
+            add("blk." + std::to_string(of->block - shard.range_.first) + std::string(of->rest), tensor);
+        } else if (is_one_of(tensor.name, shared_tensors) ||
+                   (shard.is_last() && is_one_of(tensor.name, last_tensors))) {
+            add(tensor.name, tensor);
+        }
+    }
+    // Every model is asked for an embedding, even where it is not the head.
+    if (shard.is_last() && shape_.tied) {
+        add(std::string(embedding_name), embedding());
+    } else {
+        add_zeros(embedding_name, shard.is_last() ? shape_.vocabulary : vocabulary_dummy);
+    }
+    if (!shard.is_last() && !shape_.tied) add_zeros(head_name, vocabulary_dummy);
+}
+
+Result<Shard> WholeModel::cut(LayerRange range) const {
+    TRY(check_range(*shape_.kind, shape_.layers, range, shape_.slides));
+    Shard out;
+    out.range_ = range;
+    out.shape_ = shape_;
+    out.whole_ = read_;
+    GgufWriter writer;
+    TRY(write_metadata(range, writer));
+    write_tensors(out, writer);
+    out.header_ = writer.finish();
+    for (Shard::Extent& extent : out.extents_) extent.at += out.header_.size();
+    out.bytes_ = out.header_.size() + writer.data_bytes();
+    return out;
+}
+
+}  // namespace shoal::engine_worker

@@ -1,0 +1,115 @@
+// Cuts a stage out of a model: blocks [a, b) as an ordinary GGUF of b - a blocks, which the library loads like any
+// other.
+//
+// Nothing is copied: a Shard is a new header and a list of where its tensors lie in the whole file. It can be read at
+// any offset, so the library loads from it directly (stage.h); or be written out (write_shard).
+//
+// Rules
+//   1. Blocks are numbered from 0 again, and what the library derives from a block's number is written out: arrays with
+//      a value a block are sliced, leading dense blocks are counted anew, the sliding-window pattern is an array.
+//   2. No stage has a tokenizer: the coordinator has it, from the header of the whole file.
+//   3. Only the last stage has the head and the real vocabulary. The others have a vocabulary of zeros, as small as the
+//      library takes it, and are fed with rows: the first stage too (embedding.h), so that no stage needs the
+//      embedding. Rationale: embedding and head are a fifth of a small model, and logits of a vocabulary nobody wants
+//      cost time.
+//   4. A key with a value a block that we do not know is refused: taken over as it is, it would be silently wrong.
+//
+// The file is a stranger's. Any bytes give a model whose stages lie inside the file and overlap nowhere, or a plain
+// line: Errc::malformed, Errc::unsupported (architecture, features), Errc::invalid (a cut that is not allowed).
+// Pure: the file is a function. O(header).
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine_worker/gguf.h"
+#include "engine_worker/gguf_writer.h"
+#include "engine_worker/shard_table.h"
+
+namespace shoal::engine_worker {
+
+// What a cut needs to know of the whole model.
+struct ModelShape {
+    const Architecture* kind = nullptr;
+    std::uint32_t layers = 0;
+    std::uint32_t width = 0;       // of a row of the hidden state
+    std::uint32_t vocabulary = 0;  // tokens
+    bool tied = false;             // the embedding is the head, too
+    std::vector<bool> slides;      // a block each: looks at a sliding window. Empty: none does
+};
+
+class Shard {
+public:
+    struct Extent {
+        std::uint64_t at = 0;  // in the shard
+        std::uint64_t bytes = 0;
+        std::optional<std::uint64_t> source;  // in the whole file; none: zeros
+    };
+
+    LayerRange range() const { return range_; }
+    const ModelShape& shape() const { return shape_; }
+    bool is_first() const { return range_.first == 0; }
+    bool is_last() const { return range_.end == shape_.layers; }
+    // Of the GGUF, and of the tensors in it that are not zeros.
+    std::uint64_t bytes() const { return bytes_; }
+    std::uint64_t weight_bytes() const { return weight_bytes_; }
+    ByteView header() const { return header_; }
+    // Ascending, none overlaps; between them is padding.
+    std::span<const Extent> extents() const { return extents_; }
+    // Fills `out` from `offset`; false past the end or when the whole file cannot be read. O(log tensors + bytes).
+    bool read(std::uint64_t offset, ByteSpan out) const;
+
+private:
+    friend class WholeModel;
+    LayerRange range_;
+    ModelShape shape_;
+    Bytes header_;
+    std::vector<Extent> extents_;
+    std::uint64_t bytes_ = 0;
+    std::uint64_t weight_bytes_ = 0;
+    ReadAt whole_;
+};
+
+class WholeModel {
+public:
+    // `read` must give the bytes that `gguf` was read from, as long as this and its shards live. `kind` takes the place
+    // of the table's entry: for tests, which show that a wrong one is seen.
+    static Result<WholeModel> open(Gguf gguf, ReadAt read, const BlockOf& block_of, const Architecture* kind = nullptr);
+
+    const ModelShape& shape() const { return shape_; }
+    const Gguf& gguf() const { return gguf_; }
+    const ReadAt& read() const { return read_; }
+    const GgufTensor& embedding() const { return gguf_.tensors[embedding_]; }
+    Result<Shard> cut(LayerRange range) const;
+
+private:
+    WholeModel() = default;
+    Status read_shape();
+    Status read_windows();
+    Status check_tensors() const;
+    Status check_overlaps() const;
+    std::string key(std::string_view name) const { return gguf_.architecture + "." + std::string(name); }
+    const GgufPair* find(const std::string& key) const;
+    const GgufTensor* find_tensor(std::string_view name) const;
+    Result<Bytes> value(const GgufPair& pair) const;
+    // The whole number under "<architecture>.<name>"; nullopt when there is none.
+    Result<std::optional<std::uint64_t>> number(std::string_view name) const;
+    Status write_metadata(LayerRange range, GgufWriter& out) const;
+    Result<Bytes> slice(const GgufPair& pair, Bytes value, LayerRange range) const;
+    void write_tensors(Shard& shard, GgufWriter& out) const;
+
+    Gguf gguf_;
+    ReadAt read_;
+    ModelShape shape_;
+    std::size_t embedding_ = 0;
+    std::uint32_t zero_type_ = 0;  // of tensors that nobody reads
+    BlockSize zeros_;
+};
+
+// Writes the shard to the descriptor `out`, an empty file; tensors go from `whole`, the descriptor of the whole file,
+// inside the kernel where it can. Errc::io.
+Status write_shard(const Shard& shard, int whole, int out);
+
+}  // namespace shoal::engine_worker

@@ -1,0 +1,109 @@
+// One stage of a model, loaded: rows of the hidden state in, rows out.
+//
+// Rules
+//   1. The first stage takes rows of the embedding (embedding.h); every other one what the stage before gave. The last
+//      one gives logits, the others the hidden state after their last block, before any norm.
+//   2. A call is all or nothing for the caller, not for the cache: after an error, truncate() the sequences of the call
+//      to where they were.
+//   3. In a recurrent model a call holds one row of each sequence, or several rows of one sequence. Rationale: the
+//      library orders the rows of other batches anew.
+//   4. Weights are read into memory once, from the Shard: no file is mapped, no copy is kept.
+//      Rationale: a memory file would hold them twice, and pages of a mapped file that was repacked stay resident.
+//
+//   5. The graph is run on tokens that mean nothing, and the rows are put in place of their embedding when it has been
+//      looked up. Rationale: for rows instead of tokens some architectures compute something else (they take them for
+//      images), or stop the process.
+//   6. All stages of a chain have the same number of cells. Rationale: some architectures turn positions differently
+//      for long contexts, and judge by what they could hold.
+//
+// A chain of stages computes what the uncut model does, bit by bit, as long as the rows of each call are the same. One
+// thread.
+#pragma once
+
+#include <llama.h>
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine_worker/model.h"
+#include "engine_worker/shard.h"
+
+namespace shoal::engine_worker {
+
+struct StageOptions {
+    std::uint32_t cells = 4096;      // tokens that all sequences hold together
+    std::uint32_t sequences = 1;     // numbered from 0
+    std::uint32_t rows_max = 512;    // of one call
+    std::uint32_t wanted_max = 1;    // of one call, for the last stage: each takes a vocabulary of floats
+    std::uint32_t rollback_max = 0;  // tokens that truncate() can take back of a recurrent model
+    std::uint32_t threads = 1;
+    bool small_cache = false;  // q8_0 in place of f16
+};
+
+// Where a row belongs.
+struct Place {
+    std::int32_t position = 0;
+    std::int32_t sequence = 0;
+    bool wanted = false;  // of the last stage: give its logits
+};
+
+class Stage {
+public:
+    // Reads the shard; `progress` gets 0 to 1. Call load_backends() before. Errc::unsupported: the library refuses the
+    // shard. Errc::exhausted: no memory for so many cells.
+    static Result<std::unique_ptr<Stage>> load(const Shard& shard, const StageOptions& options,
+                                               const std::function<void(double)>& progress);
+
+    bool is_first() const { return first_; }
+    bool is_last() const { return last_; }
+    std::uint32_t width() const { return width_; }
+    // Floats of a row that comes out: width(), or the vocabulary's size for the last stage.
+    std::uint32_t out_width() const { return last_ ? vocabulary_ : width_; }
+
+    // `rows` is f32 [places, width()]. What comes back is f32 [places, out_width()] (of the last stage: only the places
+    // that are wanted), in the same order, and valid until the next call.
+    // Errc::invalid: sizes, places or numbers that cannot be; exhausted: no free cells; internal: the library failed.
+    Result<std::span<const float>> run(std::span<const float> rows, std::span<const Place> places);
+
+    // Forgets what the sequence holds from `position` on. Errc::unsupported: a recurrent model, further back than
+    // rollback_max.
+    Status truncate(std::int32_t sequence, std::int32_t position);
+
+    // The tensor that leaves the stage, as the library calls it.
+    const std::string& boundary() const { return boundary_; }
+
+private:
+    Stage() = default;
+    Status make_context(const StageOptions& options);
+    Status warm_up();
+    Status check(std::span<const float> rows, std::span<const Place> places) const;
+    Status decode(std::span<const Place> places);
+    static bool on_node(ggml_tensor* node, bool asks, void* self);
+    bool wants(const ggml_tensor* node);
+    void feed(ggml_tensor* node);
+    void take(const ggml_tensor* node);
+    void look_for_boundary(const ggml_tensor* node);
+
+    bool first_ = false;
+    bool last_ = false;
+    bool recurrent_ = false;
+    std::uint32_t width_ = 0;
+    std::uint32_t vocabulary_ = 0;
+    std::uint32_t layers_ = 0;
+    float scale_ = 1;  // of what comes in
+    std::string entry_;
+    StageOptions options_;
+    std::unique_ptr<llama_model, LlamaDelete> weights_;
+    std::unique_ptr<llama_context, LlamaDelete> context_;
+    std::string boundary_;
+    std::vector<std::string> seen_;  // names of nodes, while the boundary is looked for
+    bool looking_ = false;
+    bool fed_ = false;  // in this call
+    std::vector<float> in_;
+    std::vector<float> out_;
+};
+
+}  // namespace shoal::engine_worker
