@@ -245,6 +245,36 @@ static_assert(10 * engine_working_interval < engine_silence_max);
 inline constexpr std::uint32_t context_tokens_max = 1 << 20;
 inline constexpr std::uint32_t prefill_chunk_tokens = 512;
 
+// ---- profiles and plans of layer ranges (protocol/profile.md, src/pipeline)
+// ------------------------------------------
+// A machine does not change from day to day and a new measurement loads it; a link that has become worse in the
+// meantime is found by use.
+inline constexpr Duration profile_age_max = 7 * 24h;
+inline constexpr std::size_t profile_rates_max = 8;
+inline constexpr std::size_t profile_links_max = 64;
+inline constexpr std::size_t profile_bytes_max = 4096;
+inline constexpr std::uint64_t node_memory_bytes_max = std::uint64_t{1} << 44;
+// Picoseconds for a MiB of weights: from ten times the fastest memory there is to 100 MB/s, below which a node is of no
+// use. These and the sizes below keep every time of a plan within 63 bits of nanoseconds.
+inline constexpr std::uint64_t rate_ps_per_mib_min = 100;
+inline constexpr std::uint64_t rate_ps_per_mib_max = 10'000'000'000;
+inline constexpr Duration layer_overhead_max = 100ms;
+inline constexpr Duration stage_overhead_max = 1s;
+inline constexpr Duration link_rtt_max = 10s;
+inline constexpr std::uint64_t link_bytes_per_second_min = 1000;
+inline constexpr std::uint64_t link_bytes_per_second_max = std::uint64_t{1} << 40;
+inline constexpr std::size_t model_layers_max = 512;
+inline constexpr std::uint64_t layer_bytes_max = std::uint64_t{1} << 35;
+inline constexpr std::uint64_t layer_kv_bytes_per_token_max = std::uint64_t{1} << 20;
+inline constexpr std::uint32_t hidden_size_max = 1 << 17;
+// Nodes that one plan chooses among: a bit each in a 64-bit set.
+inline constexpr std::size_t plan_nodes_max = 64;
+// Up to here the exact search takes some 20 ms; each node more doubles it.
+inline constexpr std::size_t plan_exact_nodes_max = 12;
+inline constexpr std::size_t plan_standbys_max = 4;
+// A stage farther away costs each token more than its memory is worth (the bound that mesh-llm uses between its peers).
+inline constexpr Duration plan_rtt_cap_default = 80ms;
+
 // ---- admission (sched)
 // ----------------------------------------------------------------------------------------------- Requests that wait
 // for a slot at a model node. Full: 503 with Retry-After.
