@@ -1,0 +1,292 @@
+#include "wire/stage.h"
+
+#include "wire/fields.h"
+#include "wire/text.h"
+
+namespace shoal::wire {
+namespace {
+
+enum class Kind : std::uint8_t {
+    open = 1,
+    opened = 2,
+    join = 3,
+    joined = 4,
+    step = 5,
+    truncate = 6,
+    replay = 7,
+    reroute = 8,
+    done = 9,
+    alive = 10,
+    fault = 11,
+};
+
+std::string_view open_fault(const StageOpen& m) {
+    if (m.session.is_zero() || m.model.is_zero() || m.next.is_zero()) return "stage: a name is missing";
+    if (m.layers.first >= m.layers.end || m.layers.end > stage_layers_max) return "stage: no range of layers";
+    if (m.hop < 1 || m.hop > stage_hops_max) return "stage: hop out of range";
+    if (m.width == 0 || m.width % 32 != 0 || m.width > stage_width_max) return "stage: width out of range";
+    if (m.context == 0 || m.context > stage_context_max) return "stage: context out of range";
+    if (m.sequences == 0 || m.sequences > stage_sequences_max) return "stage: sequences out of range";
+    return {};
+}
+
+std::string_view numbers_fault(std::uint64_t number, std::uint64_t settled) {
+    return number == 0 || settled >= number ? "stage: operations out of order" : std::string_view();
+}
+
+Status check(std::string_view fault) {
+    return fault.empty() ? ok() : fail(Errc::invalid, std::string(fault));
+}
+
+void write_rows(Writer& out, const StageRows& rows) {
+    out.u16(static_cast<std::uint16_t>(rows.parts.size()));
+    for (const StagePart& part : rows.parts) {
+        out.u16(part.sequence);
+        out.u32(part.position);
+        out.u16(part.rows);
+    }
+    out.bytes_u32(rows.tensor);
+}
+
+Result<StageRows> read_rows(Reader& in, bool may_be_empty) {
+    StageRows rows;
+    const std::uint16_t count = in.u16();
+    if (count > stage_sequences_max) return fail(Errc::invalid, "stage: too many sequences in one operation");
+    for (std::uint16_t i = 0; i < count; ++i) rows.parts.push_back({in.u16(), in.u32(), in.u16()});
+    rows.tensor = to_bytes(in.bytes_u32(stage_tensor_bytes_max));
+    TRY(in.check("stage"));
+    TRY(check(stage_rows_fault(rows, may_be_empty)));
+    return rows;
+}
+
+struct BodyWriter {
+    Writer& out;
+
+    Kind operator()(const StageOpen& m) {
+        ASSERT(open_fault(m).empty());
+        out.bytes(m.session.view());
+        out.bytes(m.model.view());
+        out.u16(m.layers.first);
+        out.u16(m.layers.end);
+        out.u8(m.hop);
+        out.u8(static_cast<std::uint8_t>(m.type));
+        out.u32(m.width);
+        out.u32(m.context);
+        out.u16(m.sequences);
+        out.bytes(m.next.view());
+        return Kind::open;
+    }
+    Kind operator()(const StageOpened&) { return Kind::opened; }
+    Kind operator()(const StageJoin& m) {
+        ASSERT(!m.session.is_zero() && m.hop >= 1 && m.hop <= stage_hops_max + 1);
+        out.bytes(m.session.view());
+        out.u8(m.hop);
+        return Kind::join;
+    }
+    Kind operator()(const StageJoined& m) {
+        ASSERT(!m.fresh || m.received == 0);
+        out.u8(m.fresh ? 1 : 0);
+        out.u64(m.received);
+        return Kind::joined;
+    }
+    Kind operator()(const StageStep& m) {
+        ASSERT(numbers_fault(m.number, m.settled).empty() && stage_rows_fault(m.rows, false).empty());
+        out.u64(m.number);
+        out.u64(m.settled);
+        write_rows(out, m.rows);
+        return Kind::step;
+    }
+    Kind operator()(const StageTruncate& m) {
+        ASSERT(numbers_fault(m.number, m.settled).empty() && m.length < stage_context_max);
+        out.u64(m.number);
+        out.u64(m.settled);
+        out.u16(m.sequence);
+        out.u32(m.length);
+        return Kind::truncate;
+    }
+    Kind operator()(const StageReplay& m) {
+        ASSERT(stage_rows_fault(m.rows, m.final).empty());
+        out.u64(m.settled);
+        out.u8(m.final ? 1 : 0);
+        write_rows(out, m.rows);
+        return Kind::replay;
+    }
+    Kind operator()(const StageReroute& m) {
+        ASSERT(!m.next.is_zero());
+        out.bytes(m.next.view());
+        return Kind::reroute;
+    }
+    Kind operator()(const StageDone& m) {
+        ASSERT(m.number != 0);
+        out.u64(m.number);
+        out.u32(m.busy_us);
+        out.u32(m.waited_us);
+        return Kind::done;
+    }
+    Kind operator()(const StageAlive&) { return Kind::alive; }
+    Kind operator()(const StageFault& m) {
+        out.u8(static_cast<std::uint8_t>(m.code));
+        out.text_u16(plain_text(m.text, stage_fault_bytes_max));
+        return Kind::fault;
+    }
+};
+
+Result<StageMessage> read_open(Reader& in) {
+    StageOpen m;
+    m.session = StageSessionId(in.array<16>());
+    m.model = ModelId(in.array<32>());
+    m.layers.first = in.u16();
+    m.layers.end = in.u16();
+    m.hop = in.u8();
+    m.type = TRY(read_enum<ActivationType>(in, activation_type_max, "stage: activation type"));
+    m.width = in.u32();
+    m.context = in.u32();
+    m.sequences = in.u16();
+    m.next = NodeId(in.array<32>());
+    TRY(in.finish("stage open"));
+    TRY(check(open_fault(m)));
+    return StageMessage(m);
+}
+
+Result<StageMessage> read_join(Reader& in) {
+    StageJoin m;
+    m.session = StageSessionId(in.array<16>());
+    m.hop = in.u8();
+    TRY(in.finish("stage join"));
+    if (m.session.is_zero()) return fail(Errc::invalid, "stage: a name is missing");
+    if (m.hop < 1 || m.hop > stage_hops_max + 1) return fail(Errc::invalid, "stage: hop out of range");
+    return StageMessage(m);
+}
+
+Result<StageMessage> read_joined(Reader& in) {
+    StageJoined m;
+    m.fresh = TRY(read_bool(in, "stage: fresh"));
+    m.received = in.u64();
+    TRY(in.finish("stage joined"));
+    if (m.fresh && m.received != 0) return fail(Errc::invalid, "stage: a fresh hop that has received");
+    return StageMessage(m);
+}
+
+Result<StageMessage> read_step(Reader& in) {
+    StageStep m;
+    m.number = in.u64();
+    m.settled = in.u64();
+    m.rows = TRY(read_rows(in, false));
+    TRY(in.finish("stage step"));
+    TRY(check(numbers_fault(m.number, m.settled)));
+    return StageMessage(m);
+}
+
+Result<StageMessage> read_truncate(Reader& in) {
+    StageTruncate m;
+    m.number = in.u64();
+    m.settled = in.u64();
+    m.sequence = in.u16();
+    m.length = in.u32();
+    TRY(in.finish("stage truncate"));
+    TRY(check(numbers_fault(m.number, m.settled)));
+    if (m.sequence >= stage_sequences_max) return fail(Errc::invalid, "stage: sequence out of range");
+    if (m.length >= stage_context_max) return fail(Errc::invalid, "stage: length out of range");
+    return StageMessage(m);
+}
+
+Result<StageMessage> read_replay(Reader& in) {
+    StageReplay m;
+    m.settled = in.u64();
+    m.final = TRY(read_bool(in, "stage: final"));
+    m.rows = TRY(read_rows(in, m.final));
+    TRY(in.finish("stage replay"));
+    return StageMessage(m);
+}
+
+Result<StageMessage> read_done(Reader& in) {
+    const StageDone m{in.u64(), in.u32(), in.u32()};
+    TRY(in.finish("stage done"));
+    if (m.number == 0) return fail(Errc::invalid, "stage: operation zero");
+    return StageMessage(m);
+}
+
+Result<StageMessage> read_fault(Reader& in) {
+    StageFault m;
+    m.code = TRY(read_enum<StageFaultCode>(in, stage_fault_code_max, "stage: fault"));
+    const ByteView text = in.bytes_u16(stage_fault_bytes_max);
+    TRY(in.finish("stage fault"));
+    m.text = std::string(as_text(text));
+    if (plain_text(m.text, stage_fault_bytes_max) != m.text) return fail(Errc::malformed, "stage: text is not plain");
+    return StageMessage(m);
+}
+
+template <typename Message>
+Result<StageMessage> read_empty(Reader& in) {
+    TRY(in.finish("stage"));
+    return StageMessage(Message{});
+}
+
+Result<StageMessage> read_reroute(Reader& in) {
+    const StageReroute m{NodeId(in.array<32>())};
+    TRY(in.finish("stage reroute"));
+    if (m.next.is_zero()) return fail(Errc::invalid, "stage: a name is missing");
+    return StageMessage(m);
+}
+
+}  // namespace
+
+std::size_t activation_row_bytes(ActivationType type, std::uint32_t width) {
+    switch (type) {
+        case ActivationType::f32: return std::size_t{width} * 4;
+        case ActivationType::f16: return std::size_t{width} * 2;
+        case ActivationType::q8_0: return std::size_t{width} / 32 * 34;
+    }
+    return 0;
+}
+
+std::string_view stage_rows_fault(const StageRows& rows, bool may_be_empty) {
+    if (rows.parts.empty()) {
+        return may_be_empty && rows.tensor.empty() ? std::string_view() : "stage: an operation without rows";
+    }
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < rows.parts.size(); ++i) {
+        const StagePart& part = rows.parts[i];
+        if (part.sequence >= stage_sequences_max) return "stage: sequence out of range";
+        if (i > 0 && part.sequence <= rows.parts[i - 1].sequence) return "stage: sequences are not sorted";
+        if (part.rows == 0) return "stage: a part without rows";
+        if (part.position >= stage_context_max || stage_context_max - part.position < part.rows) {
+            return "stage: position out of range";
+        }
+        count += part.rows;
+    }
+    if (count > stage_rows_max) return "stage: too many rows in one operation";
+    // A row of the least width in the smallest type.
+    if (rows.tensor.size() < count * 34 || rows.tensor.size() % count != 0)
+        return "stage: the tensor is not of its rows";
+    return rows.tensor.size() > stage_tensor_bytes_max ? "stage: the tensor is too large" : std::string_view();
+}
+
+Bytes encode_stage_message(const StageMessage& message) {
+    Writer out;
+    out.u8(0);
+    const Kind kind = std::visit(BodyWriter{out}, message);
+    Bytes bytes = out.take();
+    bytes[0] = static_cast<std::uint8_t>(kind);
+    return bytes;
+}
+
+Result<StageMessage> decode_stage_message(ByteView in) {
+    Reader reader(in);
+    switch (static_cast<Kind>(reader.u8())) {
+        case Kind::open: return read_open(reader);
+        case Kind::opened: return read_empty<StageOpened>(reader);
+        case Kind::join: return read_join(reader);
+        case Kind::joined: return read_joined(reader);
+        case Kind::step: return read_step(reader);
+        case Kind::truncate: return read_truncate(reader);
+        case Kind::replay: return read_replay(reader);
+        case Kind::reroute: return read_reroute(reader);
+        case Kind::done: return read_done(reader);
+        case Kind::alive: return read_empty<StageAlive>(reader);
+        case Kind::fault: return read_fault(reader);
+    }
+    return fail(Errc::malformed, "stage: unknown message");
+}
+
+}  // namespace shoal::wire

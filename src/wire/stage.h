@@ -1,0 +1,138 @@
+// Stage messages: hidden states on their way through the machines that hold one model. Format: protocol/stage.md.
+//
+// A session runs one model over hops 1 to n, led by a coordinator; after hop n its results are the coordinator's again.
+// Two kinds of channels: control, coordinator to each hop, and data, each hop to the one after it. What changes a hop's
+// memory is an operation with a number, and operations are taken in the order of their numbers, each once.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/codec.h"
+#include "base/ids.h"
+#include "base/limits.h"
+
+namespace shoal::wire {
+
+using StageSessionId = ByteId<struct StageSessionIdTag, 16>;  // drawn by the coordinator; who knows it may join
+
+inline constexpr std::size_t stage_hops_max = 64;
+inline constexpr std::size_t stage_layers_max = 1024;
+inline constexpr std::uint32_t stage_width_max = 65'536;       // of a hidden state
+inline constexpr std::uint32_t stage_context_max = 1'048'576;  // positions of a sequence
+inline constexpr std::uint16_t stage_sequences_max = 256;
+inline constexpr std::uint32_t stage_rows_max = 512;                        // of one operation
+inline constexpr std::size_t stage_tensor_bytes_max = 32ULL * 1024 * 1024;  // of one operation
+inline constexpr std::size_t stage_fault_bytes_max = 512;
+
+// How hidden states travel. q8_0: blocks of 32, a half-precision scale and 32 signed bytes, as ggml has it.
+enum class ActivationType : std::uint8_t { f32 = 0, f16 = 1, q8_0 = 2 };
+inline constexpr std::uint8_t activation_type_max = 2;
+// Bytes of one row; `width` is a multiple of 32.
+std::size_t activation_row_bytes(ActivationType type, std::uint32_t width);
+
+struct LayerRange {
+    std::uint16_t first = 0;
+    std::uint16_t end = 0;  // one behind the last
+    friend bool operator==(const LayerRange&, const LayerRange&) = default;
+};
+
+// Coordinator to hop, first on a control channel: hold these layers of this model for the session.
+struct StageOpen {
+    StageSessionId session;
+    ModelId model;
+    LayerRange layers;
+    std::uint8_t hop = 1;  // 1 to stage_hops_max
+    ActivationType type = ActivationType::f16;
+    std::uint32_t width = 0;
+    std::uint32_t context = 0;    // positions of each sequence
+    std::uint16_t sequences = 0;  // at once
+    NodeId next;                  // the hop after it, or the coordinator
+};
+// The layers are loaded.
+struct StageOpened {};
+// First on a data channel, from the hop before (0: the coordinator). `hop` is the one that is joined.
+struct StageJoin {
+    StageSessionId session;
+    std::uint8_t hop = 1;
+};
+// What the joined hop has: nothing (fresh), or everything up to the operation `received`.
+struct StageJoined {
+    bool fresh = true;
+    std::uint64_t received = 0;
+};
+
+// Rows of one sequence at consecutive positions.
+struct StagePart {
+    std::uint16_t sequence = 0;
+    std::uint32_t position = 0;
+    std::uint16_t rows = 0;  // at least 1
+    friend bool operator==(const StagePart&, const StagePart&) = default;
+};
+// Sorted by sequence, one each; 1 to stage_rows_max rows in all. The tensor is the rows in that order.
+struct StageRows {
+    std::vector<StagePart> parts;
+    Bytes tensor;
+};
+// Compute these rows. `settled`: the coordinator has the results of all operations up to this one.
+struct StageStep {
+    std::uint64_t number = 0;
+    std::uint64_t settled = 0;
+    StageRows rows;
+};
+// Forget what `sequence` has at and behind this position.
+struct StageTruncate {
+    std::uint64_t number = 0;
+    std::uint64_t settled = 0;
+    std::uint16_t sequence = 0;
+    std::uint32_t length = 0;
+};
+// To a fresh hop, before any operation: rows that it must remember and whose results nobody waits for. After the one
+// that says `final` the hop is where the operation `settled` left the others.
+struct StageReplay {
+    std::uint64_t settled = 0;
+    bool final = false;
+    StageRows rows;  // may be empty when final
+};
+// Coordinator to hop: send to another node from now on.
+struct StageReroute {
+    NodeId next;
+};
+// Hop to coordinator: an operation was computed and handed on.
+struct StageDone {
+    std::uint64_t number = 0;
+    std::uint32_t busy_us = 0;
+    std::uint32_t waited_us = 0;  // in the queue
+};
+// Hop to coordinator, every stage_alive_interval while it computes.
+struct StageAlive {};
+
+enum class StageFaultCode : std::uint8_t {
+    refused = 0,     // not for this coordinator, or not this model or range
+    busy = 1,        // a limit is reached
+    protocol = 2,    // what the hop before sent does not fit
+    engine = 3,      // the layers cannot be computed
+    not_finite = 4,  // the result holds NaN or infinity
+    next_lost = 5,   // the hop after it cannot be reached
+};
+inline constexpr std::uint8_t stage_fault_code_max = 5;
+// Hop to coordinator, last on its control channel unless it is next_lost: the session is over at this hop.
+struct StageFault {
+    StageFaultCode code = StageFaultCode::protocol;
+    std::string text;  // plain, at most stage_fault_bytes_max
+};
+
+using StageMessage = std::variant<StageOpen, StageOpened, StageJoin, StageJoined, StageStep, StageTruncate, StageReplay,
+                                  StageReroute, StageDone, StageAlive, StageFault>;
+
+// Empty, or why these rows are none of a session with this width, type and so on.
+std::string_view stage_rows_fault(const StageRows& rows, bool may_be_empty);
+
+// The fields must be such as decode_stage_message would give (ASSERT).
+Bytes encode_stage_message(const StageMessage& message);
+// Errc::malformed: does not parse; Errc::invalid: fields contradict each other or a limit. Whether a tensor has the
+// size of its rows is known to the session, which knows the width.
+Result<StageMessage> decode_stage_message(ByteView in);
+
+}  // namespace shoal::wire

@@ -1,0 +1,122 @@
+#include "wire/stage.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include "base/test_rng.h"
+#include "wire/vectors_test.h"
+
+namespace shoal::wire {
+namespace {
+
+Json rows_to_json(const StageRows& rows) {
+    Json parts = Json::array();
+    for (const StagePart& part : rows.parts) parts.push_back({part.sequence, part.position, part.rows});
+    return {{"parts", parts}, {"tensor", to_hex(rows.tensor)}};
+}
+
+StageRows rows_from_json(const Json& f) {
+    StageRows rows;
+    for (const Json& part : f["parts"]) rows.parts.push_back({part[0], part[1], part[2]});
+    rows.tensor = unhex(f["tensor"]);
+    return rows;
+}
+
+struct ToJson {
+    Json operator()(const StageOpen& m) const {
+        return {{"kind", 1},
+                {"session", m.session.hex()},
+                {"model", m.model.hex()},
+                {"first", m.layers.first},
+                {"end", m.layers.end},
+                {"hop", m.hop},
+                {"activations", number(m.type)},
+                {"width", m.width},
+                {"context", m.context},
+                {"sequences", m.sequences},
+                {"next", m.next.hex()}};
+    }
+    Json operator()(const StageOpened&) const { return {{"kind", 2}}; }
+    Json operator()(const StageJoin& m) const { return {{"kind", 3}, {"session", m.session.hex()}, {"hop", m.hop}}; }
+    Json operator()(const StageJoined& m) const { return {{"kind", 4}, {"fresh", m.fresh}, {"received", m.received}}; }
+    Json operator()(const StageStep& m) const {
+        return {{"kind", 5}, {"number", m.number}, {"settled", m.settled}, {"rows", rows_to_json(m.rows)}};
+    }
+    Json operator()(const StageTruncate& m) const {
+        return {
+            {"kind", 6}, {"number", m.number}, {"settled", m.settled}, {"sequence", m.sequence}, {"length", m.length}};
+    }
+    Json operator()(const StageReplay& m) const {
+        return {{"kind", 7}, {"settled", m.settled}, {"final", m.final}, {"rows", rows_to_json(m.rows)}};
+    }
+    Json operator()(const StageReroute& m) const { return {{"kind", 8}, {"next", m.next.hex()}}; }
+    Json operator()(const StageDone& m) const {
+        return {{"kind", 9}, {"number", m.number}, {"busy_us", m.busy_us}, {"waited_us", m.waited_us}};
+    }
+    Json operator()(const StageAlive&) const { return {{"kind", 10}}; }
+    Json operator()(const StageFault& m) const { return {{"kind", 11}, {"code", number(m.code)}, {"text", m.text}}; }
+};
+
+StageMessage from_json(const Json& f) {
+    switch (f["kind"].get<int>()) {
+        case 1:
+            return StageOpen{.session = unhex_id<StageSessionId>(f["session"]),
+                             .model = unhex_id<ModelId>(f["model"]),
+                             .layers = {f["first"], f["end"]},
+                             .hop = f["hop"],
+                             .type = unnumber<ActivationType>(f["activations"]),
+                             .width = f["width"],
+                             .context = f["context"],
+                             .sequences = f["sequences"],
+                             .next = unhex_id<NodeId>(f["next"])};
+        case 2: return StageOpened{};
+        case 3: return StageJoin{unhex_id<StageSessionId>(f["session"]), f["hop"]};
+        case 4: return StageJoined{f["fresh"], f["received"]};
+        case 5: return StageStep{f["number"], f["settled"], rows_from_json(f["rows"])};
+        case 6: return StageTruncate{f["number"], f["settled"], f["sequence"], f["length"]};
+        case 7: return StageReplay{f["settled"], f["final"], rows_from_json(f["rows"])};
+        case 8: return StageReroute{unhex_id<NodeId>(f["next"])};
+        case 9: return StageDone{f["number"], f["busy_us"], f["waited_us"]};
+        case 10: return StageAlive{};
+        default: return StageFault{unnumber<StageFaultCode>(f["code"]), f["text"]};
+    }
+}
+
+TEST(Stage, TheVectorsHoldBothWays) {
+    const auto decode = [](ByteView in) -> Result<Json> { return std::visit(ToJson{}, TRY(decode_stage_message(in))); };
+    check_vectors("stage", {{"stage", {decode, [](const Json& f) { return encode_stage_message(from_json(f)); }}}});
+}
+
+StageRows arbitrary_rows(TestRng& rng) {
+    StageRows rows;
+    std::size_t count = 0;
+    std::uint16_t sequence = 0;
+    for (std::size_t i = 1 + rng.below(4); i > 0; --i) {
+        const auto here = static_cast<std::uint16_t>(1 + rng.below(100));
+        rows.parts.push_back({sequence, static_cast<std::uint32_t>(rng.below(stage_context_max - here)), here});
+        sequence = static_cast<std::uint16_t>(sequence + 1 + rng.below(50));
+        count += here;
+    }
+    rows.tensor = rng.bytes(count * activation_row_bytes(ActivationType::q8_0, 64));
+    return rows;
+}
+
+RC_GTEST_PROP(Stage, EveryOperationComesBack, (std::uint64_t seed)) {
+    TestRng rng(seed);
+    const std::uint64_t number = 2 + rng.below(1'000'000);
+    StageMessage message = StageStep{number, rng.below(number), arbitrary_rows(rng)};
+    if (rng.below(2) == 0) message = StageReplay{rng.u64(), rng.below(2) == 0, arbitrary_rows(rng)};
+    const auto back = decode_stage_message(encode_stage_message(message));
+    RC_ASSERT(back.has_value());
+    RC_ASSERT(std::visit(ToJson{}, *back) == std::visit(ToJson{}, message));
+}
+
+TEST(Stage, ARowCostsWhatItsTypeSays) {
+    EXPECT_EQ(activation_row_bytes(ActivationType::f32, 4096), 16384U);
+    EXPECT_EQ(activation_row_bytes(ActivationType::f16, 4096), 8192U);
+    // 3.76 times less than f32.
+    EXPECT_EQ(activation_row_bytes(ActivationType::q8_0, 4096), 4352U);
+}
+
+}  // namespace
+}  // namespace shoal::wire
