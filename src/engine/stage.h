@@ -1,0 +1,57 @@
+// The door to a stage: a range of layers that turns hidden states into hidden states and remembers what it has seen.
+//
+// Rules
+//   1. Calls for one handle take effect in the order in which they are made, and each compute() gives one Computed, in
+//      that order, until a Failed, which is the last event of its handle. After close() no event of it follows.
+//   2. Rows of a sequence come at consecutive positions; truncate() sets the next one back.
+//
+// Implementations: the fake (engine/fake_stage.h), the worker process. Thread: the one that owns the object.
+#pragma once
+
+#include <optional>
+#include <variant>
+
+#include "base/time.h"
+#include "wire/stage.h"
+
+namespace shoal::engine {
+
+using StageHandle = StrongInt<struct StageHandleTag, std::uint64_t>;  // chosen by the caller, never used again
+
+struct StageShape {
+    ModelId model;
+    wire::LayerRange layers;
+    wire::ActivationType type = wire::ActivationType::f16;  // of what goes in and comes out
+    std::uint32_t width = 0;
+    std::uint32_t context = 0;
+    std::uint16_t sequences = 0;
+};
+
+struct StageReady {
+    StageHandle handle;
+};
+struct StageComputed {
+    StageHandle handle;
+    Bytes tensor;  // a row for each that went in, in that order
+    Duration busy{};
+};
+struct StageFailed {
+    StageHandle handle;
+    wire::StageFaultCode code = wire::StageFaultCode::engine;
+    std::string text;  // one line
+};
+using StageEvent = std::variant<StageReady, StageComputed, StageFailed>;
+
+class StageEngine {
+public:
+    virtual ~StageEngine() = default;
+
+    // Loads the layers; StageReady or StageFailed follows. What is computed before waits for it.
+    virtual void open(Now now, StageHandle handle, const StageShape& shape) = 0;
+    virtual void compute(Now now, StageHandle handle, const wire::StageRows& rows) = 0;
+    virtual void truncate(Now now, StageHandle handle, std::uint16_t sequence, std::uint32_t length) = 0;
+    virtual void close(Now now, StageHandle handle) = 0;
+    virtual std::optional<StageEvent> poll() = 0;
+};
+
+}  // namespace shoal::engine

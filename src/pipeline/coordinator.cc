@@ -1,0 +1,303 @@
+#include "pipeline/coordinator.h"
+
+#include <algorithm>
+
+#include "pipeline/stage_host.h"
+
+namespace shoal::pipeline {
+
+Coordinator::Coordinator(Now now, CoordinatorConfig config, Rng& rng)
+    : config_(std::move(config)),
+      session_(rng.id<wire::StageSessionId>()),
+      standbys_(config_.standbys),
+      intended_(wire::activation_row_bytes(config_.type, config_.width), config_.context, config_.sequences, true),
+      boundary_(wire::activation_row_bytes(config_.type, config_.width), config_.history_bytes_max, true),
+      results_(wire::activation_row_bytes(config_.type, config_.width), config_.context, config_.sequences, true) {
+    ASSERT(!config_.hops.empty() && config_.hops.size() <= wire::stage_hops_max);
+    for (std::size_t i = 1; i < config_.hops.size(); ++i) {
+        ASSERT(config_.hops[i].layers.first == config_.hops[i - 1].layers.end);
+    }
+    for (const Hop& hop : config_.hops) places_.emplace_back().hop = hop;
+    for (std::size_t i = 0; i < hops(); ++i) open(now, i);
+}
+
+std::uint64_t Coordinator::given_to(std::size_t index) const {
+    return index == 0 ? next_number_ - 1 : places_[index - 1].done;
+}
+
+NodeId Coordinator::node_behind(std::size_t index) const {
+    return index + 1 < hops() ? places_[index + 1].hop.node : config_.self;
+}
+
+// ---- opening -----------------------------------------------------------------------------------------------------
+
+void Coordinator::open(Now now, std::size_t index) {
+    Place& place = places_[index];
+    place.dialling = next_token_++;
+    place.open_until = now.mono + open_timeout;
+    out_.emplace_back(Connect{*place.dialling, place.hop.node});
+}
+
+void Coordinator::on_connected(Now now, std::uint64_t token, ChannelId channel) {
+    if (dialling_first_ == token) {
+        dialling_first_.reset();
+        first_ = channel;
+        out_.emplace_back(SendMessage{channel, wire::StageJoin{session_, 1}});
+        return;
+    }
+    for (std::size_t i = 0; i < hops(); ++i) {
+        Place& place = places_[i];
+        if (place.dialling != token) continue;
+        place.dialling.reset();
+        place.control = channel;
+        place.told_next = node_behind(i);
+        place.heard = now.mono;
+        out_.emplace_back(SendMessage{
+            channel,
+            wire::StageOpen{session_, config_.model, place.hop.layers, static_cast<std::uint8_t>(i + 1), config_.type,
+                            config_.width, config_.context, config_.sequences, place.told_next}});
+        return;
+    }
+    out_.emplace_back(CloseChannel{channel});
+}
+
+void Coordinator::on_connect_failed(Now now, std::uint64_t token) {
+    if (dialling_first_ == token) {
+        dialling_first_.reset();
+        return lose(now, 0, "the node cannot be reached");
+    }
+    for (std::size_t i = 0; i < hops(); ++i) {
+        if (places_[i].dialling == token) return lose(now, i, "the node cannot be reached");
+    }
+}
+
+void Coordinator::on_opened(Now now, std::size_t index) {
+    Place& place = places_[index];
+    if (place.opened) return lose(now, index, "it says OPENED twice");
+    place.opened = true;
+    place.open_until = Instant::max();
+    tell_routes(now);
+    const bool all = std::all_of(places_.begin(), places_.end(), [](const Place& p) { return p.opened; });
+    if (!all || ready_) return;
+    ready_ = true;
+    out_.emplace_back(Ready{});
+}
+
+// Whoever sends to a node that is not the next hop any more is told, once the next hop is there.
+void Coordinator::tell_routes(Now) {
+    for (std::size_t i = 0; i < hops(); ++i) {
+        Place& place = places_[i];
+        const bool next_is_there = i + 1 == hops() || places_[i + 1].opened;
+        if (!place.opened || !next_is_there || place.told_next == node_behind(i)) continue;
+        place.told_next = node_behind(i);
+        out_.emplace_back(SendMessage{*place.control, wire::StageReroute{place.told_next}});
+    }
+    const bool all = std::all_of(places_.begin(), places_.end(), [](const Place& p) { return p.opened; });
+    if ((all || ready_) && places_[0].opened && !first_ && !dialling_first_) dial_first();
+}
+
+void Coordinator::dial_first() {
+    dialling_first_ = next_token_++;
+    ++first_dials_;
+    out_.emplace_back(Connect{*dialling_first_, places_[0].hop.node});
+}
+
+// ---- operations --------------------------------------------------------------------------------------------------
+
+std::optional<std::uint64_t> Coordinator::step(Now now, wire::StageRows rows) {
+    if (!ready_ || over_ || in_flight() >= in_flight_max) return std::nullopt;
+    const std::uint64_t number = next_number_;
+    send(now, wire::StageStep{number, results_.last(), std::move(rows)});
+    return number;
+}
+
+std::optional<std::uint64_t> Coordinator::truncate(Now now, std::uint16_t sequence, std::uint32_t length) {
+    if (!ready_ || over_ || in_flight() >= in_flight_max) return std::nullopt;
+    const std::uint64_t number = next_number_;
+    send(now, wire::StageTruncate{number, results_.last(), sequence, length});
+    return number;
+}
+
+void Coordinator::send(Now now, Operation operation) {
+    const Status follows_on = intended_.take(operation);
+    ASSERT(follows_on);
+    ++next_number_;
+    if (places_[0].done + 1 == number_of(operation)) places_[0].heard = now.mono;  // it owes from now on
+    boundary_.add(std::move(operation));
+    hand_on();
+}
+
+void Coordinator::hand_on() {
+    while (first_) {
+        auto message = boundary_.poll();
+        if (!message) return;
+        out_.emplace_back(SendMessage{*first_, std::move(*message)});
+    }
+}
+
+void Coordinator::on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message) {
+    if (over_) return;
+    if (channel == first_) {
+        const auto* joined = std::get_if<wire::StageJoined>(&message);
+        if (joined == nullptr || boundary_.attached()) return lose(now, 0, "it speaks out of turn");
+        if (const Status attached = boundary_.attach(*joined); !attached) return over(0, attached.error().message);
+        first_dials_ = 0;
+        return hand_on();
+    }
+    if (channel == results_channel_) return on_result(now, std::move(message));
+    for (std::size_t i = 0; i < hops(); ++i) {
+        if (places_[i].control == channel) return on_control(now, i, message);
+    }
+    const auto* join = std::get_if<wire::StageJoin>(&message);
+    const bool last_hop =
+        join != nullptr && join->session == session_ && join->hop == hops() + 1 && from == places_.back().hop.node;
+    if (!last_hop) {
+        out_.emplace_back(CloseChannel{channel});
+        return;
+    }
+    if (results_channel_) out_.emplace_back(CloseChannel{*results_channel_});
+    results_channel_ = channel;
+    out_.emplace_back(SendMessage{channel, results_.joined()});
+}
+
+void Coordinator::on_control(Now now, std::size_t index, const wire::StageMessage& message) {
+    Place& place = places_[index];
+    place.heard = now.mono;
+    if (std::holds_alternative<wire::StageAlive>(message)) return;
+    if (std::holds_alternative<wire::StageOpened>(message)) return on_opened(now, index);
+    if (const auto* done = std::get_if<wire::StageDone>(&message)) {
+        // Smaller: again, after a replay. It may be ahead of the hop before, if that is a standby that catches up.
+        if (done->number <= place.done || done->number >= next_number_) return;
+        place.done = done->number;
+        Instant& next_heard = index + 1 < hops() ? places_[index + 1].heard : results_heard_;
+        const std::uint64_t next_done = index + 1 < hops() ? places_[index + 1].done : results_.last();
+        if (next_done + 1 == done->number) next_heard = now.mono;
+        return;
+    }
+    const auto* fault = std::get_if<wire::StageFault>(&message);
+    if (fault == nullptr) return lose(now, index, "it speaks out of turn");
+    if (fault->code != wire::StageFaultCode::next_lost) return lose(now, index, fault->text);
+    if (place.told_next != node_behind(index)) return;  // of one that is being replaced already
+    if (index + 1 < hops()) return lose(now, index + 1, "the hop before cannot reach it");
+    lose(now, index, "it cannot reach the coordinator");
+}
+
+void Coordinator::on_result(Now now, wire::StageMessage message) {
+    const std::size_t last = hops() - 1;
+    results_heard_ = now.mono;
+    if (auto* step = std::get_if<wire::StageStep>(&message)) {
+        const std::uint64_t number = step->number;
+        Operation operation = std::move(*step);
+        if (number > next_number_ - 1 || !results_.take(operation)) return lose(now, last, "its results do not fit");
+        boundary_.settle(results_.last());
+        out_.emplace_back(Result{number, std::move(std::get<wire::StageStep>(operation).rows)});
+    } else if (const auto* truncate = std::get_if<wire::StageTruncate>(&message)) {
+        if (truncate->number > next_number_ - 1 || !results_.take(Operation(*truncate))) {
+            return lose(now, last, "its results do not fit");
+        }
+        boundary_.settle(results_.last());
+    } else {
+        lose(now, last, "it speaks out of turn");
+    }
+}
+
+// ---- losses ------------------------------------------------------------------------------------------------------
+
+void Coordinator::on_closed(Now now, ChannelId channel) {
+    if (over_) return;
+    if (channel == results_channel_) return results_channel_.reset();  // the last hop dials again
+    if (channel == first_) {
+        first_.reset();
+        boundary_.detach();
+        if (first_dials_ >= StageHost::dials_max) return lose(now, 0, "it takes no rows");
+        return tell_routes(now);
+    }
+    for (std::size_t i = 0; i < hops(); ++i) {
+        if (places_[i].control != channel) continue;
+        places_[i].control.reset();
+        return lose(now, i, "the link to it was lost");
+    }
+}
+
+void Coordinator::drop_channels(Place& place) {
+    if (place.control) out_.emplace_back(CloseChannel{*place.control});
+    place.control.reset();
+    place.dialling.reset();
+    place.opened = false;
+}
+
+void Coordinator::lose(Now now, std::size_t index, std::string why) {
+    Place& place = places_[index];
+    drop_channels(place);
+    if (index == 0) {
+        if (first_) out_.emplace_back(CloseChannel{*first_});
+        first_.reset();
+        dialling_first_.reset();
+        boundary_.detach();
+        first_dials_ = 0;
+    }
+    if (index + 1 == hops() && results_channel_) {
+        out_.emplace_back(CloseChannel{*results_channel_});
+        results_channel_.reset();
+    }
+    const auto standby = std::find_if(standbys_.begin(), standbys_.end(),
+                                      [&](const Hop& hop) { return hop.layers == place.hop.layers; });
+    if (standby == standbys_.end()) return over(index, std::move(why));
+    out_.emplace_back(Replaced{static_cast<std::uint8_t>(index + 1), place.hop.node, standby->node, std::move(why)});
+    place.hop = *standby;
+    standbys_.erase(standby);
+    place.done = results_.last();
+    open(now, index);
+}
+
+void Coordinator::over(std::size_t index, std::string why) {
+    const NodeId node = places_[index].hop.node;
+    close();
+    out_.emplace_back(Over{static_cast<std::uint8_t>(index + 1), node, std::move(why)});
+}
+
+void Coordinator::close() {
+    if (over_) return;
+    over_ = true;
+    for (Place& place : places_) drop_channels(place);
+    if (first_) out_.emplace_back(CloseChannel{*first_});
+    if (results_channel_) out_.emplace_back(CloseChannel{*results_channel_});
+    first_.reset();
+    results_channel_.reset();
+}
+
+void Coordinator::on_tick(Now now) {
+    for (std::size_t i = 0; i < hops() && !over_; ++i) {
+        const Place& place = places_[i];
+        if (now.mono >= place.open_until) {
+            lose(now, i, "it did not load its layers in time");
+        } else if (place.opened && place.done < given_to(i) && now.mono >= place.heard + silence_max) {
+            lose(now, i, "nothing is heard from it");
+        }
+    }
+    // The last hop says that it has computed, but nothing comes.
+    if (!over_ && places_.back().done > results_.last() && now.mono >= results_heard_ + silence_max) {
+        lose(now, hops() - 1, "its results do not come");
+    }
+}
+
+Instant Coordinator::next_deadline() const {
+    Instant next = Instant::max();
+    if (over_) return next;
+    for (std::size_t i = 0; i < hops(); ++i) {
+        const Place& place = places_[i];
+        next = std::min(next, place.open_until);
+        if (place.opened && place.done < given_to(i)) next = std::min(next, place.heard + silence_max);
+    }
+    if (places_.back().done > results_.last()) next = std::min(next, results_heard_ + silence_max);
+    return next;
+}
+
+std::optional<Coordinator::Output> Coordinator::poll() {
+    if (out_.empty()) return std::nullopt;
+    Output next = std::move(out_.front());
+    out_.pop_front();
+    return next;
+}
+
+}  // namespace shoal::pipeline

@@ -1,0 +1,143 @@
+// Coordinator: one model over several machines, seen from the node that leads. Rows go in, the same rows come out
+// behind the last hop; hops that are lost meanwhile are replaced and the rows come all the same.
+//
+//   start -> OPEN to every hop -> all OPENED: Ready -> step/truncate ... Result -> close()
+//                                    | a hop lost: a standby is opened, primed by the hop before, and goes on
+//                                    +--> no standby: Over, naming the hop
+//
+// Rules
+//   1. The coordinator is hop 0 and the one behind the last: what it sends it keeps (Boundary), what comes back it
+//      checks (Intake).
+//   2. A hop is lost when its control channel closes, when it says a FAULT, when the hop before cannot reach it, or
+//   when
+//      it owes an operation and says nothing for silence_max. Rationale for the length: a hop says ALIVE every 500 ms.
+//   3. A lost hop is replaced by the first standby for its layers that was not lost itself. Its predecessor is told
+//   when
+//      the standby has loaded; it then replays. Several may be lost at once.
+//   4. At most in_flight_max operations are under way; step() says no beyond that.
+//
+// Pure; one thread. Cost of a loss: the standby's prefill of what the session holds, at the speed of its layers.
+#pragma once
+
+#include <vector>
+
+#include "base/rng.h"
+#include "pipeline/channel.h"
+#include "pipeline/intake.h"
+
+namespace shoal::pipeline {
+
+struct Hop {
+    NodeId node;
+    wire::LayerRange layers;
+};
+
+struct CoordinatorConfig {
+    NodeId self;
+    ModelId model;
+    wire::ActivationType type = wire::ActivationType::f16;
+    std::uint32_t width = 0;
+    std::uint32_t context = 0;
+    std::uint16_t sequences = 0;
+    std::vector<Hop> hops;      // 1 to stage_hops_max, layers joined without a gap
+    std::vector<Hop> standbys;  // each for the hop of the same layers
+    std::size_t history_bytes_max = std::size_t{1} << 30;
+};
+
+class Coordinator {
+public:
+    static constexpr std::size_t in_flight_max = 32;
+    static constexpr Duration silence_max = 1500ms;
+    static constexpr Duration open_timeout = 120s;  // a hop may have to load its layers
+
+    struct Ready {};
+    struct Result {
+        std::uint64_t number;
+        wire::StageRows rows;
+    };
+    struct Replaced {
+        std::uint8_t hop;
+        NodeId from;
+        NodeId to;
+        std::string why;
+    };
+    // Final. `node` is whom the fault is counted against; zero: nobody's.
+    struct Over {
+        std::uint8_t hop;
+        NodeId node;
+        std::string why;
+    };
+    using Output = std::variant<SendMessage, Connect, CloseChannel, Ready, Result, Replaced, Over>;
+
+    // Dials every hop. `rng` draws the session's name.
+    Coordinator(Now now, CoordinatorConfig config, Rng& rng);
+
+    const wire::StageSessionId& session() const { return session_; }
+    bool ready() const { return ready_; }
+
+    // Both give the number of the operation; nullopt: not ready, over, or too much under way. The rows must follow on
+    // (ASSERT by Intake's rule 2).
+    std::optional<std::uint64_t> step(Now now, wire::StageRows rows);
+    std::optional<std::uint64_t> truncate(Now now, std::uint16_t sequence, std::uint32_t length);
+    // Ends the session at every hop.
+    void close();
+
+    // Channels that were dialled here, and the one that the last hop dials: it begins with JOIN of this session.
+    void on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message);
+    void on_connected(Now now, std::uint64_t token, ChannelId channel);
+    void on_connect_failed(Now now, std::uint64_t token);
+    void on_closed(Now now, ChannelId channel);
+    void on_tick(Now now);
+    Instant next_deadline() const;
+    std::optional<Output> poll();
+
+    std::size_t in_flight() const { return static_cast<std::size_t>(next_number_ - 1 - results_.last()); }
+
+private:
+    struct Place {
+        Hop hop;
+        std::optional<std::uint64_t> dialling;
+        std::optional<ChannelId> control;
+        bool opened = false;
+        NodeId told_next;        // whom it sends to
+        std::uint64_t done = 0;  // the last operation that it computed
+        Instant heard{};         // on the control channel, or since it owes something
+        Instant open_until{};
+    };
+
+    std::size_t hops() const { return places_.size(); }
+    // Operations that hop `index` (from 0) has been given.
+    std::uint64_t given_to(std::size_t index) const;
+    NodeId node_behind(std::size_t index) const;
+    void open(Now now, std::size_t index);
+    void on_opened(Now now, std::size_t index);
+    void on_control(Now now, std::size_t index, const wire::StageMessage& message);
+    void on_result(Now now, wire::StageMessage message);
+    void tell_routes(Now now);
+    void dial_first();
+    void hand_on();
+    void lose(Now now, std::size_t index, std::string why);
+    void drop_channels(Place& place);
+    void over(std::size_t index, std::string why);
+    void send(Now now, Operation operation);
+
+    CoordinatorConfig config_;
+    wire::StageSessionId session_;
+    std::vector<Place> places_;
+    std::vector<Hop> standbys_;  // not used yet
+    bool ready_ = false;
+    bool over_ = false;
+    std::uint64_t next_token_ = 1;
+    std::uint64_t next_number_ = 1;
+    Intake intended_;  // holds step() and truncate() to the rules that the hops will check
+    Boundary boundary_;
+    Intake results_;
+    std::optional<std::uint64_t> dialling_first_;
+    std::optional<ChannelId> first_;  // data, to hop 1
+    int first_dials_ = 0;             // since hop 1 last took rows
+    std::optional<ChannelId> results_channel_;
+    Instant results_heard_{};
+    std::deque<Output> out_;  // bounded: drained after every input
+};
+
+}  // namespace shoal::pipeline

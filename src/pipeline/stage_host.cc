@@ -1,0 +1,349 @@
+#include "pipeline/stage_host.h"
+
+#include <algorithm>
+
+namespace shoal::pipeline {
+
+using wire::StageFaultCode;
+
+namespace {
+
+std::uint32_t microseconds(Duration d) {
+    const auto us = std::chrono::duration_cast<std::chrono::microseconds>(d).count();
+    return static_cast<std::uint32_t>(std::clamp<std::int64_t>(us, 0, UINT32_MAX));
+}
+
+}  // namespace
+
+struct StageHost::Session {
+    // What the engine has not answered yet, in order; truncations wait for what is before them.
+    struct Pending {
+        std::variant<wire::StageReplay, Operation> what;  // the tensor is gone: the engine has it
+        Instant since{};
+        bool stale = false;  // of a replay that was broken off
+    };
+
+    wire::StageOpen open;
+    NodeId coordinator;
+    ChannelId control;
+    engine::StageHandle handle;
+    bool ready = false;
+    Intake intake;
+    Boundary boundary;
+    std::deque<Pending> pending;  // bounded: queued_max
+    std::optional<ChannelId> before;
+    std::optional<ChannelId> after;
+    std::optional<std::uint64_t> dialling;  // token
+    Instant dial_at = Instant::max();
+    int dials = 0;
+    Instant alive_at = Instant::max();
+
+    Session(const wire::StageOpen& m, const NodeId& from, ChannelId channel, engine::StageHandle h,
+            std::size_t history_max)
+        : open(m),
+          coordinator(from),
+          control(channel),
+          handle(h),
+          intake(wire::activation_row_bytes(m.type, m.width), m.context, m.sequences, false),
+          boundary(wire::activation_row_bytes(m.type, m.width), history_max, false) {}
+};
+
+StageHost::StageHost(StageHostConfig config, engine::StageEngine& engine)
+    : config_(std::move(config)), engine_(engine) {}
+StageHost::~StageHost() = default;
+
+StageHost::Session* StageHost::by_channel(ChannelId channel) {
+    const auto at = at_.find(channel);
+    return at == at_.end() ? nullptr : sessions_.at(at->second).get();
+}
+
+StageHost::Session* StageHost::by_handle(engine::StageHandle handle) {
+    for (auto& [id, session] : sessions_) {
+        if (session->handle == handle) return session.get();
+    }
+    return nullptr;
+}
+
+void StageHost::say(ChannelId channel, wire::StageMessage message) {
+    out_.emplace_back(SendMessage{channel, std::move(message)});
+}
+
+// ---- what comes in -----------------------------------------------------------------------------------------------
+
+void StageHost::on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message) {
+    Session* session = by_channel(channel);
+    if (session == nullptr) {
+        if (const auto* open = std::get_if<wire::StageOpen>(&message)) return on_open(now, channel, from, *open);
+        if (const auto* join = std::get_if<wire::StageJoin>(&message)) return on_join(now, channel, *join);
+        out_.emplace_back(CloseChannel{channel});
+        return;
+    }
+    if (channel == session->control) return on_control(now, *session, message);
+    if (channel == session->before) return on_data(now, *session, std::move(message));
+    on_successor(now, *session, message);
+}
+
+void StageHost::on_open(Now now, ChannelId channel, const NodeId& from, const wire::StageOpen& open) {
+    const auto refuse = [&](StageFaultCode code, const char* text) {
+        say(channel, wire::StageFault{code, text});
+        out_.emplace_back(CloseChannel{channel});
+    };
+    if (!config_.allowed || !config_.allowed(from)) {
+        return refuse(StageFaultCode::refused, "this node computes no stages for you");
+    }
+    if (sessions_.size() >= config_.sessions_max) return refuse(StageFaultCode::busy, "too many sessions");
+    if (sessions_.contains(open.session)) return refuse(StageFaultCode::protocol, "this session is open already");
+    const engine::StageHandle handle(next_handle_++);
+    sessions_.emplace(open.session, std::make_unique<Session>(open, from, channel, handle, config_.history_bytes_max));
+    at_.emplace(channel, open.session);
+    engine_.open(now, handle, {open.model, open.layers, open.type, open.width, open.context, open.sequences});
+    on_engine(now);
+}
+
+void StageHost::on_join(Now now, ChannelId channel, const wire::StageJoin& join) {
+    const auto at = sessions_.find(join.session);
+    if (at == sessions_.end() || at->second->open.hop != join.hop || !at->second->ready) {
+        out_.emplace_back(CloseChannel{channel});
+        return;
+    }
+    Session& session = *at->second;
+    // The coordinator has put another hop before this one: the old one's rows are not wanted any more.
+    if (session.before) {
+        at_.erase(*session.before);
+        out_.emplace_back(CloseChannel{*session.before});
+    }
+    session.before = channel;
+    at_.emplace(channel, join.session);
+    if (!session.intake.primed()) start_over(now, session);
+    say(channel, session.intake.joined());
+    if (!session.after && !session.dialling) dial_next(now, session);
+}
+
+// What an unfinished replay brought is brought again: the engine starts from nothing, and so does a fresh next hop.
+void StageHost::start_over(Now now, Session& session) {
+    if (session.pending.empty() && session.boundary.bytes() == 0) return;
+    for (std::uint16_t i = 0; i < session.open.sequences; ++i) engine_.truncate(now, session.handle, i, 0);
+    session.intake.start_over();
+    for (Session::Pending& pending : session.pending) pending.stale = true;
+    session.boundary =
+        Boundary(wire::activation_row_bytes(session.open.type, session.open.width), config_.history_bytes_max, false);
+    hang_up(session);
+}
+
+void StageHost::hang_up(Session& session) {
+    if (session.after) {
+        at_.erase(*session.after);
+        out_.emplace_back(CloseChannel{*session.after});
+        session.after.reset();
+    }
+    session.dialling.reset();
+    session.boundary.detach();
+}
+
+void StageHost::on_control(Now now, Session& session, const wire::StageMessage& message) {
+    const auto* reroute = std::get_if<wire::StageReroute>(&message);
+    if (reroute == nullptr) return end(now, session, StageFaultCode::protocol, "not for a control channel");
+    session.open.next = reroute->next;
+    hang_up(session);
+    session.dials = 0;
+    if (session.before) dial_next(now, session);
+}
+
+void StageHost::on_data(Now now, Session& session, wire::StageMessage message) {
+    if (session.pending.size() >= queued_max) {
+        return end(now, session, StageFaultCode::busy, "more operations than the coordinator may have under way");
+    }
+    Session::Pending pending{{}, now.mono};
+    if (auto* replay = std::get_if<wire::StageReplay>(&message)) {
+        if (const Status taken = session.intake.take(*replay); !taken) {
+            return end(now, session, StageFaultCode::protocol, taken.error().message);
+        }
+        if (!replay->rows.parts.empty()) engine_.compute(now, session.handle, replay->rows);
+        replay->rows.tensor.clear();
+        pending.what = std::move(*replay);
+    } else if (auto* step = std::get_if<wire::StageStep>(&message)) {
+        Operation operation = std::move(*step);
+        if (const Status taken = session.intake.take(operation); !taken) {
+            return end(now, session, StageFaultCode::protocol, taken.error().message);
+        }
+        auto& rows = std::get<wire::StageStep>(operation).rows;
+        engine_.compute(now, session.handle, rows);
+        rows.tensor.clear();
+        pending.what = std::move(operation);
+    } else if (const auto* truncate = std::get_if<wire::StageTruncate>(&message)) {
+        if (const Status taken = session.intake.take(Operation(*truncate)); !taken) {
+            return end(now, session, StageFaultCode::protocol, taken.error().message);
+        }
+        engine_.truncate(now, session.handle, truncate->sequence, truncate->length);
+        pending.what = Operation(*truncate);
+    } else {
+        return end(now, session, StageFaultCode::protocol, "not for a data channel");
+    }
+    session.pending.push_back(std::move(pending));
+    if (session.alive_at == Instant::max()) session.alive_at = now.mono + alive_interval;
+    pass_truncations(now, session);
+    on_engine(now);
+}
+
+void StageHost::on_successor(Now now, Session& session, const wire::StageMessage& message) {
+    const auto* joined = std::get_if<wire::StageJoined>(&message);
+    if (joined == nullptr || session.boundary.attached()) return lose_next(now, session);
+    if (const Status attached = session.boundary.attach(*joined); !attached) {
+        return end(now, session, StageFaultCode::busy, attached.error().message);
+    }
+    session.dials = 0;
+    hand_on(session);
+}
+
+// ---- computing ---------------------------------------------------------------------------------------------------
+
+void StageHost::on_engine(Now now) {
+    while (auto event = engine_.poll()) {
+        if (auto* computed = std::get_if<engine::StageComputed>(&*event)) {
+            if (Session* session = by_handle(computed->handle)) on_computed(now, *session, std::move(*computed));
+        } else if (const auto* ready = std::get_if<engine::StageReady>(&*event)) {
+            Session* session = by_handle(ready->handle);
+            if (session == nullptr) continue;
+            session->ready = true;
+            say(session->control, wire::StageOpened{});
+        } else {
+            const auto& failed = std::get<engine::StageFailed>(*event);
+            if (Session* session = by_handle(failed.handle)) end(now, *session, failed.code, failed.text);
+        }
+    }
+}
+
+void StageHost::on_computed(Now now, Session& session, engine::StageComputed computed) {
+    ASSERT(!session.pending.empty());
+    Session::Pending pending = std::move(session.pending.front());
+    session.pending.pop_front();
+    const Duration waited = now.mono - pending.since - computed.busy;
+    if (pending.stale) return pass_truncations(now, session);
+    if (auto* replay = std::get_if<wire::StageReplay>(&pending.what)) {
+        replay->rows.tensor = std::move(computed.tensor);
+        session.boundary.add_replay(std::move(*replay));
+    } else {
+        Operation operation = std::move(std::get<Operation>(pending.what));
+        const std::uint64_t number = number_of(operation);
+        std::get<wire::StageStep>(operation).rows.tensor = std::move(computed.tensor);
+        session.boundary.add(std::move(operation));
+        say(session.control, wire::StageDone{number, microseconds(computed.busy), microseconds(waited)});
+    }
+    pass_truncations(now, session);
+}
+
+// Those at the front wait for nothing that is computed.
+void StageHost::pass_truncations(Now, Session& session) {
+    while (!session.pending.empty()) {
+        auto& what = session.pending.front().what;
+        if (auto* replay = std::get_if<wire::StageReplay>(&what)) {
+            if (!replay->rows.parts.empty()) break;
+            if (!session.pending.front().stale) session.boundary.add_replay(std::move(*replay));
+        } else {
+            auto& operation = std::get<Operation>(what);
+            if (!std::holds_alternative<wire::StageTruncate>(operation)) break;
+            const std::uint64_t number = number_of(operation);
+            session.boundary.add(std::move(operation));
+            say(session.control, wire::StageDone{number, 0, 0});
+        }
+        session.pending.pop_front();
+    }
+    if (session.pending.empty()) session.alive_at = Instant::max();
+    hand_on(session);
+}
+
+void StageHost::hand_on(Session& session) {
+    while (session.after) {
+        auto message = session.boundary.poll();
+        if (!message) return;
+        say(*session.after, std::move(*message));
+    }
+}
+
+// ---- the way on --------------------------------------------------------------------------------------------------
+
+void StageHost::dial_next(Now, Session& session) {
+    session.dial_at = Instant::max();
+    session.dialling = next_token_++;
+    ++session.dials;
+    out_.emplace_back(Connect{*session.dialling, session.open.next});
+}
+
+void StageHost::on_connected(Now, std::uint64_t token, ChannelId channel) {
+    for (auto& [id, session] : sessions_) {
+        if (session->dialling != token) continue;
+        session->dialling.reset();
+        session->after = channel;
+        at_.emplace(channel, id);
+        return say(channel, wire::StageJoin{id, static_cast<std::uint8_t>(session->open.hop + 1)});
+    }
+    out_.emplace_back(CloseChannel{channel});  // nobody wants it any more
+}
+
+void StageHost::on_connect_failed(Now now, std::uint64_t token) {
+    for (auto& [id, session] : sessions_) {
+        if (session->dialling == token) return lose_next(now, *session);
+    }
+}
+
+void StageHost::lose_next(Now now, Session& session) {
+    hang_up(session);
+    if (session.dials >= dials_max) {
+        session.dial_at = Instant::max();
+        return say(session.control, wire::StageFault{StageFaultCode::next_lost, "the next hop cannot be reached"});
+    }
+    session.dial_at = now.mono + dial_interval;
+}
+
+// ---- endings, time -----------------------------------------------------------------------------------------------
+
+void StageHost::on_closed(Now now, ChannelId channel) {
+    Session* session = by_channel(channel);
+    if (session == nullptr) return;
+    at_.erase(channel);
+    if (channel == session->control) return end(now, *session, std::nullopt, {});
+    if (channel == session->before) {
+        session->before.reset();
+        return;  // another joins, or the coordinator gives up
+    }
+    session->after.reset();
+    lose_next(now, *session);
+}
+
+void StageHost::end(Now now, Session& session, std::optional<StageFaultCode> code, std::string text) {
+    if (code) say(session.control, wire::StageFault{*code, std::move(text)});
+    engine_.close(now, session.handle);
+    for (const std::optional<ChannelId>& channel : {std::optional(session.control), session.before, session.after}) {
+        if (!channel) continue;
+        out_.emplace_back(CloseChannel{*channel});
+        at_.erase(*channel);
+    }
+    const wire::StageSessionId id = session.open.session;
+    sessions_.erase(id);
+}
+
+void StageHost::on_tick(Now now) {
+    on_engine(now);
+    for (auto& [id, session] : sessions_) {
+        if (now.mono >= session->alive_at) {
+            say(session->control, wire::StageAlive{});
+            session->alive_at = now.mono + alive_interval;
+        }
+        if (now.mono >= session->dial_at) dial_next(now, *session);
+    }
+}
+
+Instant StageHost::next_deadline() const {
+    Instant next = Instant::max();
+    for (const auto& [id, session] : sessions_) next = std::min({next, session->alive_at, session->dial_at});
+    return next;
+}
+
+std::optional<ChannelOutput> StageHost::poll() {
+    if (out_.empty()) return std::nullopt;
+    ChannelOutput next = std::move(out_.front());
+    out_.pop_front();
+    return next;
+}
+
+}  // namespace shoal::pipeline

@@ -1,0 +1,93 @@
+// StageHost: the stages that this node computes for others' pipelines.
+//
+//   OPEN (control, coordinator) -> [loading] -> OPENED, [ready] -- JOIN (data, hop before) --> computing, handing on
+//        | refused, engine failed       | control closed, fault
+//        +------------------------------+--> gone: engine closed, channels closed
+//
+// Rules
+//   1. Only coordinators that `allowed` names are served, at most sessions_max at once. Rationale: hidden states can be
+//      turned back into text, and layers cost memory; both are for people who know each other until credits come.
+//   2. A session lives as long as its control channel. Its data channel may break and be joined anew by whoever knows
+//      the session: 16 random bytes that only the coordinator and its hops have.
+//   3. The next hop is dialled once the hop before has joined. A broken way to it is dialled again dials_max times,
+//      dial_interval apart; then FAULT{next_lost}, and the coordinator names another.
+//   4. What the hop before sends is checked by Intake before the engine sees it; a misfit ends the session, since what
+//      follows would be wrong as well.
+//   5. While something is being computed, ALIVE leaves every alive_interval: silence means that this node is gone.
+//
+// Pure; one thread. Channels are made by the owner: each is a message stream to one node, reliable and in order.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <set>
+
+#include "base/bounded.h"
+#include "engine/stage.h"
+#include "pipeline/channel.h"
+#include "pipeline/intake.h"
+
+namespace shoal::pipeline {
+
+struct StageHostConfig {
+    std::function<bool(const NodeId&)> allowed;  // may lead a session here
+    std::size_t sessions_max = 16;
+    std::size_t history_bytes_max = std::size_t{1} << 30;  // of each session
+};
+
+class StageHost {
+public:
+    static constexpr std::size_t queued_max = 64;  // operations of one session at the engine
+    static constexpr Duration alive_interval = 500ms;
+    static constexpr Duration dial_interval = 200ms;
+    static constexpr int dials_max = 3;
+
+    // `engine` outlives the host.
+    StageHost(StageHostConfig config, engine::StageEngine& engine);
+    ~StageHost();
+
+    void on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message);
+    // Of a Connect of ours.
+    void on_connected(Now now, std::uint64_t token, ChannelId channel);
+    void on_connect_failed(Now now, std::uint64_t token);
+    void on_closed(Now now, ChannelId channel);
+    // The engine has events.
+    void on_engine(Now now);
+    void on_tick(Now now);
+    Instant next_deadline() const;
+    std::optional<ChannelOutput> poll();
+
+    std::size_t sessions() const { return sessions_.size(); }
+
+private:
+    struct Session;
+    using Sessions = std::map<wire::StageSessionId, std::unique_ptr<Session>>;
+
+    void on_open(Now now, ChannelId channel, const NodeId& from, const wire::StageOpen& open);
+    void on_join(Now now, ChannelId channel, const wire::StageJoin& join);
+    void on_control(Now now, Session& session, const wire::StageMessage& message);
+    void on_data(Now now, Session& session, wire::StageMessage message);
+    void on_successor(Now now, Session& session, const wire::StageMessage& message);
+    void on_computed(Now now, Session& session, engine::StageComputed computed);
+    void pass_truncations(Now now, Session& session);
+    void hand_on(Session& session);
+    void start_over(Now now, Session& session);
+    void dial_next(Now now, Session& session);
+    void hang_up(Session& session);
+    void lose_next(Now now, Session& session);
+    // Ends the session; with a code the coordinator is told first.
+    void end(Now now, Session& session, std::optional<wire::StageFaultCode> code, std::string text);
+    Session* by_channel(ChannelId channel);
+    Session* by_handle(engine::StageHandle handle);
+    void say(ChannelId channel, wire::StageMessage message);
+
+    StageHostConfig config_;
+    engine::StageEngine& engine_;
+    Sessions sessions_;                             // bounded: config_.sessions_max
+    std::map<ChannelId, wire::StageSessionId> at_;  // bounded: three a session
+    std::uint64_t next_token_ = 1;
+    std::uint64_t next_handle_ = 1;
+    std::deque<ChannelOutput> out_;  // bounded: drained after every input
+};
+
+}  // namespace shoal::pipeline
