@@ -15,6 +15,11 @@ BUILD = ROOT / "build" / "mini"
 PACKAGES = ["numpy==2.4.6", "jax==0.10.2"]
 PACKAGES_GPU = ["numpy==2.4.6", "jax[cuda12]==0.10.2"]
 
+# A step takes and frees the same large buffers over and over. By default the C library hands each back to the system
+# and gets it zeroed again, which costs a fifth of the time.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
+                "MALLOC_TOP_PAD_": str(1 << 26)}
+
 
 def _wanted():
     return PACKAGES_GPU if shutil.which("nvidia-smi") else PACKAGES
@@ -30,7 +35,7 @@ def enter():
     if not stamp.exists() or stamp.read_text() != wanted:
         _install(venv, wanted.split("\n"))
         stamp.write_text(wanted)
-    os.execv(venv / "bin" / "python", [str(venv / "bin" / "python"), *sys.argv])
+    os.execve(venv / "bin" / "python", [str(venv / "bin" / "python"), *sys.argv], {**_KEEP_MEMORY, **os.environ})
 
 
 def _install(venv, packages):

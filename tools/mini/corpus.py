@@ -3,6 +3,7 @@
 import random
 
 import bpe
+import drills
 import facts
 import intents
 import phrasings
@@ -15,10 +16,15 @@ _CLOSERS = [" Thanks!", " Thank you.", " Please."]
 # What is said back exactly as it came, or is so short that a change would be another phrasing, stays as it is.
 _UNDECORATED = set(intents._CONSTANT) | {"echo", "my_name"}
 
-STORY_SHARE = 0.15       # of conversations; by tokens about two fifths
-STORY_WEIGHT = 0.5       # of a story's token in the loss: most of its words are a free choice
-CARRIED_WEIGHT = 3.0     # of those that are not: see stories.carried_words
-DRILL_SHARE = 0.10       # of conversations: four bare sums in a row
+# Shares of conversations; by tokens stories are about a third. The rest are questions.
+STORY_SHARE = 0.22
+SUMS_SHARE = 0.08        # four bare sums in a row
+ECHO_SHARE = 0.12        # see drills.py
+WHO_SHARE = 0.10
+NAME_SHARE = 0.04
+
+STORY_WEIGHT = 0.4       # of a story's token in the loss: most of its words are a free choice
+CARRIED_WEIGHT = 4.0     # of those that are not: see stories.carried_words
 
 
 def decorate(rng, question):
@@ -63,29 +69,39 @@ def _remembered_name(rng):
         (rng.choice(phrasings.TRAIN["ask_my_name"]), f"Your name is {name}.", 1.0)]
 
 
+def _story(rng):
+    before = [_one_turn(rng)] if rng.random() < 0.10 else []
+    after = [_one_turn(rng)] if rng.random() < 0.10 else []
+    return before + [story_turn(rng)] + after
+
+
+def _questions(rng):
+    turns = [_one_turn(rng) for _ in range(rng.choice([1, 1, 1, 2, 2, 3, 4]))]
+    # "I do not know your name" is right only at the start: later it might have been told.
+    return turns[:1] + [t for t in turns[1:] if t[1] != intents.NO_NAME]
+
+
+_KINDS = {_story: STORY_SHARE, _drill: SUMS_SHARE, lambda rng: [(*drills.echo(rng), 1.0)]: ECHO_SHARE,
+          lambda rng: [(*turn, 1.0) for turn in drills.who_is_who(rng)]: WHO_SHARE, _remembered_name: NAME_SHARE}
+_KINDS[_questions] = 1 - sum(_KINDS.values())
+
+
 def conversation(rng):
     """(system prompt or None, list of (question, answer, weight of the answer))."""
     system = rng.choice(SYSTEM_PROMPTS) if rng.random() < 0.15 else None
-    kind = rng.random()
-    if kind < STORY_SHARE:
-        before = [_one_turn(rng)] if rng.random() < 0.15 else []
-        after = [_one_turn(rng)] if rng.random() < 0.15 else []
-        return system, before + [story_turn(rng)] + after
-    if kind < STORY_SHARE + DRILL_SHARE:
-        return system, _drill(rng)
-    if kind < STORY_SHARE + DRILL_SHARE + 0.04:
-        return system, _remembered_name(rng)
-    turns = [_one_turn(rng) for _ in range(rng.choice([1, 1, 1, 2, 2, 3, 4]))]
-    # "I do not know your name" is right only at the start: later it might have been told.
-    return system, turns[:1] + [t for t in turns[1:] if t[1] != intents.NO_NAME]
+    return system, rng.choices(list(_KINDS), list(_KINDS.values()))[0](rng)
 
 
 def texts(seed, count):
-    """Plain texts for the tokenizer's trainer: `count` conversations, and every question template once."""
+    """Plain texts for the tokenizer's trainer: `count` conversations, and the words that are carried over often enough
+    to become one token each, with the space before them and at the start of a text."""
     rng = random.Random(seed)
     for _ in range(count):
         system, turns = conversation(rng)
         yield from ([system] if system else []) + [part for turn in turns for part in turn[:2]]
+    carried = [word for listed in (*stories.SLOTS.values(), facts.PEOPLE) for word in listed]
+    for _ in range(count // 200):
+        yield from [text for word in carried for text in (word, f" {word}")]
 
 
 def _story_weights(tokenizer, question, story, ids):
@@ -98,10 +114,9 @@ def _story_weights(tokenizer, question, story, ids):
     return weights
 
 
-def encode(tokenizer, system, turns, carry=False):
+def encode(tokenizer, system, turns):
     """(tokens, weights): weights are those of *predicting* each token, zero for all that the assistant is given.
-
-    With `carry` the words that a story must carry over weigh more."""
+    The words that a story must carry over weigh more than its others."""
     special = tokenizer.special
     tokens, weights = [special(bpe.BEGIN)], [0.0]
 
@@ -114,6 +129,6 @@ def encode(tokenizer, system, turns, carry=False):
     for question, answer, weight in turns:
         put([special(bpe.USER), *tokenizer.encode(question), special(bpe.END), special(bpe.ASSISTANT)], 0.0)
         ids = tokenizer.encode(answer)
-        put(ids, _story_weights(tokenizer, question, answer, ids) if carry and weight == STORY_WEIGHT else weight)
+        put(ids, _story_weights(tokenizer, question, answer, ids) if weight == STORY_WEIGHT else weight)
         put([special(bpe.END)], weight)
     return tokens, weights

@@ -48,23 +48,6 @@ def block_matrices(s):
     }
 
 
-def init(s, seed):
-    """Random weights: normal with variance 1/rows; the two matrices that write to the residual start at zero."""
-    key = jax.random.PRNGKey(seed)
-    params = {}
-    for name, (rows, cols) in block_matrices(s).items():
-        key, sub = jax.random.split(key)
-        w = jax.random.normal(sub, (s.layers, rows, cols), jnp.float32) * rows**-0.5
-        params[name] = jnp.zeros_like(w) if name in ("attn_output", "ffn_down") else w
-    key, a, b = jax.random.split(key, 3)
-    params["token_embd"] = jax.random.normal(a, (s.vocab, s.width), jnp.float32) * 0.5
-    params["output"] = jax.random.normal(b, (s.vocab, s.width), jnp.float32) * 0.02
-    params["attn_norm"] = jnp.ones((s.layers, s.width), jnp.float32)
-    params["ffn_norm"] = jnp.ones((s.layers, s.width), jnp.float32)
-    params["output_norm"] = jnp.ones((s.width,), jnp.float32)
-    return params
-
-
 def grow(small, large, arrays):
     """A deeper model that computes exactly what the shallow one does: each block is followed by copies of itself whose
     two outputs into the residual are zero. `arrays` are the weights, or any of the optimizer's tables of that form."""

@@ -22,19 +22,11 @@ class BatchSize:
     full: tuple | None
 
 
-_FULL = (1, 1024, 1024 * 9 // 10)
-_SMALL = BatchSize((16, 96, 16 * 96 // 2), (2, 256, 2 * 256 * 9 // 10), _FULL)
-# (first step, sizes): the batch of step i has the last sizes whose first step is not after i.
-TRUNK_BATCH = ((0, BatchSize(_SMALL.short, _SMALL.long, None)),)
-BRANCH_BATCH = {
-    "nano": ((0, _SMALL),),
-    "mini": ((0, BatchSize((20, 96, 20 * 96 // 2), (3, 256, 3 * 256 * 9 // 10), _FULL)),
-             # More stories once the questions are mostly learnt.
-             (1350, BatchSize((16, 96, 16 * 96 // 2), (6, 256, 6 * 256 * 9 // 10), _FULL))),
-}
+_SHORT = (16, 96, 16 * 96 // 2)
+_LONG = (4, 272, 4 * 272 * 9 // 10)  # two stories a row
+TRUNK_BATCH = BatchSize(_SHORT, _LONG, None)
+BRANCH_BATCH = BatchSize(_SHORT, _LONG, (1, 1024, 1024 * 9 // 10))
 FULL_EVERY = 8
-# From this step on the words that stories carry over weigh more: first the sentences are learnt, then who is who.
-CARRY_FROM_STEP = 1150
 
 
 class Packer:
@@ -45,20 +37,20 @@ class Packer:
     many rows it sees.
     """
 
-    def __init__(self, tokenizer, seed, sizes):
-        self.tokenizer, self.seed, self.sizes = tokenizer, seed, sizes
+    def __init__(self, tokenizer, seed, size):
+        self.tokenizer, self.seed, self.size = tokenizer, seed, size
 
     def batch(self, step):
         """The two sub-batches of one training step."""
-        rng, carry = random.Random(f"{self.seed}/{step}"), step >= CARRY_FROM_STEP
-        size = [s for first, s in self.sizes if first <= step][-1]
+        rng = random.Random(f"{self.seed}/{step}")
+        size = self.size
         short, long = size.short, size.long
         pools = {short: [], long: []}
         out = {}
         if size.full and step % FULL_EVERY == FULL_EVERY - 1:
-            out[long] = pack([self._full(rng, size.full[1], carry)], *size.full)
+            out[long] = pack([self._full(rng, size.full[1])], *size.full)
         while len(out) < 2:
-            tokens, weights = corpus.encode(self.tokenizer, *corpus.conversation(rng), carry)
+            tokens, weights = corpus.encode(self.tokenizer, *corpus.conversation(rng))
             shape = short if len(tokens) <= short[1] else long
             if len(tokens) > shape[1] or shape in out:
                 continue
@@ -67,13 +59,13 @@ class Packer:
                 out[shape] = pack(pools[shape], *shape)
         return [out[short], out[long]]
 
-    def _full(self, rng, length, carry):
+    def _full(self, rng, length):
         """One conversation of as many turns as the context holds."""
         system, turns = corpus.conversation(rng)
-        best = corpus.encode(self.tokenizer, system, turns, carry)
+        best = corpus.encode(self.tokenizer, system, turns)
         while True:
             turns = turns + [t for t in corpus.conversation(rng)[1] if t[1] != intents.NO_NAME]
-            longer = corpus.encode(self.tokenizer, system, turns, carry)
+            longer = corpus.encode(self.tokenizer, system, turns)
             if len(longer[0]) > length:
                 return best
             best = longer

@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import bpe  # noqa: E402
 import corpus  # noqa: E402
+import drills  # noqa: E402
 import facts  # noqa: E402
 import intents  # noqa: E402
 import phrasings  # noqa: E402
@@ -163,6 +164,41 @@ class Answers(unittest.TestCase):
                          ["zero", "thirteen", "twenty", "forty-two", "ninety-nine"])
 
 
+class Drills(unittest.TestCase):
+    def test_an_echo_is_what_the_question_ends_with_or_holds(self):
+        rng = random.Random(13)
+        for _ in range(300):
+            question, answer = drills.echo(rng)
+            self.assertIn(answer, question)
+            self.assertGreaterEqual(len(answer.split()), 3)
+
+    def test_who_is_who_answers_by_what_was_told_of_that_person_alone(self):
+        rng = random.Random(14)
+        for _ in range(500):
+            turns = drills.who_is_who(rng)
+            told = re.split(r"(?<=\.) ", turns[0][0])
+            for _, answer in turns:
+                slots = [w for w in re.findall(r"[A-Za-z]+", answer) if w in drills.NAMES or w in stories.ANIMALS
+                         or w in stories.COLOURS or w in stories.OBJECTS or w in stories.PLACES]
+                self.assertTrue(any(all(re.search(rf"\b{w}\b", line) for w in slots) for line in told), answer)
+
+    def test_no_two_people_of_one_conversation_share_what_is_asked_for(self):
+        rng = random.Random(15)
+        for _ in range(300):
+            told = drills.who_is_who(rng)[0][0]
+            for listed in (drills.NAMES, stories.ANIMALS, stories.COLOURS, stories.OBJECTS, stories.PLACES):
+                lines = re.split(r"(?<=\.) ", told)[:-1]
+                found = [w for line in lines for w in listed if re.search(rf"\b{w}\b", line)]
+                self.assertEqual(len(found), len(set(found)), told)
+
+    def test_echo_is_asked_in_training_phrasings_only(self):
+        rng = random.Random(16)
+        for _ in range(300):
+            question, answer = drills.echo(rng)
+            line = question.replace(answer, "{x}").replace("\n", " ")
+            self.assertIn(line, phrasings.TRAIN["echo"])
+
+
 class Bpe(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -179,6 +215,11 @@ class Bpe(unittest.TestCase):
 
     def test_the_same_texts_give_the_same_merges(self):
         self.assertEqual(bpe.train(self.texts, 600), self.tokenizer.merges[:600 - 256 - len(bpe.SPECIALS)])
+
+    def test_the_tokenizer_meets_what_stories_carry_at_the_start_of_a_text_and_within(self):
+        for word in {w for listed in stories.SLOTS.values() for w in listed}:
+            for text in (word, f" {word}"):
+                self.assertGreaterEqual(self.texts.count(text), 2000 // 200, text)
 
     def test_names_of_special_tokens_in_text_stay_text(self):
         self.assertTrue(all(i >= len(bpe.SPECIALS) for i in self.tokenizer.encode(bpe.END)))
@@ -200,11 +241,10 @@ class Bpe(unittest.TestCase):
     def test_carried_words_of_a_story_weigh_more_and_the_rest_does_not(self):
         question, story, _ = next(some_stories(1))
         turns = [(question, story, corpus.STORY_WEIGHT), ("Hi", "Hello", 1.0)]
-        tokens, weights = corpus.encode(self.tokenizer, None, turns, carry=True)
+        tokens, weights = corpus.encode(self.tokenizer, None, turns)
         heavy = self.tokenizer.decode([t for t, w in zip(tokens, weights) if w == corpus.CARRIED_WEIGHT])
         carried = "".join(story[a:b] for a, b in sorted(stories.carried_words(question, story)))
         self.assertEqual(heavy.replace(" ", ""), carried)
-        self.assertEqual(corpus.encode(self.tokenizer, None, turns)[0], tokens)
 
     def test_the_word_list_has_no_double(self):
         self.assertEqual(len(words.ALL), len(set(words.ALL)))

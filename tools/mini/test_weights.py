@@ -14,10 +14,12 @@ try:
     import jax
     import numpy as np
 
+    import beginning
     import gguf
     import model
     import optimizer
     import packing
+    import train
 except ImportError:
     python = bootstrap.BUILD / "venv" / "bin" / "python"
     if python.exists() and Path(sys.prefix).resolve() != (bootstrap.BUILD / "venv").resolve():
@@ -40,7 +42,7 @@ class Packing(unittest.TestCase):
     def setUpClass(cls):
         cls.tokenizer = bpe.Tokenizer(bpe.train(corpus.texts(1, 2000), 1000))
         size = packing.BatchSize((4, 96, 192), (2, 256, 460), (1, 512, 460))
-        cls.packer = packing.Packer(cls.tokenizer, 5, ((0, size),))
+        cls.packer = packing.Packer(cls.tokenizer, 5, size)
 
     def test_a_step_sees_the_same_batch_each_time(self):
         for a, b in zip(self.packer.batch(3), self.packer.batch(3)):
@@ -68,7 +70,7 @@ class Packing(unittest.TestCase):
 class Arithmetic(unittest.TestCase):
     def test_a_token_sees_nothing_later_and_nothing_of_its_neighbours(self):
         shape = tiny()
-        params = model.grow(shape, shape, model.init(shape, 1))
+        params = beginning.weights(shape, 1)
         params["attn_output"] = params["attn_q"] * 0.5
         tokens = np.arange(24).reshape(1, 24)
         segments = np.repeat([[0, 1]], 12, axis=1)
@@ -83,7 +85,7 @@ class Arithmetic(unittest.TestCase):
 
     def test_a_grown_model_computes_what_the_shallow_one_did(self):
         small = tiny()
-        params = model.init(small, 2)
+        params = beginning.weights(small, 2)
         params["attn_output"] = params["attn_q"] * 0.3
         params["ffn_down"] = jax.numpy.swapaxes(params["ffn_up"], 1, 2) * 0.3
         large = model.Shape(layers=6, width=64, heads=4, kv_heads=2, ffn=96, vocab=1000)
@@ -96,6 +98,41 @@ class Arithmetic(unittest.TestCase):
         m = jax.random.normal(jax.random.PRNGKey(0), (2, 48, 32))
         values = np.linalg.svd(np.asarray(jax.jit(optimizer.orthogonalize)(m)), compute_uv=False)
         self.assertTrue(((values > 0.5) & (values < 1.4)).all(), values)
+
+
+@unittest.skipIf(np is None, NEEDED)
+class Beginning(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.shape, cls.params = model.NANO, beginning.weights(model.NANO, 4)
+        half = np.random.default_rng(6).choice(np.arange(300, model.NANO.vocab), 40, replace=False)
+        cls.tokens = np.concatenate([half, half])[None]
+
+    def _first_block_scores(self):
+        shape, params = self.shape, self.params
+        h = model.rms_norm(params["token_embd"][self.tokens], 1.0, shape.norm_eps)
+        angle = np.arange(80)[:, None] * shape.rope_base ** (-np.arange(0, shape.head_dim, 2) / shape.head_dim)
+        turned = lambda name, heads: model.rotate((h @ params[name][0]).reshape(1, 80, heads, shape.head_dim),
+                                                  np.cos(angle)[:, None], np.sin(angle)[:, None])[0]
+        keys = np.repeat(turned("attn_k", shape.kv_heads), shape.heads // shape.kv_heads, axis=1)
+        return np.einsum("thd,shd->hts", turned("attn_q", shape.heads), keys)
+
+    def test_each_head_of_the_first_block_looks_its_own_number_of_places_back(self):
+        scores = self._first_block_scores()
+        for head, back in enumerate(beginning.LOOK_BACK):
+            found = [int(scores[head, t, :t + 1].argmax()) for t in range(10, 80)]
+            self.assertEqual(found, [t - back for t in range(10, 80)])
+
+    def test_what_was_said_before_is_likelier_than_what_was_not(self):
+        z = jax.nn.log_softmax(model.logits(self.shape, self.params, self.tokens)[0])
+        cost = -np.asarray(z)[np.arange(79), self.tokens[0, 1:]]
+        self.assertGreater(cost[:38].mean(), np.log(self.shape.vocab) - 0.5)
+        self.assertLess(cost[40:].mean(), cost[:38].mean() - 2)
+
+    def test_the_rate_of_a_branch_is_full_until_its_cool_down_and_zero_after_its_end(self):
+        rate = train.branch_rate(1000, 400)
+        self.assertEqual([rate(0), rate(600), rate(800), rate(1000)], [1.0, 1.0, 0.5, 0.0])
+        self.assertEqual(train.branch_rate(100, 400)(50), 0.5)
 
 
 @unittest.skipIf(np is None, NEEDED)
@@ -122,7 +159,7 @@ class Gguf(unittest.TestCase):
         tokenizer = bpe.Tokenizer(bpe.train(corpus.texts(1, 2000), 1000))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "x.gguf"
-            gguf.write(path, "x", shape, model.init(shape, 1), tokenizer)
+            gguf.write(path, "x", shape, beginning.weights(shape, 1), tokenizer)
             data = path.read_bytes()
             self.assertEqual([p.name for p in Path(folder).iterdir()], ["x.gguf"])
         self.assertEqual(data[:4], b"GGUF")

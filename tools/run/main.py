@@ -7,6 +7,7 @@ import sys
 import bench
 import fuzz
 import lint
+import mini
 import package
 import suite
 from build import PRESETS, build, program
@@ -37,6 +38,7 @@ COMMANDS = {
     "lint": lint.main,
     "fuzz": fuzz.main,
     "bench": bench.main,
+    "mini": mini.main,
     "package": package.main,
 }
 

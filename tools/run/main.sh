@@ -15,6 +15,7 @@ usage: ./run COMMAND
   fuzz [--seconds N] [--keep] [TARGET ...]
                           run fuzz targets (all, 60 s each); --keep adds what was learnt to test/corpus
   bench [--json FILE]     the table of figures
+  mini [--grade] [ARGS]   make the small models of models/ from nothing, about 80 minutes; --grade: judge one
   package                 the relocatable archive: build/shoal-VERSION-ARCH.tar.xz
   setup                   install what is missing (every command above begins with this)
   clean                   remove build/
@@ -38,7 +39,7 @@ case $command in
     help | --help | -h) help ;;
     setup) setup ;;
     clean) rm -rf build ;;
-    test | build | lint | fuzz | bench | demo | package)
+    test | build | lint | fuzz | bench | demo | mini | package)
         setup
         exec python3 tools/run/main.py "$command" "$@"
         ;;

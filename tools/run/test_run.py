@@ -13,6 +13,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import lint  # noqa: E402
+import mini  # noqa: E402
 import steps  # noqa: E402
 import suite  # noqa: E402
 from tally import Tally, count_gtest  # noqa: E402
@@ -136,6 +137,19 @@ class Acceptance(Quiet):
     def test_none_at_all_is_a_failure(self):
         (self.folder / "test" / "accept").mkdir(parents=True)
         self.assertEqual(self.run_all(), (0, 1, 0))
+
+
+class Mini(Quiet):
+    def started(self, *arguments):
+        with mock.patch.object(mini.subprocess, "run") as run:
+            run.return_value.returncode = 3
+            self.assertEqual(mini.main(list(arguments)), 3)
+            return run.call_args.args[0][1:]
+
+    def test_it_trains_unless_asked_to_grade_and_hands_on_its_arguments(self):
+        tools = str(mini.TOOLS)
+        self.assertEqual(self.started("--fresh"), [f"{tools}/train.py", "--fresh"])
+        self.assertEqual(self.started("--grade", "x.gguf", "--all"), [f"{tools}/evaluate.py", "x.gguf", "--all"])
 
 
 class PythonTests(Quiet):
