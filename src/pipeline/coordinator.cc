@@ -11,13 +11,13 @@ Coordinator::Coordinator(Now now, CoordinatorConfig config, Rng& rng)
       session_(rng.id<wire::StageSessionId>()),
       standbys_(config_.standbys),
       intended_(wire::activation_row_bytes(config_.type, config_.width), config_.context, config_.sequences, true),
-      boundary_(wire::activation_row_bytes(config_.type, config_.width), config_.history_bytes_max, true),
+      outlet_(wire::activation_row_bytes(config_.type, config_.width), config_.history_bytes_max, true),
       results_(wire::activation_row_bytes(config_.type, config_.width), config_.context, config_.sequences, true) {
     ASSERT(!config_.hops.empty() && config_.hops.size() <= wire::stage_hops_max);
     for (std::size_t i = 1; i < config_.hops.size(); ++i) {
         ASSERT(config_.hops[i].layers.first == config_.hops[i - 1].layers.end);
     }
-    for (const Hop& hop : config_.hops) places_.emplace_back().hop = hop;
+    for (const StageNode& hop : config_.hops) places_.emplace_back().hop = hop;
     for (std::size_t i = 0; i < hops(); ++i) open(now, i);
 }
 
@@ -123,13 +123,13 @@ void Coordinator::send(Now now, Operation operation) {
     ASSERT(follows_on);
     ++next_number_;
     if (places_[0].done + 1 == number_of(operation)) places_[0].heard = now.mono;  // it owes from now on
-    boundary_.add(std::move(operation));
+    outlet_.add(std::move(operation));
     hand_on();
 }
 
 void Coordinator::hand_on() {
     while (first_) {
-        auto message = boundary_.poll();
+        auto message = outlet_.poll();
         if (!message) return;
         out_.emplace_back(SendMessage{*first_, std::move(*message)});
     }
@@ -139,8 +139,8 @@ void Coordinator::on_message(Now now, ChannelId channel, const NodeId& from, wir
     if (over_) return;
     if (channel == first_) {
         const auto* joined = std::get_if<wire::StageJoined>(&message);
-        if (joined == nullptr || boundary_.attached()) return lose(now, 0, "it speaks out of turn");
-        if (const Status attached = boundary_.attach(*joined); !attached) return over(0, attached.error().message);
+        if (joined == nullptr || outlet_.attached()) return lose(now, 0, "it speaks out of turn");
+        if (const Status attached = outlet_.attach(*joined); !attached) return over(0, attached.error().message);
         first_dials_ = 0;
         return hand_on();
     }
@@ -189,13 +189,13 @@ void Coordinator::on_result(Now now, wire::StageMessage message) {
         const std::uint64_t number = step->number;
         Operation operation = std::move(*step);
         if (number > next_number_ - 1 || !results_.take(operation)) return lose(now, last, "its results do not fit");
-        boundary_.settle(results_.last());
+        outlet_.settle(results_.last());
         out_.emplace_back(Result{number, std::move(std::get<wire::StageStep>(operation).rows)});
     } else if (const auto* truncate = std::get_if<wire::StageTruncate>(&message)) {
         if (truncate->number > next_number_ - 1 || !results_.take(Operation(*truncate))) {
             return lose(now, last, "its results do not fit");
         }
-        boundary_.settle(results_.last());
+        outlet_.settle(results_.last());
     } else {
         lose(now, last, "it speaks out of turn");
     }
@@ -208,7 +208,7 @@ void Coordinator::on_closed(Now now, ChannelId channel) {
     if (channel == results_channel_) return results_channel_.reset();  // the last hop dials again
     if (channel == first_) {
         first_.reset();
-        boundary_.detach();
+        outlet_.detach();
         if (first_dials_ >= StageHost::dials_max) return lose(now, 0, "it takes no rows");
         return tell_routes(now);
     }
@@ -233,7 +233,7 @@ void Coordinator::lose(Now now, std::size_t index, std::string why) {
         if (first_) out_.emplace_back(CloseChannel{*first_});
         first_.reset();
         dialling_first_.reset();
-        boundary_.detach();
+        outlet_.detach();
         first_dials_ = 0;
     }
     if (index + 1 == hops() && results_channel_) {
@@ -241,7 +241,7 @@ void Coordinator::lose(Now now, std::size_t index, std::string why) {
         results_channel_.reset();
     }
     const auto standby = std::find_if(standbys_.begin(), standbys_.end(),
-                                      [&](const Hop& hop) { return hop.layers == place.hop.layers; });
+                                      [&](const StageNode& hop) { return hop.layers == place.hop.layers; });
     if (standby == standbys_.end()) return over(index, std::move(why));
     out_.emplace_back(Replaced{static_cast<std::uint8_t>(index + 1), place.hop.node, standby->node, std::move(why)});
     place.hop = *standby;

@@ -6,7 +6,7 @@
 //                                    +--> no standby: Over, naming the hop
 //
 // Rules
-//   1. The coordinator is hop 0 and the one behind the last: what it sends it keeps (Boundary), what comes back it
+//   1. The coordinator is hop 0 and the one behind the last: what it sends it keeps (Outlet), what comes back it
 //      checks (Intake).
 //   2. A hop is lost when its control channel closes, when it says a FAULT, when the hop before cannot reach it, or
 //   when
@@ -27,7 +27,7 @@
 
 namespace shoal::pipeline {
 
-struct Hop {
+struct StageNode {
     NodeId node;
     wire::LayerRange layers;
 };
@@ -39,8 +39,8 @@ struct CoordinatorConfig {
     std::uint32_t width = 0;
     std::uint32_t context = 0;
     std::uint16_t sequences = 0;
-    std::vector<Hop> hops;      // 1 to stage_hops_max, layers joined without a gap
-    std::vector<Hop> standbys;  // each for the hop of the same layers
+    std::vector<StageNode> hops;      // 1 to stage_hops_max, layers joined without a gap
+    std::vector<StageNode> standbys;  // each for the hop of the same layers
     std::size_t history_bytes_max = std::size_t{1} << 30;
 };
 
@@ -95,7 +95,7 @@ public:
 
 private:
     struct Place {
-        Hop hop;
+        StageNode hop;
         std::optional<std::uint64_t> dialling;
         std::optional<ChannelId> control;
         bool opened = false;
@@ -123,14 +123,14 @@ private:
 
     CoordinatorConfig config_;
     wire::StageSessionId session_;
-    std::vector<Place> places_;
-    std::vector<Hop> standbys_;  // not used yet
+    std::vector<Place> places_;        // bounded: stage_hops_max
+    std::vector<StageNode> standbys_;  // bounded: as the configuration; not used yet
     bool ready_ = false;
     bool over_ = false;
     std::uint64_t next_token_ = 1;
     std::uint64_t next_number_ = 1;
     Intake intended_;  // holds step() and truncate() to the rules that the hops will check
-    Boundary boundary_;
+    Outlet outlet_;
     Intake results_;
     std::optional<std::uint64_t> dialling_first_;
     std::optional<ChannelId> first_;  // data, to hop 1

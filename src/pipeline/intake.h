@@ -12,7 +12,7 @@
 
 #include <map>
 
-#include "pipeline/boundary.h"
+#include "pipeline/outlet.h"
 
 namespace shoal::pipeline {
 

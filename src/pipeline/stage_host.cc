@@ -29,7 +29,7 @@ struct StageHost::Session {
     engine::StageHandle handle;
     bool ready = false;
     Intake intake;
-    Boundary boundary;
+    Outlet outlet;
     std::deque<Pending> pending;  // bounded: queued_max
     std::optional<ChannelId> before;
     std::optional<ChannelId> after;
@@ -45,7 +45,7 @@ struct StageHost::Session {
           control(channel),
           handle(h),
           intake(wire::activation_row_bytes(m.type, m.width), m.context, m.sequences, false),
-          boundary(wire::activation_row_bytes(m.type, m.width), history_max, false) {}
+          outlet(wire::activation_row_bytes(m.type, m.width), history_max, false) {}
 };
 
 StageHost::StageHost(StageHostConfig config, engine::StageEngine& engine)
@@ -121,12 +121,12 @@ void StageHost::on_join(Now now, ChannelId channel, const wire::StageJoin& join)
 
 // What an unfinished replay brought is brought again: the engine starts from nothing, and so does a fresh next hop.
 void StageHost::start_over(Now now, Session& session) {
-    if (session.pending.empty() && session.boundary.bytes() == 0) return;
+    if (session.pending.empty() && session.outlet.bytes() == 0) return;
     for (std::uint16_t i = 0; i < session.open.sequences; ++i) engine_.truncate(now, session.handle, i, 0);
     session.intake.start_over();
     for (Session::Pending& pending : session.pending) pending.stale = true;
-    session.boundary =
-        Boundary(wire::activation_row_bytes(session.open.type, session.open.width), config_.history_bytes_max, false);
+    session.outlet =
+        Outlet(wire::activation_row_bytes(session.open.type, session.open.width), config_.history_bytes_max, false);
     hang_up(session);
 }
 
@@ -137,7 +137,7 @@ void StageHost::hang_up(Session& session) {
         session.after.reset();
     }
     session.dialling.reset();
-    session.boundary.detach();
+    session.outlet.detach();
 }
 
 void StageHost::on_control(Now now, Session& session, const wire::StageMessage& message) {
@@ -187,8 +187,8 @@ void StageHost::on_data(Now now, Session& session, wire::StageMessage message) {
 
 void StageHost::on_successor(Now now, Session& session, const wire::StageMessage& message) {
     const auto* joined = std::get_if<wire::StageJoined>(&message);
-    if (joined == nullptr || session.boundary.attached()) return lose_next(now, session);
-    if (const Status attached = session.boundary.attach(*joined); !attached) {
+    if (joined == nullptr || session.outlet.attached()) return lose_next(now, session);
+    if (const Status attached = session.outlet.attach(*joined); !attached) {
         return end(now, session, StageFaultCode::busy, attached.error().message);
     }
     session.dials = 0;
@@ -221,12 +221,12 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
     if (pending.stale) return pass_truncations(now, session);
     if (auto* replay = std::get_if<wire::StageReplay>(&pending.what)) {
         replay->rows.tensor = std::move(computed.tensor);
-        session.boundary.add_replay(std::move(*replay));
+        session.outlet.add_replay(std::move(*replay));
     } else {
         Operation operation = std::move(std::get<Operation>(pending.what));
         const std::uint64_t number = number_of(operation);
         std::get<wire::StageStep>(operation).rows.tensor = std::move(computed.tensor);
-        session.boundary.add(std::move(operation));
+        session.outlet.add(std::move(operation));
         say(session.control, wire::StageDone{number, microseconds(computed.busy), microseconds(waited)});
     }
     pass_truncations(now, session);
@@ -238,12 +238,12 @@ void StageHost::pass_truncations(Now, Session& session) {
         auto& what = session.pending.front().what;
         if (auto* replay = std::get_if<wire::StageReplay>(&what)) {
             if (!replay->rows.parts.empty()) break;
-            if (!session.pending.front().stale) session.boundary.add_replay(std::move(*replay));
+            if (!session.pending.front().stale) session.outlet.add_replay(std::move(*replay));
         } else {
             auto& operation = std::get<Operation>(what);
             if (!std::holds_alternative<wire::StageTruncate>(operation)) break;
             const std::uint64_t number = number_of(operation);
-            session.boundary.add(std::move(operation));
+            session.outlet.add(std::move(operation));
             say(session.control, wire::StageDone{number, 0, 0});
         }
         session.pending.pop_front();
@@ -254,7 +254,7 @@ void StageHost::pass_truncations(Now, Session& session) {
 
 void StageHost::hand_on(Session& session) {
     while (session.after) {
-        auto message = session.boundary.poll();
+        auto message = session.outlet.poll();
         if (!message) return;
         say(*session.after, std::move(*message));
     }

@@ -1,4 +1,4 @@
-#include "pipeline/boundary.h"
+#include "pipeline/outlet.h"
 
 #include <algorithm>
 
@@ -20,12 +20,12 @@ wire::StageMessage as_message(const Operation& operation) {
 
 }  // namespace
 
-Boundary::Boundary(std::size_t row_bytes, std::size_t bytes_max, bool primed)
+Outlet::Outlet(std::size_t row_bytes, std::size_t bytes_max, bool primed)
     : row_bytes_(row_bytes), bytes_max_(bytes_max), primed_(primed) {
     ASSERT(row_bytes > 0);
 }
 
-void Boundary::add(Operation operation) {
+void Outlet::add(Operation operation) {
     settle(settled_by(operation));
     const bool wanted = successor_ && (successor_->fresh || number_of(operation) > successor_->received);
     if (wanted) out_.push_back(as_message(operation));
@@ -33,7 +33,7 @@ void Boundary::add(Operation operation) {
     open_.push_back(std::move(operation));
 }
 
-void Boundary::add_replay(wire::StageReplay replay) {
+void Outlet::add_replay(wire::StageReplay replay) {
     keep(replay.rows);
     if (replay.final) {
         primed_ = true;
@@ -42,7 +42,7 @@ void Boundary::add_replay(wire::StageReplay replay) {
     if (successor_ && successor_->fresh) out_.emplace_back(std::move(replay));
 }
 
-void Boundary::settle(std::uint64_t number) {
+void Outlet::settle(std::uint64_t number) {
     while (!open_.empty() && number_of(open_.front()) <= number) {
         apply(open_.front());
         open_.pop_front();
@@ -54,7 +54,7 @@ void Boundary::settle(std::uint64_t number) {
     dropped_ = true;
 }
 
-void Boundary::apply(const Operation& operation) {
+void Outlet::apply(const Operation& operation) {
     if (const auto* step = std::get_if<wire::StageStep>(&operation)) {
         bytes_ -= step->rows.tensor.size();
         keep(step->rows);
@@ -64,7 +64,7 @@ void Boundary::apply(const Operation& operation) {
     }
 }
 
-void Boundary::keep(const wire::StageRows& rows) {
+void Outlet::keep(const wire::StageRows& rows) {
     if (dropped_) return;
     std::size_t at = 0;
     for (const wire::StagePart& part : rows.parts) {
@@ -75,7 +75,7 @@ void Boundary::keep(const wire::StageRows& rows) {
     }
 }
 
-void Boundary::cut(std::uint16_t sequence, std::uint32_t length) {
+void Outlet::cut(std::uint16_t sequence, std::uint32_t length) {
     const auto at = rows_.find(sequence);
     if (at == rows_.end()) return;
     const std::size_t left = std::min(at->second.size(), length * row_bytes_);
@@ -84,7 +84,7 @@ void Boundary::cut(std::uint16_t sequence, std::uint32_t length) {
     if (left == 0) rows_.erase(at);
 }
 
-Status Boundary::attach(const wire::StageJoined& joined) {
+Status Outlet::attach(const wire::StageJoined& joined) {
     if (joined.fresh && dropped_) {
         return fail(Errc::exhausted, "pipeline: the rows that a new hop needs are not kept any more");
     }
@@ -96,12 +96,12 @@ Status Boundary::attach(const wire::StageJoined& joined) {
     return ok();
 }
 
-void Boundary::detach() {
+void Outlet::detach() {
     successor_.reset();
     out_.clear();
 }
 
-void Boundary::replay_all() {
+void Outlet::replay_all() {
     std::map<std::uint16_t, std::uint32_t> sent;
     for (;;) {
         wire::StageReplay piece = next_piece(sent);
@@ -115,7 +115,7 @@ void Boundary::replay_all() {
     }
 }
 
-wire::StageReplay Boundary::next_piece(std::map<std::uint16_t, std::uint32_t>& sent) const {
+wire::StageReplay Outlet::next_piece(std::map<std::uint16_t, std::uint32_t>& sent) const {
     wire::StageReplay piece;
     std::size_t room = std::min<std::size_t>(wire::stage_rows_max, wire::stage_tensor_bytes_max / row_bytes_);
     for (const auto& [sequence, rows] : rows_) {
@@ -131,7 +131,7 @@ wire::StageReplay Boundary::next_piece(std::map<std::uint16_t, std::uint32_t>& s
     return piece;
 }
 
-std::optional<wire::StageMessage> Boundary::poll() {
+std::optional<wire::StageMessage> Outlet::poll() {
     if (out_.empty()) return std::nullopt;
     wire::StageMessage next = std::move(out_.front());
     out_.pop_front();

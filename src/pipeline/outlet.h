@@ -1,4 +1,4 @@
-// Boundary: what one hop sends to the next, and what it keeps of it, so that another can take the next one's place.
+// Outlet: what one hop sends to the next, and what it keeps of it, so that another can take the next one's place.
 //
 //   rows that are settled, per sequence  |  operations that are not        ──▶ successor
 //   (coalesced; only a fresh successor   |  (verbatim, by number; every
@@ -28,10 +28,10 @@ namespace shoal::pipeline {
 using Operation = std::variant<wire::StageStep, wire::StageTruncate>;
 std::uint64_t number_of(const Operation& operation);
 
-class Boundary {
+class Outlet {
 public:
-    // `row_bytes` of the session's activations. The coordinator's boundary is primed from the start.
-    Boundary(std::size_t row_bytes, std::size_t bytes_max, bool primed);
+    // `row_bytes` of the session's activations. The coordinator's outlet is primed from the start.
+    Outlet(std::size_t row_bytes, std::size_t bytes_max, bool primed);
 
     // The next in order. What is settled by it moves over.
     void add(Operation operation);
