@@ -51,7 +51,11 @@ class Engine:
         for number in high:
             os.close(number)
         self.socket.sendall(_frame(LOAD, struct.pack("<IHHIB", CONTEXT, 1, self.threads, 0, 0)))
-        self._until(READY)
+        try:
+            self._until(READY)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
