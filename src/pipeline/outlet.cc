@@ -26,28 +26,32 @@ Outlet::Outlet(std::size_t row_bytes, std::size_t bytes_max, bool primed)
 }
 
 void Outlet::add(Operation operation) {
-    settle(settled_by(operation));
-    const bool wanted = successor_ && (successor_->fresh || number_of(operation) > successor_->received);
-    if (wanted) out_.push_back(as_message(operation));
     if (const auto* step = std::get_if<wire::StageStep>(&operation)) bytes_ += step->rows.tensor.size();
+    const std::uint64_t settled = settled_by(operation);
     open_.push_back(std::move(operation));
+    settle(settled);
 }
 
-void Outlet::add_replay(wire::StageReplay replay) {
+void Outlet::add_replay(const wire::StageReplay& replay) {
+    ASSERT(!primed_);
     keep(replay.rows);
-    if (replay.final) {
-        primed_ = true;
-        settled_ = replay.settled;
-    }
-    if (successor_ && successor_->fresh) out_.emplace_back(std::move(replay));
+    if (!replay.final) return;
+    primed_ = true;
+    settled_ = std::max(settled_, replay.settled);
 }
 
 void Outlet::settle(std::uint64_t number) {
-    while (!open_.empty() && number_of(open_.front()) <= number) {
+    may_settle_ = std::max(may_settle_, number);
+    settle_what_is();
+}
+
+void Outlet::settle_what_is() {
+    if (replayed_) return;  // what was replayed must stay as it is until the operations follow
+    while (!open_.empty() && number_of(open_.front()) <= may_settle_) {
         apply(open_.front());
+        settled_ = number_of(open_.front());
         open_.pop_front();
     }
-    settled_ = std::max(settled_, number);
     if (bytes_ <= bytes_max_ || dropped_) return;
     for (const auto& [sequence, rows] : rows_) bytes_ -= rows.size();
     rows_.clear();
@@ -88,54 +92,63 @@ Status Outlet::attach(const wire::StageJoined& joined) {
     if (joined.fresh && dropped_) {
         return fail(Errc::exhausted, "pipeline: the rows that a new hop needs are not kept any more");
     }
-    successor_ = joined;
-    if (joined.fresh) replay_all();
-    for (const Operation& operation : open_) {
-        if (joined.fresh || number_of(operation) > joined.received) out_.push_back(as_message(operation));
+    if (!joined.fresh && primed_ && joined.received < settled_) {
+        return fail(Errc::invalid, "pipeline: the next hop has lost what it had");
     }
+    attached_ = true;
+    sent_ = joined.received;
+    if (joined.fresh) replayed_.emplace();
     return ok();
 }
 
 void Outlet::detach() {
-    successor_.reset();
-    out_.clear();
+    attached_ = false;
+    replayed_.reset();
+    settle_what_is();
 }
 
-void Outlet::replay_all() {
-    std::map<std::uint16_t, std::uint32_t> sent;
-    for (;;) {
-        wire::StageReplay piece = next_piece(sent);
-        const bool last = std::all_of(rows_.begin(), rows_.end(), [&](const auto& entry) {
-            return sent[entry.first] * row_bytes_ == entry.second.size();
-        });
-        piece.settled = settled_;
-        piece.final = last && primed_;
-        if (piece.final || !piece.rows.parts.empty()) out_.emplace_back(std::move(piece));
-        if (last) return;
+std::optional<wire::StageMessage> Outlet::poll() {
+    if (!attached_) return std::nullopt;
+    if (replayed_) return poll_replay();
+    for (const Operation& operation : open_) {
+        if (number_of(operation) <= sent_) continue;
+        sent_ = number_of(operation);
+        return as_message(operation);
     }
+    return std::nullopt;
 }
 
-wire::StageReplay Outlet::next_piece(std::map<std::uint16_t, std::uint32_t>& sent) const {
+std::optional<wire::StageMessage> Outlet::poll_replay() {
     wire::StageReplay piece;
+    piece.rows = next_rows(*replayed_);
+    const bool all = std::all_of(rows_.begin(), rows_.end(), [&](const auto& entry) {
+        return (*replayed_)[entry.first] * row_bytes_ == entry.second.size();
+    });
+    piece.settled = settled_;
+    piece.final = all && primed_;
+    if (!piece.final && piece.rows.parts.empty()) return std::nullopt;  // more will come from the hop before
+    if (piece.final) {
+        replayed_.reset();
+        sent_ = settled_;
+        settle_what_is();
+    }
+    return piece;
+}
+
+wire::StageRows Outlet::next_rows(Lengths& sent) const {
+    wire::StageRows out;
     std::size_t room = std::min<std::size_t>(wire::stage_rows_max, wire::stage_tensor_bytes_max / row_bytes_);
     for (const auto& [sequence, rows] : rows_) {
         const std::uint32_t from = sent[sequence];
         const std::size_t count = std::min(room, rows.size() / row_bytes_ - from);
         if (count == 0) continue;
-        piece.rows.parts.push_back({sequence, from, static_cast<std::uint16_t>(count)});
-        append(piece.rows.tensor, ByteView(rows).subspan(from * row_bytes_, count * row_bytes_));
+        out.parts.push_back({sequence, from, static_cast<std::uint16_t>(count)});
+        append(out.tensor, ByteView(rows).subspan(from * row_bytes_, count * row_bytes_));
         sent[sequence] += static_cast<std::uint32_t>(count);
         room -= count;
         if (room == 0) break;
     }
-    return piece;
-}
-
-std::optional<wire::StageMessage> Outlet::poll() {
-    if (out_.empty()) return std::nullopt;
-    wire::StageMessage next = std::move(out_.front());
-    out_.pop_front();
-    return next;
+    return out;
 }
 
 }  // namespace shoal::pipeline

@@ -8,7 +8,8 @@
 //   1. An operation is settled when the coordinator has the results of it and of all before it. Every hop has then had
 //      it, so only a fresh hop can need its rows, and of those only what no truncation took since.
 //   2. A successor that joins says what it has. Fresh: it gets the settled rows as REPLAY, in pieces of stage_rows_max
-//      rows, then the operations. Else: the operations behind the one that it received last.
+//      rows, then the operations. Else: the operations behind the one that it received last. All of it is made as it is
+//      polled: who has room for one message does not hold them all. Nothing is settled meanwhile.
 //   3. What is kept is bounded by `bytes_max`. Above it the settled rows are dropped, and a fresh successor is refused.
 //   4. A hop that was fresh itself is primed by its own predecessor's last REPLAY; until then nothing here is settled,
 //      and rows go on as they come.
@@ -35,25 +36,29 @@ public:
 
     // The next in order. What is settled by it moves over.
     void add(Operation operation);
-    void add_replay(wire::StageReplay replay);
+    void add_replay(const wire::StageReplay& replay);
     // Coordinator only: results up to this operation are here.
     void settle(std::uint64_t number);
 
-    // A successor joined. Errc::exhausted: it would need rows that were dropped.
+    // A successor joined. Errc::exhausted: it would need rows that were dropped. Errc::invalid: it has lost what it
+    // had.
     Status attach(const wire::StageJoined& joined);
     void detach();
-    bool attached() const { return successor_.has_value(); }
+    bool attached() const { return attached_; }
 
-    // For the successor, in order.
+    // The next one for the successor; nullopt: nothing now, or nobody is there.
     std::optional<wire::StageMessage> poll();
 
     std::uint64_t settled() const { return settled_; }
     std::size_t bytes() const { return bytes_; }
 
 private:
-    void replay_all();
-    // Sends rows [`from`, ...) of one sequence and what fits of the next ones; false: nothing is left.
-    wire::StageReplay next_piece(std::map<std::uint16_t, std::uint32_t>& sent) const;
+    using Lengths = std::map<std::uint16_t, std::uint32_t>;  // of each sequence, in rows
+
+    std::optional<wire::StageMessage> poll_replay();
+    // From what `sent` has not, as much as one message takes; `sent` moves on.
+    wire::StageRows next_rows(Lengths& sent) const;
+    void settle_what_is();
     void apply(const Operation& operation);
     void keep(const wire::StageRows& rows);
     void cut(std::uint16_t sequence, std::uint32_t length);
@@ -62,12 +67,14 @@ private:
     std::size_t bytes_max_;
     bool primed_;
     bool dropped_ = false;
-    std::uint64_t settled_ = 0;
+    std::uint64_t settled_ = 0;     // up to here operations are in rows_
+    std::uint64_t may_settle_ = 0;  // up to here they may go there
     std::size_t bytes_ = 0;
     std::map<std::uint16_t, Bytes> rows_;  // bounded: bytes_max_; the settled ones from position 0 on
-    std::deque<Operation> open_;           // bounded: operations_in_flight_max, by the coordinator
-    std::optional<wire::StageJoined> successor_;
-    std::deque<wire::StageMessage> out_;  // bounded: drained after every input
+    std::deque<Operation> open_;           // bounded: operations in flight, by the coordinator
+    bool attached_ = false;
+    std::optional<Lengths> replayed_;  // to a fresh successor that has not had the final REPLAY; bounded: sequences
+    std::uint64_t sent_ = 0;           // operations up to here are not for this successor
 };
 
 }  // namespace shoal::pipeline

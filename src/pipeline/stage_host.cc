@@ -221,7 +221,7 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
     if (pending.stale) return pass_truncations(now, session);
     if (auto* replay = std::get_if<wire::StageReplay>(&pending.what)) {
         replay->rows.tensor = std::move(computed.tensor);
-        session.outlet.add_replay(std::move(*replay));
+        session.outlet.add_replay(*replay);
     } else {
         Operation operation = std::move(std::get<Operation>(pending.what));
         const std::uint64_t number = number_of(operation);
@@ -238,7 +238,7 @@ void StageHost::pass_truncations(Now, Session& session) {
         auto& what = session.pending.front().what;
         if (auto* replay = std::get_if<wire::StageReplay>(&what)) {
             if (!replay->rows.parts.empty()) break;
-            if (!session.pending.front().stale) session.outlet.add_replay(std::move(*replay));
+            if (!session.pending.front().stale) session.outlet.add_replay(*replay);
         } else {
             auto& operation = std::get<Operation>(what);
             if (!std::holds_alternative<wire::StageTruncate>(operation)) break;
