@@ -23,6 +23,7 @@ constexpr std::uint32_t zero_types[] = {41, 19, 8, 0};
 
 constexpr std::string_view embedding_name = "token_embd.weight";
 constexpr std::string_view head_name = "output.weight";
+constexpr std::string_view window_pattern = "attention.sliding_window_pattern";
 // Of no block, and wanted by every stage.
 constexpr std::string_view shared_tensors[] = {"output_norm.weight", "output_norm.bias", "rope_freqs.weight",
                                                "rope_factors_long.weight", "rope_factors_short.weight"};
@@ -214,7 +215,7 @@ Status WholeModel::read_windows() {
     const auto window = TRY(number("attention.sliding_window"));
     if (shape_.kind->window_is_optional && window.value_or(0) == 0) return ok();
     shape_.slides.resize(shape_.layers);
-    if (const GgufPair* pair = find(key("attention.sliding_window_pattern"))) {
+    if (const GgufPair* pair = find(key(window_pattern))) {
         const Bytes raw = TRY(value(*pair));
         const Value parsed = parse(raw);
         if (parsed.type == GgufType::array) {
@@ -296,6 +297,7 @@ Status WholeModel::write_metadata(LayerRange range, GgufWriter& out) const {
     const std::string prefix = gguf_.architecture + ".";
     for (const GgufPair& pair : gguf_.metadata) {
         if (pair.key.compare(0, prefix.size(), prefix) != 0) continue;
+        if (pair.key == key(window_pattern) && shape_.kind->window_period != 0) continue;  // written anew below
         Bytes raw = TRY(value(pair));
         out.raw(pair.key, TRY(slice(pair, std::move(raw), range)));
     }
@@ -314,7 +316,7 @@ Status WholeModel::write_metadata(LayerRange range, GgufWriter& out) const {
     if (!shape_.slides.empty()) {
         std::vector<std::uint32_t> pattern;
         for (std::uint32_t i = range.first; i < range.end; ++i) pattern.push_back(shape_.slides[i] ? 1 : 0);
-        out.u32s(prefix + "attention.sliding_window_pattern", pattern);
+        out.u32s(key(window_pattern), pattern);
     }
     return ok();
 }

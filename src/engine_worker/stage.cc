@@ -97,8 +97,8 @@ Status Stage::make_context(const StageOptions& options) {
     params.n_batch = options.rows_max;
     params.n_ubatch = options.rows_max;
     params.n_seq_max = options.sequences;
-    params.n_rs_seq = recurrent_ ? options.rollback_max : 0;
-    params.n_outputs_max = last_ ? std::clamp(options.wanted_max, 1U, options.rows_max) : options.rows_max;
+    // Of the last stage never fewer than sequences: the library stops the process otherwise.
+    params.n_outputs_max = last_ ? std::max(options.wanted_max, options.sequences) : options.rows_max;
     params.n_threads = static_cast<std::int32_t>(options.threads);
     params.n_threads_batch = params.n_threads;
     params.type_k = options.small_cache ? GGML_TYPE_Q8_0 : GGML_TYPE_F16;
@@ -192,9 +192,6 @@ Status Stage::check(std::span<const float> rows, std::span<const Place> places) 
                                        " came for " + std::to_string(places.size()) + " rows");
     }
     std::size_t wanted = 0;
-    bool one_sequence = true;
-    std::vector<bool> seen(options_.sequences);
-    bool repeated = false;
     for (const Place& place : places) {
         if (place.sequence < 0 || static_cast<std::uint32_t>(place.sequence) >= options_.sequences ||
             place.position < 0 || static_cast<std::uint32_t>(place.position) >= options_.cells) {
@@ -202,15 +199,9 @@ Status Stage::check(std::span<const float> rows, std::span<const Place> places) 
                                            std::to_string(place.position));
         }
         wanted += place.wanted ? 1 : 0;
-        one_sequence = one_sequence && place.sequence == places.front().sequence;
-        repeated = repeated || seen[static_cast<std::size_t>(place.sequence)];
-        seen[static_cast<std::size_t>(place.sequence)] = true;
     }
     if (last_ && wanted > options_.wanted_max) {
         return fail(Errc::invalid, "logits of " + std::to_string(wanted) + " rows are more than agreed");
-    }
-    if (recurrent_ && repeated && !one_sequence) {
-        return fail(Errc::invalid, "a recurrent model takes one row a sequence, or the rows of one sequence");
     }
     // One number that is none would spread over every later answer of the sequence.
     if (!std::all_of(rows.begin(), rows.end(), [](float x) { return std::isfinite(x); })) {
@@ -241,7 +232,6 @@ Status Stage::decode(std::span<const Place> places) {
     batch.n_seq_id = one.data();
     batch.seq_id = sequence_of.data();
     batch.logits = wanted.data();
-    out_.clear();
     fed_ = false;
     const std::int32_t error = llama_decode(context_.get(), batch);
     if (error == 0) {
@@ -254,23 +244,38 @@ Status Stage::decode(std::span<const Place> places) {
     return fail(Errc::internal, "the stage does not compute (" + std::to_string(error) + ")");
 }
 
-Result<std::span<const float>> Stage::run(std::span<const float> rows, std::span<const Place> places) {
-    TRY(check(rows, places));
+// One batch of the library.
+Status Stage::compute(std::span<const float> rows, std::span<const Place> places) {
     in_.assign(rows.begin(), rows.end());
     if (scale_ != 1) {
         for (float& x : in_) x *= scale_;
     }
     TRY(decode(places));
-    if (last_) {
-        for (std::size_t i = 0; i < places.size(); ++i) {
-            if (!places[i].wanted) continue;
-            const float* logits = llama_get_logits_ith(context_.get(), static_cast<std::int32_t>(i));
-            if (logits == nullptr) return fail(Errc::internal, "the stage gave no logits");
-            out_.insert(out_.end(), logits, logits + vocabulary_);
-        }
-        return std::span<const float>(out_);
+    if (!last_) return ok();
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        if (!places[i].wanted) continue;
+        const float* logits = llama_get_logits_ith(context_.get(), static_cast<std::int32_t>(i));
+        if (logits == nullptr) return fail(Errc::internal, "the stage gave no logits");
+        out_.insert(out_.end(), logits, logits + vocabulary_);
     }
-    if (out_.size() != places.size() * width_) return fail(Errc::internal, "the stage gave rows of another shape");
+    return ok();
+}
+
+Result<std::span<const float>> Stage::run(std::span<const float> rows, std::span<const Place> places) {
+    TRY(check(rows, places));
+    out_.clear();
+    for (std::size_t from = 0; from < places.size();) {
+        std::size_t to = places.size();
+        if (recurrent_) {
+            to = from + 1;
+            while (to < places.size() && places[to].sequence == places[from].sequence) ++to;
+        }
+        TRY(compute(rows.subspan(from * width_, (to - from) * width_), places.subspan(from, to - from)));
+        from = to;
+    }
+    if (!last_ && out_.size() != rows.size()) {
+        return fail(Errc::internal, "the stage gave rows of another shape");
+    }
     return std::span<const float>(out_);
 }
 

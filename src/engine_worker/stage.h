@@ -5,8 +5,8 @@
 //      one gives logits, the others the hidden state after their last block, before any norm.
 //   2. A call is all or nothing for the caller, not for the cache: after an error, truncate() the sequences of the call
 //      to where they were.
-//   3. In a recurrent model a call holds one row of each sequence, or several rows of one sequence. Rationale: the
-//      library orders the rows of other batches anew.
+//   3. In a recurrent model the rows of each sequence are computed for themselves. Rationale: the library orders the
+//      rows of mixed batches anew, and cuts batches in two.
 //   4. Weights are read into memory once, from the Shard: no file is mapped, no copy is kept.
 //      Rationale: a memory file would hold them twice, and pages of a mapped file that was repacked stay resident.
 //
@@ -34,11 +34,10 @@
 namespace shoal::engine_worker {
 
 struct StageOptions {
-    std::uint32_t cells = 4096;      // tokens that all sequences hold together
-    std::uint32_t sequences = 1;     // numbered from 0
-    std::uint32_t rows_max = 512;    // of one call
-    std::uint32_t wanted_max = 1;    // of one call, for the last stage: each takes a vocabulary of floats
-    std::uint32_t rollback_max = 0;  // tokens that truncate() can take back of a recurrent model
+    std::uint32_t cells = 4096;    // tokens that all sequences hold together
+    std::uint32_t sequences = 1;   // numbered from 0
+    std::uint32_t rows_max = 512;  // of one call
+    std::uint32_t wanted_max = 1;  // of one call, for the last stage: each takes a vocabulary of floats
     std::uint32_t threads = 1;
     bool small_cache = false;  // q8_0 in place of f16
 };
@@ -68,8 +67,8 @@ public:
     // Errc::invalid: sizes, places or numbers that cannot be; exhausted: no free cells; internal: the library failed.
     Result<std::span<const float>> run(std::span<const float> rows, std::span<const Place> places);
 
-    // Forgets what the sequence holds from `position` on. Errc::unsupported: a recurrent model, further back than
-    // rollback_max.
+    // Forgets what the sequence holds from `position` on. A recurrent model forgets all or nothing: Errc::unsupported
+    // for any position but 0.
     Status truncate(std::int32_t sequence, std::int32_t position);
 
     // The tensor that leaves the stage, as the library calls it.
@@ -80,6 +79,7 @@ private:
     Status make_context(const StageOptions& options);
     Status warm_up();
     Status check(std::span<const float> rows, std::span<const Place> places) const;
+    Status compute(std::span<const float> rows, std::span<const Place> places);
     Status decode(std::span<const Place> places);
     static bool on_node(ggml_tensor* node, bool asks, void* self);
     bool wants(const ggml_tensor* node);
