@@ -6,7 +6,7 @@
 
 namespace shoal::model {
 
-ModelNode::ModelNode(prompt::ServerConfig config, Rng& rng) : server_(config, rng) {}
+ModelNode::ModelNode(prompt::ServerConfig config) : server_(config) {}
 
 void ModelNode::add_engine(engine::Engine& engine, std::string name) {
     ASSERT(wire::is_model_name(name) && served_.size() < limits::models_per_node_max);

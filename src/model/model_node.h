@@ -36,8 +36,7 @@ struct ModelStats {
 
 class ModelNode {
 public:
-    // `rng` outlives the object.
-    ModelNode(prompt::ServerConfig config, Rng& rng);
+    explicit ModelNode(prompt::ServerConfig config);
 
     // `name` is what programs will call the model. Engines outlive the node.
     void add_engine(engine::Engine& engine, std::string name);

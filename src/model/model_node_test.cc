@@ -26,7 +26,7 @@ protected:
 
     void start(engine::FakeOptions options) {
         engine_ = std::make_unique<engine::FakeEngine>(std::move(options));
-        node_ = std::make_unique<ModelNode>(prompt::ServerConfig{self_, network_, now_.wall}, rng_);
+        node_ = std::make_unique<ModelNode>(prompt::ServerConfig{self_, network_, now_.wall});
         node_->server().set_hpke_keys(hpke_, nullptr);
         node_->add_engine(*engine_, "fake");
         node_->on_tick(now_);

@@ -41,7 +41,7 @@ Node::Node(Now now, NodeConfig config, const crypto::SigningKey& identity, Rng& 
         relay_ = std::make_unique<circuit::Relay>(circuit::RelayConfig{self_, network}, rng);
     }
     if ((config_.roles & wire::role_model) != 0) {
-        model_ = std::make_unique<model::ModelNode>(prompt::ServerConfig{self_, network, now.wall}, rng);
+        model_ = std::make_unique<model::ModelNode>(prompt::ServerConfig{self_, network, now.wall});
     }
     if (config_.client) client_ = std::make_unique<client::Client>(client_config(config_, self_), rng);
     update_keys();

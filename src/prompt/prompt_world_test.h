@@ -40,7 +40,7 @@ struct PromptWorld {
     }
     // A node that has forgotten everything but its keys.
     void restart() {
-        server = std::make_unique<Server>(ServerConfig{config.node, config.network, now.wall}, rng);
+        server = std::make_unique<Server>(ServerConfig{config.node, config.network, now.wall});
         server->set_hpke_keys(*hpke, nullptr);
     }
 

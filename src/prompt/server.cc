@@ -48,7 +48,7 @@ struct Server::Stream {
     std::size_t reserved = 0;  // of gathering_bytes_, for the clove
 };
 
-Server::Server(ServerConfig config, Rng& rng) : config_(config), rng_(rng) {}
+Server::Server(ServerConfig config) : config_(config) {}
 Server::~Server() = default;
 
 void Server::set_hpke_keys(const crypto::KeyPair& current, const crypto::KeyPair* previous) {

@@ -83,7 +83,7 @@ struct ServerStats {
 
 class Server {
 public:
-    Server(ServerConfig config, Rng& rng);
+    explicit Server(ServerConfig config);
     ~Server();
 
     void set_hpke_keys(const crypto::KeyPair& current, const crypto::KeyPair* previous);
@@ -156,7 +156,6 @@ private:
     void arm(Instant when) { deadline_ = std::min(deadline_, when); }
 
     ServerConfig config_;
-    Rng& rng_;
     std::optional<crypto::KeyPair> hpke_key_;
     std::optional<crypto::KeyPair> previous_hpke_key_;
     std::map<Key, Stream> streams_;                       // bounded: prompt_streams_max, link_streams_per_link_max

@@ -282,7 +282,7 @@ struct Small : PromptWorld {
     explicit Small(std::uint64_t seed, std::size_t bytes) : PromptWorld(seed) {
         ServerConfig config_of_server{config.node, config.network, now.wall};
         config_of_server.reply_bytes_max = bytes;
-        server = std::make_unique<Server>(config_of_server, rng);
+        server = std::make_unique<Server>(config_of_server);
         server->set_hpke_keys(*hpke, nullptr);
     }
     // A request that runs; its streams stay open.
@@ -331,7 +331,7 @@ TEST(Server, TheClientLearnsThatThereWasNoRoom) {
     PromptWorld w(35);
     ServerConfig config{w.config.node, w.config.network, w.now.wall};
     config.reply_bytes_max = 64 * 1024;
-    w.server = std::make_unique<Server>(config, w.rng);
+    w.server = std::make_unique<Server>(config);
     w.server->set_hpke_keys(*w.hpke, nullptr);
     w.ask("hello");
     ASSERT_TRUE(w.run_until([&] { return !w.opened.empty(); }, 10s));
