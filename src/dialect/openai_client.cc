@@ -4,19 +4,10 @@
 
 #include "base/limits.h"
 #include "dialect/json.h"
+#include "wire/chat.h"
 
 namespace shoal::dialect {
 namespace {
-
-const char* role_name(Role role) {
-    switch (role) {
-        case Role::system: return "system";
-        case Role::user: return "user";
-        case Role::assistant: return "assistant";
-        case Role::tool: return "tool";
-    }
-    return "user";
-}
 
 Error malformed(std::string_view what) {
     return fail(Errc::malformed, "the server's answer: " + std::string(what));
@@ -107,7 +98,7 @@ std::string write_chat_request(std::string_view model, const ChatRequest& reques
     out["model"] = model;
     OrderedJson messages = OrderedJson::array();
     for (const ChatMessage& message : request.messages) {
-        messages.push_back({{"role", role_name(message.role)}, {"content", message.content.expose()}});
+        messages.push_back({{"role", wire::role_name(message.role)}, {"content", message.content.expose()}});
     }
     out["messages"] = std::move(messages);
     write_sampling(request.sampling, out);

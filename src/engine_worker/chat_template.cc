@@ -2,6 +2,7 @@
 
 #include <minja/chat-template.hpp>
 
+#include "wire/chat.h"
 #include "wire/text.h"
 
 namespace shoal::engine_worker {
@@ -23,16 +24,6 @@ constexpr std::size_t literal_bytes_max = 1 << 20;
 
 std::string marker(std::size_t index) {
     return marker_pad + std::string(marker_open) + std::to_string(index) + std::string(marker_close) + marker_pad;
-}
-
-const char* role_name(Role role) {
-    switch (role) {
-        case Role::system: return "system";
-        case Role::user: return "user";
-        case Role::assistant: return "assistant";
-        case Role::tool: return "tool";
-    }
-    return "user";
 }
 
 Error refused(std::string_view why) {
@@ -92,8 +83,8 @@ Result<std::vector<Segment>> put_messages_back(std::string_view rendered, const 
     add_literal(out, rendered);
     for (std::size_t i = 0; i < seen.size(); ++i) {
         if (!seen[i] && !request.messages[i].content.empty()) {
-            return refused("it leaves out message " + std::to_string(i) + " (" + role_name(request.messages[i].role) +
-                           ")");
+            return refused("it leaves out message " + std::to_string(i) + " (" +
+                           wire::role_name(request.messages[i].role) + ")");
         }
     }
     return out;
@@ -102,7 +93,7 @@ Result<std::vector<Segment>> put_messages_back(std::string_view rendered, const 
 std::vector<Segment> render_fallback(const ChatRequest& request) {
     std::vector<Segment> out;
     for (const ChatMessage& message : request.messages) {
-        out.push_back({std::string(role_name(message.role)) + ": ", false});
+        out.push_back({std::string(wire::role_name(message.role)) + ": ", false});
         if (!message.content.empty()) out.push_back({message.content.expose(), true});
         out.push_back({"\n", false});
     }
@@ -137,8 +128,8 @@ Result<std::vector<Segment>> ChatTemplate::render(const ChatRequest& request) co
     inputs.messages = nlohmann::ordered_json::array();
     for (std::size_t i = 0; i < request.messages.size(); ++i) {
         const ChatMessage& message = request.messages[i];
-        inputs.messages.push_back(
-            {{"role", role_name(message.role)}, {"content", message.content.empty() ? std::string() : marker(i)}});
+        inputs.messages.push_back({{"role", wire::role_name(message.role)},
+                                   {"content", message.content.empty() ? std::string() : marker(i)}});
     }
     // The stand-ins for tools would quote messages as JSON: a template without tools shall say so itself.
     minja::chat_template_options options;

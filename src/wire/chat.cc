@@ -172,6 +172,16 @@ Result<Bytes> encode_chat_request(const ChatRequest& request) {
     return out.take();
 }
 
+const char* role_name(Role role) {
+    switch (role) {
+        case Role::system: return "system";
+        case Role::user: return "user";
+        case Role::assistant: return "assistant";
+        case Role::tool: return "tool";
+    }
+    return "user";
+}
+
 Result<ChatRequest> decode_chat_request(ByteView in) {
     if (in.size() > limits::chat_body_bytes_max) return fail(Errc::malformed, "chat: longer than a body may be");
     Reader reader(in);

@@ -20,6 +20,9 @@ Result<Bytes> encode_chat_request(const ChatRequest& request);
 // Errc::malformed: does not parse. Errc::invalid as check_chat_request: what decodes can be given to an engine.
 Result<ChatRequest> decode_chat_request(ByteView in);
 
+// As the OpenAI interface and the chat templates of models write it.
+const char* role_name(Role role);
+
 // A reply is a byte string of frames: kind u8, length u16, body. Frames may be cut anywhere into REPLY records.
 // Any number of text frames, then exactly one end or fault.
 using ReplyFrame = std::variant<ChatDelta, ChatEnd, ChatFault>;
