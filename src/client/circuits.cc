@@ -330,9 +330,10 @@ std::optional<CircuitNumber> Circuits::take_one(Now now, const std::vector<Circu
     std::optional<CircuitNumber> other_side;
     for (auto& [number, slot] : slots_) {
         if (!free_for(slot, node)) continue;
+        const circuit::Path& mine = slot.path;
         const bool apart = std::all_of(others.begin(), others.end(), [&](CircuitNumber other) {
             const circuit::Path* used = path(other);
-            return used == nullptr || circuit::PathSelector::disjoint(slot.path, *used, index_);
+            return used == nullptr || circuit::PathSelector::disjoint(mine, *used, index_);
         });
         if (!apart) continue;
         if (side_of(number) != side) {

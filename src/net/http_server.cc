@@ -9,7 +9,6 @@
 namespace shoal::net {
 
 using boost::asio::ip::tcp;
-using boost::system::error_code;
 
 HttpRefusal plain_refusal(int status, std::string_view why) {
     HttpRefusal out{{{"Content-Type", "text/plain; charset=utf-8"}}, std::string(why) + "\n"};
@@ -60,7 +59,7 @@ void HttpServer::Impl::stop() {
     for (const auto& connection : last) connection->abandon();
 }
 
-HttpServer::HttpServer(Loop& loop, HttpHandler& handler, HttpServerOptions options)
+HttpServer::HttpServer(Loop& loop, HttpHandler& handler, const HttpServerOptions& options)
     // owned here alone: a shared_ptr, since the header has no complete type to destroy
     : impl_(std::make_shared<Impl>(loop, handler, options)) {}
 

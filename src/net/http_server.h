@@ -89,7 +89,7 @@ struct HttpServerOptions {
 class HttpServer {
 public:
     // `loop` and `handler` outlive the server.
-    HttpServer(Loop& loop, HttpHandler& handler, HttpServerOptions options = {});
+    HttpServer(Loop& loop, HttpHandler& handler, const HttpServerOptions& options = {});
     // Stops listening and cuts the connections, without events; exchanges that are still held go silent.
     ~HttpServer();
     HttpServer(const HttpServer&) = delete;
