@@ -1,11 +1,16 @@
 # shoal-engine: the only target that sees libllama, ggml and minja. It may run under the private prefix's own loader and
 # C library (tools/setup/llama.sh), so it brings everything else with it: the rooms it shares are compiled into it,
-# without sanitizers, and libsodium, libcrypto and libseccomp are linked in whole.
+# without the sanitizers' libraries, and libsodium, libcrypto and libseccomp are linked in whole. Where the build has
+# undefined behaviour looked for, the worker stops at it (a trap needs no library), and at an index outside a container.
 if(SHOAL_FUZZ)
-  add_executable(engine_worker_gguf_fuzz src/engine_worker/gguf_fuzz.cc src/engine_worker/gguf.cc)
-  target_link_libraries(engine_worker_gguf_fuzz PRIVATE shoal_wire shoal_crypto shoal_base)
-  target_link_options(engine_worker_gguf_fuzz PRIVATE -fsanitize=fuzzer)
-  set_property(GLOBAL APPEND PROPERTY SHOAL_FUZZERS engine_worker_gguf_fuzz)
+  set(worker_pure src/engine_worker/gguf.cc src/engine_worker/gguf_writer.cc src/engine_worker/shard.cc
+    src/engine_worker/shard_table.cc)
+  foreach(target gguf shard)
+    add_executable(engine_worker_${target}_fuzz src/engine_worker/${target}_fuzz.cc ${worker_pure})
+    target_link_libraries(engine_worker_${target}_fuzz PRIVATE shoal_wire shoal_crypto shoal_base)
+    target_link_options(engine_worker_${target}_fuzz PRIVATE -fsanitize=fuzzer)
+    set_property(GLOBAL APPEND PROPERTY SHOAL_FUZZERS engine_worker_${target}_fuzz)
+  endforeach()
 endif()
 if(NOT SHOAL_ENGINE)
   return()
@@ -53,6 +58,10 @@ add_library(worker_flags INTERFACE)
 get_target_property(options shoal_flags INTERFACE_COMPILE_OPTIONS)
 list(FILTER options EXCLUDE REGEX "sanitize|omit-frame")
 target_compile_options(worker_flags INTERFACE ${options})
+if(SHOAL_SANITIZE MATCHES "undefined")
+  target_compile_options(worker_flags INTERFACE -fsanitize=undefined -fsanitize-undefined-trap-on-error
+    -D_GLIBCXX_ASSERTIONS)
+endif()
 get_target_property(options shoal_flags INTERFACE_LINK_OPTIONS)
 list(FILTER options EXCLUDE REGEX "sanitize")
 target_link_options(worker_flags INTERFACE ${options} -Wl,--allow-shlib-undefined -Wl,--disable-new-dtags)
