@@ -205,6 +205,36 @@ TEST(Server, OneLinkHasNoMoreThanItsShareOfStreams) {
     EXPECT_EQ(w.server->usage().streams, 1U);
 }
 
+TEST(Server, MessagesThatWaitForMoreClovesAreBounded) {
+    PromptWorld w(25);
+    const wire::Request request = w.request("hello");
+    const auto one_clove = [&] { return (*make_cloves(request, 2, 4, w.rng)).records[0][0]; };
+    for (std::uint32_t i = 0; i < limits::messages_gathering_max; ++i) Hand(w, 1, i + 1).bytes(one_clove());
+    while (w.server->poll()) {
+    }
+    EXPECT_EQ(w.server->usage().gathering, limits::messages_gathering_max);
+    Hand more(w, 2, 1);
+    more.bytes(one_clove());
+    const auto said = more.heard();
+    ASSERT_EQ(said.size(), 1U);
+    EXPECT_EQ(std::get<wire::RecordError>(said[0]).fault, AskFault::overloaded);
+    EXPECT_EQ(w.server->usage().gathering, limits::messages_gathering_max);
+}
+
+TEST(Server, AProxyThatGivesNoCreditGetsNoMoreThanItsWindow) {
+    PromptWorld w(26);
+    Message message(w, w.request("hello"), 10);
+    message.deliver(0);
+    message.deliver(1);
+    std::size_t cells = message.hands[0].heard().size();
+    for (std::uint32_t i = 0; i < 4 * limits::link_stream_window_cells; ++i) {
+        w.advance(w.now.mono + limits::reply_flush);
+        ASSERT_TRUE(w.server->reply(w.now, w.opened.at(0).handle, ChatDelta{Plaintext("a word of the reply")}));
+        cells += message.hands[0].heard().size();
+    }
+    EXPECT_EQ(cells, limits::link_stream_window_cells);
+}
+
 // ---- what is kept, and for how long
 // ---------------------------------------------------------------------------------
 
@@ -542,6 +572,33 @@ TEST(Server, WhatIsExpiredOrFromTheFutureIsRefused) {
     EXPECT_TRUE(opens(expiry + skew));
     EXPECT_FALSE(opens(expiry + skew + 1s));
     EXPECT_FALSE(opens(24h * 365 * 300));
+}
+
+TEST(Server, ACloveThatContradictsTheOthersEndsItsStream) {
+    PromptWorld w(27);
+    Message message(w, w.request("hello"), 10);
+    message.deliver(0);
+    auto first = std::get<wire::CloveFirst>(*wire::decode_record(message.cloves.records[1][0]));
+    first.k = 3;
+    first.ciphertext_bytes = static_cast<std::uint32_t>(3 * wire::clove_bytes(first.total));
+    message.hands[1].record(first);
+    EXPECT_TRUE(message.hands[1].heard().empty());
+    EXPECT_EQ(message.hands[1].ended, wire::StreamEndReason::protocol);
+    message.deliver(2);
+    (void)message.hands[2].heard();
+    EXPECT_EQ(w.opened.size(), 1U) << "the others give the message";
+}
+
+TEST(Server, ACancelOfAnotherRequestEndsItsStreamAndStopsNothing) {
+    PromptWorld w(28);
+    Message message(w, w.request("hello"), 10);
+    message.deliver(0);
+    message.deliver(1);
+    (void)message.hands[0].heard();
+    message.hands[0].record(wire::Cancel{w.rng.id<RequestId>()});
+    (void)message.hands[0].heard();
+    EXPECT_EQ(message.hands[0].ended, wire::StreamEndReason::protocol);
+    EXPECT_TRUE(w.server->reply(w.now, w.opened.at(0).handle, ChatDelta{Plaintext("it goes on")}));
 }
 
 TEST(Server, ACellThatDoesNotOpenEndsItsStreamAlone) {
