@@ -50,8 +50,8 @@ def _one_turn(rng):
     return (question if intent in _UNDECORATED else decorate(rng, question)), answer, 1.0
 
 
-def story_turn(rng):
-    question, story, _ = intents.ask_story(rng, rng.choice(phrasings.TRAIN["story"]))
+def story_turn(rng, slots=stories.SLOTS):
+    question, story, _ = intents.ask_story(rng, rng.choice(phrasings.TRAIN["story"]), slots)
     return decorate(rng, question), story, STORY_WEIGHT
 
 
@@ -69,10 +69,10 @@ def _remembered_name(rng):
         (rng.choice(phrasings.TRAIN["ask_my_name"]), f"Your name is {name}.", 1.0)]
 
 
-def _story(rng):
+def _story(rng, slots):
     before = [_one_turn(rng)] if rng.random() < 0.10 else []
     after = [_one_turn(rng)] if rng.random() < 0.10 else []
-    return before + [story_turn(rng)] + after
+    return before + [story_turn(rng, slots)] + after
 
 
 def _questions(rng):
@@ -86,10 +86,11 @@ _KINDS = {_story: STORY_SHARE, _drill: SUMS_SHARE, lambda rng: [(*drills.echo(rn
 _KINDS[_questions] = 1 - sum(_KINDS.values())
 
 
-def conversation(rng):
-    """(system prompt or None, list of (question, answer, weight of the answer))."""
+def conversation(rng, slots=stories.SLOTS):
+    """(system prompt or None, list of (question, answer, weight of the answer)). `slots`: the words of a story."""
     system = rng.choice(SYSTEM_PROMPTS) if rng.random() < 0.15 else None
-    return system, rng.choices(list(_KINDS), list(_KINDS.values()))[0](rng)
+    kind = rng.choices(list(_KINDS), list(_KINDS.values()))[0]
+    return system, kind(rng, slots) if kind is _story else kind(rng)
 
 
 def texts(seed, count):
@@ -97,9 +98,9 @@ def texts(seed, count):
     to become one token each, with the space before them and at the start of a text."""
     rng = random.Random(seed)
     for _ in range(count):
-        system, turns = conversation(rng)
+        system, turns = conversation(rng, stories.ANY_PART)
         yield from ([system] if system else []) + [part for turn in turns for part in turn[:2]]
-    carried = [word for listed in (*stories.SLOTS.values(), facts.PEOPLE) for word in listed]
+    carried = [word for listed in (*stories.ANY_PART.values(), facts.PEOPLE) for word in listed]
     for _ in range(count // 200):
         yield from [text for word in carried for text in (word, f" {word}")]
 

@@ -10,8 +10,7 @@ import phrasings
 import stories
 import words
 
-NAMES = stories.HEROES_HE + stories.HEROES_SHE
-ECHO_WORDS = sorted({*words.ALL, *facts.PEOPLE, *(w for listed in stories.SLOTS.values() for w in listed)})
+ECHO_WORDS = sorted({*words.ALL, *facts.PEOPLE, *(w for listed in stories.ANY_PART.values() for w in listed)})
 ECHO_LONGEST = 24
 
 # What is told of a person, and the questions about it: (question, answer).
@@ -40,7 +39,7 @@ def who_is_who(rng):
     told, asked = _TOLD[rng.choice(list(_TOLD))]
     count = rng.choice([2, 2, 3, 3, 4])
     columns = {slot: rng.sample(listed, count) for slot, listed in
-               {"N": NAMES, "A": stories.ANIMALS, "C": stories.COLOURS, "O": stories.OBJECTS,
+               {"N": stories.NAMES, "A": stories.ANIMALS, "C": stories.COLOURS, "O": stories.OBJECTS,
                 "P": stories.PLACES}.items()}
     people = [{slot: listed[i] for slot, listed in columns.items()} for i in range(count)]
     introduction = " ".join(rng.choice(told).format(**person) for person in people)

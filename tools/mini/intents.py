@@ -271,7 +271,7 @@ def ask_line(rng, intent, line):
     return line.format(**slots), answer
 
 
-def ask_story(rng, template):
+def ask_story(rng, template, slots=stories.SLOTS):
     """(question, story, the slots that the question fixed)."""
-    question, fixed = stories.request(rng, template)
-    return question, stories.tell(rng, stories.bind(rng, fixed)), fixed
+    question, fixed = stories.request(rng, template, slots)
+    return question, stories.tell(rng, stories.bind(rng, fixed, slots)), fixed

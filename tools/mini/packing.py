@@ -11,6 +11,7 @@ import numpy as np
 
 import corpus
 import intents
+import stories
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,25 @@ class Packer:
     """Fills rows of fixed length with whole conversations: short ones and long ones apart, since attention costs by the
     square of the length. One step in eight sees rows of the full context, made of many turns, instead of long ones.
 
-    What does not fit at the end of a row is left out. Steps are small: early on, a step teaches nearly the same however
+    Before the step `parts_from` stories give any part to any name. What does not fit at the end of a row is left out. Steps are small: early on, a step teaches nearly the same however
     many rows it sees.
     """
 
-    def __init__(self, tokenizer, seed, size):
-        self.tokenizer, self.seed, self.size = tokenizer, seed, size
+    def __init__(self, tokenizer, seed, size, parts_from=0):
+        self.tokenizer, self.seed, self.size, self.parts_from = tokenizer, seed, size, parts_from
 
     def batch(self, step):
         """The two sub-batches of one training step."""
         rng = random.Random(f"{self.seed}/{step}")
+        slots = stories.SLOTS if step >= self.parts_from else stories.ANY_PART
         size = self.size
         short, long = size.short, size.long
         pools = {short: [], long: []}
         out = {}
         if size.full and step % FULL_EVERY == FULL_EVERY - 1:
-            out[long] = pack([self._full(rng, size.full[1])], *size.full)
+            out[long] = pack([self._full(rng, size.full[1], slots)], *size.full)
         while len(out) < 2:
-            tokens, weights = corpus.encode(self.tokenizer, *corpus.conversation(rng))
+            tokens, weights = corpus.encode(self.tokenizer, *corpus.conversation(rng, slots))
             shape = short if len(tokens) <= short[1] else long
             if len(tokens) > shape[1] or shape in out:
                 continue
@@ -59,12 +61,12 @@ class Packer:
                 out[shape] = pack(pools[shape], *shape)
         return [out[short], out[long]]
 
-    def _full(self, rng, length):
+    def _full(self, rng, length, slots):
         """One conversation of as many turns as the context holds."""
-        system, turns = corpus.conversation(rng)
+        system, turns = corpus.conversation(rng, slots)
         best = corpus.encode(self.tokenizer, system, turns)
         while True:
-            turns = turns + [t for t in corpus.conversation(rng)[1] if t[1] != intents.NO_NAME]
+            turns = turns + [t for t in corpus.conversation(rng, slots)[1] if t[1] != intents.NO_NAME]
             longer = corpus.encode(self.tokenizer, system, turns)
             if len(longer[0]) > length:
                 return best

@@ -9,16 +9,21 @@ stories of a trained model can be judged by the same rules that made the corpus.
 import itertools
 import re
 
-HEROES_HE = ["Tom", "Max", "Finn", "Otto", "Bruno", "Milo", "Rufus", "Barney"]
-HEROES_SHE = ["Lily", "Mia", "Ruby", "Nora", "Ella", "Daisy", "Luna", "Molly"]
+NAMES_HE = ["Tom", "Max", "Finn", "Otto", "Bruno", "Milo", "Rufus", "Barney"]
+NAMES_SHE = ["Lily", "Mia", "Ruby", "Nora", "Ella", "Daisy", "Luna", "Molly"]
+NAMES = NAMES_HE + NAMES_SHE
+# Whoever hears a name knows the part: these are heroes, the others their friends.
+HEROES = NAMES_HE[:4] + NAMES_SHE[:4]
+FRIENDS = NAMES_HE[4:] + NAMES_SHE[4:]
 ANIMALS = ["cat", "dog", "fox", "bear", "rabbit", "mouse", "duck", "hen", "frog", "goat", "pony", "squirrel",
            "hedgehog", "lamb", "beaver", "badger"]
 PLACES = ["forest", "garden", "valley", "village", "meadow", "town", "park", "farm"]
 COLOURS = ["red", "blue", "green", "yellow", "white", "brown", "pink", "silver"]
 OBJECTS = ["ball", "kite", "hat", "boat", "drum", "bell", "scarf", "lamp", "book", "basket", "key", "flute"]
 
-SLOTS = {"N": HEROES_HE + HEROES_SHE, "F": HEROES_HE + HEROES_SHE, "A": ANIMALS, "G": ANIMALS, "P": PLACES,
-         "C": COLOURS, "O": OBJECTS}
+SLOTS = {"N": HEROES, "F": FRIENDS, "A": ANIMALS, "G": ANIMALS, "P": PLACES, "C": COLOURS, "O": OBJECTS}
+# For practice: anybody may play any part, so that who is who can only be learnt from the text before.
+ANY_PART = {**SLOTS, "N": NAMES, "F": NAMES}
 
 _START = [
     "Once upon a time there was a little {A} named {N} who lived in a quiet {P}.",
@@ -201,15 +206,15 @@ TOPICS = {
 
 
 def _pronouns(name):
-    he, him, his = ("he", "him", "his") if name in HEROES_HE else ("she", "her", "her")
+    he, him, his = ("he", "him", "his") if name in NAMES_HE else ("she", "her", "her")
     return {"he": he, "him": him, "his": his, "He": he.capitalize(), "His": his.capitalize()}
 
 
-def bind(rng, fixed=None):
+def bind(rng, fixed=None, slots=SLOTS):
     """Random slot values; `fixed` wins. Hero and friend differ in name and kind."""
-    values = {slot: rng.choice(words) for slot, words in SLOTS.items()}
+    values = {slot: rng.choice(words) for slot, words in slots.items()}
     values.update(fixed or {})
-    values["F"] = rng.choice([n for n in SLOTS["F"] if n != values["N"]])
+    values["F"] = rng.choice([n for n in slots["F"] if n != values["N"]])
     if values["G"] == values["A"]:
         values["G"] = rng.choice([a for a in ANIMALS if a != values["A"]])
     return values
@@ -225,11 +230,11 @@ def tell(rng, values, plot=None):
             return text
 
 
-def request(rng, template, avoid_same_kind=True):
+def request(rng, template, slots=SLOTS):
     """(question, fixed slots) for one story template with its {topic} hole."""
     form = rng.choice(list(TOPICS))
-    fixed = {slot: rng.choice(SLOTS[slot]) for slot in TOPICS[form]}
-    if avoid_same_kind and fixed.get("G") is not None and fixed["G"] == fixed["A"]:
+    fixed = {slot: rng.choice(slots[slot]) for slot in TOPICS[form]}
+    if fixed.get("G") is not None and fixed["G"] == fixed["A"]:
         fixed["G"] = rng.choice([a for a in ANIMALS if a != fixed["A"]])
     return template.format(topic=form.format(**fixed)), fixed
 
@@ -246,7 +251,7 @@ def repeated_ngram(text, n=8):
     return None
 
 
-_CARRIED = re.compile(r"\b(?:" + "|".join(sorted({w for words in SLOTS.values() for w in words})) + r")\b")
+_CARRIED = re.compile(r"\b(?:" + "|".join(sorted({w for words in ANY_PART.values() for w in words})) + r")\b")
 _PRONOUN = re.compile(r"\b(?:he|she|him|his|her|He|She|His|Her|himself|herself)\b")
 
 

@@ -42,10 +42,12 @@ class Grammar(unittest.TestCase):
         story = ("In a small park there lived a young cat called Tom. One night Tom heard a strange noise outside. "
                  "\"Is it a ghost?\" he whispered. Then he took a red lamp and opened the door slowly. There was a "
                  "dark shape beside the fence. \"Who is there?\" asked Tom. "
-                 "It was only a dog named Mia, cold and hungry. "
-                 "\"I lost my way,\" said Mia, \"and I have no place to sleep.\" Tom made tea for two, and they became "
+                 "It was only a dog named Ella, cold and hungry. "
+                 "\"I lost my way,\" said Ella, \"and I have no place to sleep.\" Tom made tea for two, and they became "
                  "friends.")
         self.assertEqual(stories.faults(story), [])
+        self.assertIsNone(stories.parse(story.replace("Ella", "Mia")), "a friend with a hero's name")
+        self.assertIsNone(stories.parse(story.replace("Tom", "Milo")), "a hero with a friend's name")
         asks = "\"Who is there?\" asked Tom. "
         moved = story.replace(asks, "").replace("There was", asks + "There was")
         self.assertIsNone(stories.parse(moved))
@@ -53,7 +55,7 @@ class Grammar(unittest.TestCase):
     def test_a_name_that_changes_on_the_way_is_refused(self):
         for _, story, _ in some_stories(50):
             hero = stories.parse(story)[1]["N"]
-            other = "Otto" if hero != "Otto" else "Milo"
+            other = "Otto" if hero != "Otto" else "Finn"
             head, _, tail = story.rpartition(hero)
             if head.count(hero):
                 self.assertNotEqual(stories.faults(head + other + tail), [])
@@ -67,6 +69,15 @@ class Grammar(unittest.TestCase):
         self.assertFalse(stories._consistent(bound))
         self.assertFalse(stories._consistent({**bound, "F": "Mia", "G": "cat"}))
         self.assertTrue(stories._consistent({**bound, "F": "Mia"}))
+
+    def test_in_practice_any_name_plays_any_part_and_in_stories_each_has_its_own(self):
+        rng = random.Random(5)
+        loose = [stories.bind(rng, slots=stories.ANY_PART) for _ in range(300)]
+        self.assertEqual({v["N"] for v in loose} & {v["F"] for v in loose}, set(stories.NAMES))
+        self.assertFalse(any(v["N"] == v["F"] for v in loose))
+        strict = [stories.bind(rng) for _ in range(300)]
+        self.assertEqual({v["N"] for v in strict}, set(stories.HEROES))
+        self.assertEqual({v["F"] for v in strict}, set(stories.FRIENDS))
 
     def test_another_animal_than_asked_for_is_a_fault(self):
         story = next(some_stories(1))[1]
@@ -178,7 +189,7 @@ class Drills(unittest.TestCase):
             turns = drills.who_is_who(rng)
             told = re.split(r"(?<=\.) ", turns[0][0])
             for _, answer in turns:
-                slots = [w for w in re.findall(r"[A-Za-z]+", answer) if w in drills.NAMES or w in stories.ANIMALS
+                slots = [w for w in re.findall(r"[A-Za-z]+", answer) if w in stories.NAMES or w in stories.ANIMALS
                          or w in stories.COLOURS or w in stories.OBJECTS or w in stories.PLACES]
                 self.assertTrue(any(all(re.search(rf"\b{w}\b", line) for w in slots) for line in told), answer)
 
@@ -186,7 +197,7 @@ class Drills(unittest.TestCase):
         rng = random.Random(15)
         for _ in range(300):
             told = drills.who_is_who(rng)[0][0]
-            for listed in (drills.NAMES, stories.ANIMALS, stories.COLOURS, stories.OBJECTS, stories.PLACES):
+            for listed in (stories.NAMES, stories.ANIMALS, stories.COLOURS, stories.OBJECTS, stories.PLACES):
                 lines = re.split(r"(?<=\.) ", told)[:-1]
                 found = [w for line in lines for w in listed if re.search(rf"\b{w}\b", line)]
                 self.assertEqual(len(found), len(set(found)), told)
@@ -217,7 +228,7 @@ class Bpe(unittest.TestCase):
         self.assertEqual(bpe.train(self.texts, 600), self.tokenizer.merges[:600 - 256 - len(bpe.SPECIALS)])
 
     def test_the_tokenizer_meets_what_stories_carry_at_the_start_of_a_text_and_within(self):
-        for word in {w for listed in stories.SLOTS.values() for w in listed}:
+        for word in {w for listed in stories.ANY_PART.values() for w in listed}:
             for text in (word, f" {word}"):
                 self.assertGreaterEqual(self.texts.count(text), 2000 // 200, text)
 

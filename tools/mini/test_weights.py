@@ -28,6 +28,7 @@ except ImportError:
 
 import bpe  # noqa: E402
 import corpus  # noqa: E402
+import stories  # noqa: E402
 
 NEEDED = "needs numpy and jax: tools/mini/train.py sets them up"
 
@@ -51,6 +52,15 @@ class Packing(unittest.TestCase):
 
     def test_two_steps_see_different_batches(self):
         self.assertFalse(np.array_equal(self.packer.batch(3)[0]["tokens"], self.packer.batch(4)[0]["tokens"]))
+
+    def test_before_its_step_any_name_plays_any_part(self):
+        size = packing.BatchSize((1, 96, 48), (8, 256, 1840), None)
+        packer = packing.Packer(self.tokenizer, 5, size, 1)
+        heroes = {f" named {name} who" for name in stories.HEROES}
+        found = [{text for name in stories.NAMES if (text := f" named {name} who") in told} for told in
+                 ("".join(map(self.tokenizer.decode, packer.batch(step)[1]["tokens"].tolist())) for step in (0, 1))]
+        self.assertTrue(found[0] - heroes)
+        self.assertTrue(found[1] and not found[1] - heroes)
 
     def test_each_target_is_the_next_token_of_its_own_conversation(self):
         for batch in [*self.packer.batch(0), *self.packer.batch(packing.FULL_EVERY - 1)]:

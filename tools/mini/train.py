@@ -35,8 +35,11 @@ TOKENIZER_CONVERSATIONS = 40000
 # its own steps, at full rate until the last COOL_DOWN_STEPS, which go straight down to zero. On two cores the shallow
 # trunk learns words, facts and the habit of copying at a third of the price of eight blocks.
 TRUNK_STEPS = 900
-BRANCH_STEPS = {"nano": 200, "mini": 1600}
-COOL_DOWN_STEPS = {"nano": 200, "mini": 600}
+BRANCH_STEPS = {"nano": 200, "mini": 1550}
+COOL_DOWN_STEPS = {"nano": 200, "mini": 800}
+# Until this step of a branch, and in the trunk, any name may be the hero's or the friend's: the model must carry names
+# from where they were told. From then on stories are those of the grammar.
+PARTS_FROM_STEP = {"nano": 0, "mini": 750}
 WARM_UP_STEPS = 60
 RATE_MUON = 4e-3
 RATE_ADAM = 3e-3
@@ -110,7 +113,7 @@ def run(name, shape, start, steps, rate, size, first_batch, args, tokenizer):
     gradient = jax.jit(jax.value_and_grad(lambda p, batch: model.loss(shape, p, batch)))
     update = jax.jit(optimizer.step, donate_argnums=(0, 2))
     add = jax.jit(lambda a, b: jax.tree.map(jax.numpy.add, a, b), donate_argnums=0)
-    packer = packing.Packer(tokenizer, SEED, size)
+    packer = packing.Packer(tokenizer, SEED, size, first_batch + PARTS_FROM_STEP.get(name, steps))
     progress, tokens = Progress(name, done, steps), 0
     for step in range(done, steps):
         batches = packer.batch(first_batch + step)
