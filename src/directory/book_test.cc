@@ -54,6 +54,9 @@ TEST_F(BookTest, RefusesALowerEpoch) {
     wire::SignedSnapshot lying = net.signed_snapshot(4);  // claims more than it signed
     lying.snapshot.epoch = Epoch(6);
     EXPECT_EQ(error(lying), Errc::replayed);
+    wire::SignedSnapshot forged = net.signed_snapshot(4);
+    forged.signatures[0].signature[0] ^= 1;
+    EXPECT_EQ(error(forged), Errc::replayed) << "it is too old to be worth a look at its signatures";
     EXPECT_EQ(book.current(net.now)->epoch(), Epoch(5));
 }
 

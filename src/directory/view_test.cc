@@ -110,6 +110,8 @@ TEST(View, RefusesAnotherNetwork) {
     wire::Snapshot s = net.snapshot();
     s.network = other.network();
     EXPECT_FALSE(View::verify(other, net.sign(s, {0}), net.now));
+    // And when this committee signed it: what it says of another network is nothing to go by here.
+    EXPECT_FALSE(View::verify(net.genesis, net.sign(s, {0}), net.now));
 }
 
 // ---- times and shape
