@@ -17,10 +17,10 @@ LONG = bool(os.environ.get("SHOAL_LONG"))
 ONLY = os.environ.get("SHOAL_MUTATIONS")  # by hand: those whose file or description holds this
 
 
-def chosen_of(mutations):
+def is_chosen(one):
     if ONLY:
-        return [one for one in mutations if ONLY in one["what"] or ONLY in one["file"]]
-    return [one for one in mutations if LONG or one.get("short")]
+        return ONLY in one["what"] or ONLY in one["file"]
+    return LONG or one.get("short")
 
 
 def unchanged_passes(chosen):
@@ -36,17 +36,18 @@ def unchanged_passes(chosen):
 def test(folder):
     mutations = tomllib.loads(LIST.read_text())["mutation"]
     mutants.check_listed(mutations)
-    # By file, so that what is put back and what is taken out next are built together.
-    chosen = sorted(chosen_of(mutations), key=lambda one: (one.get("test", ""), one["file"]))
+    chosen = [(number, one) for number, one in enumerate(mutations) if is_chosen(one)]
     check(chosen, f"no mutation is of {ONLY}")
-    mutants.prepare()
-    unchanged_passes(chosen)
+    with_switch = mutants.prepare(mutations)
+    unchanged_passes([one for _, one in chosen])
+    # Those with a switch first: what has a build of its own spoils that of the others.
+    chosen.sort(key=lambda item: (item[0] not in with_switch, item[1].get("test", ""), item[1]["file"]))
     missed = []
-    for one in chosen:
+    for number, one in chosen:
         began = time.monotonic()
         try:
-            print(f"found: {one['row']} {one['what']}: {mutants.found_by(one)}", end="")
-            print(f" ({time.monotonic() - began:.0f} s)", flush=True)
+            case = mutants.found_by(one, number if number in with_switch else None)
+            print(f"found: {one['row']} {one['what']}: {case} ({time.monotonic() - began:.0f} s)", flush=True)
         except AssertionError as error:
             missed.append(str(error))
             print(f"MISSED: {error}", flush=True)

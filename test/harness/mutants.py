@@ -1,6 +1,8 @@
 """A copy of the source in which one check at a time is taken out, built and tested: what test/mutations.toml lists.
 
-The copy is kept in build/mutants, its files touched only where they changed, so that a second run builds only that."""
+A check that is a condition or a statement stays in the copy and is taken out when the test runs, by SHOAL_MUTANT=<its
+place in the list>: all of them cost one build. What cannot be switched so has a build of its own. The copy is kept in
+build/mutants, its files touched only where they changed, so that a second run builds only that."""
 
 import os
 import re
@@ -20,21 +22,59 @@ FAILURES = (re.compile(r"\[  FAILED  \] (\w+\.\w+)"), re.compile(r"(internal err
             re.compile(r"\*\*\*(\w+[^\n]*)"))
 
 
+CONDITION = re.compile(r"(\s*(?:if|while) \()([^;]*)(\)(?: \{\n?)?)")
+SWITCH = """// Written by test/harness/mutants.py.
+#pragma once
+#include <cstdlib>
+namespace shoal {
+inline bool mutant(int number) {
+    static const char* const chosen = std::getenv("SHOAL_MUTANT");
+    static const int wanted = chosen == nullptr ? -1 : std::atoi(chosen);
+    return number == wanted;
+}
+}  // namespace shoal
+"""
+
+
 def as_list(entry):
     return entry if isinstance(entry, list) else [entry]
+
+
+def edits(mutation):
+    """[(old text, new text)]"""
+    if "off" in mutation:
+        return [(f"if ({mutation['off']})", f"if (false && ({mutation['off']}))")]
+    return list(zip(as_list(mutation["old"]), as_list(mutation["new"]), strict=True))
+
+
+def switched(mutation, number, text):
+    """The text with a switch in place of the check; None where that cannot be: a condition becomes another one, or
+    whole statements others if the list says `switch`."""
+    if "old" in mutation and isinstance(mutation["old"], list):
+        return None
+    (old, new), = edits(mutation)
+    before, after = CONDITION.fullmatch(old), CONDITION.fullmatch(new)
+    if before and after and all(part.count("(") == part.count(")") for part in (before.group(2), after.group(2))):
+        head, condition, tail = before.groups()
+        switch = (f"{head}::shoal::mutant({number}) ? static_cast<bool>({after.group(2)}) : "
+                  f"static_cast<bool>({condition}){tail}")
+    elif mutation.get("switch"):
+        switch = f"if (!::shoal::mutant({number})) {{\n{old}\n}} else {{\n{new}\n}}\n"
+    else:
+        return None
+    return text.replace(old, switch) if text.count(old) == 1 else None
 
 
 def check_listed(mutations):
     """Each is complete, and what it takes out stands in the source, once: a list that went stale shows nothing."""
     for one in mutations:
-        for key in ("what", "row", "file", "old", "new"):
+        for key in ("what", "row", "file"):
             check(key in one, f"mutation '{one.get('what')}' has no {key}")
+        check(("off" in one) != ("old" in one and "new" in one), f"mutation '{one['what']}' needs off, or old and new")
         check(("test" in one) != ("accept" in one and "says" in one),
               f"mutation '{one['what']}' needs a test, or accept and what that says")
-        olds, news = as_list(one["old"]), as_list(one["new"])
-        check(len(olds) == len(news), f"mutation '{one['what']}': as many new texts as old ones")
         text = (ROOT / one["file"]).read_text()
-        for old in olds:
+        for old, _ in edits(one):
             check(text.count(old) == 1,
                   f"{one['file']}: '{one['what']}' stands there {text.count(old)} times, not once:\n{old}")
     names = [one["what"] for one in mutations]
@@ -51,42 +91,58 @@ def run(command, seconds=None, environment=None):
         return None, (late.stdout or b"").decode(errors="replace")
 
 
-def prepare():
-    """The copy holds what the source holds, and CMake has read it."""
+def prepare(mutations):
+    """The copy holds what the source holds, with the switches, and CMake has read it. Gives the numbers of those that
+    have one."""
+    texts, numbers = {}, set()
+    for number, mutation in enumerate(mutations):
+        path = mutation["file"]
+        with_switch = switched(mutation, number, texts.get(path) or (ROOT / path).read_text())
+        if with_switch is not None:
+            texts[path] = with_switch
+            numbers.add(number)
+    texts = {path: '#include "base/mutant.h"\n' + text for path, text in texts.items()} | {"src/base/mutant.h": SWITCH}
     for name in ("src", "cmake", "protocol", "tools/fixtures"):
-        for gone in {path.relative_to(COPY) for path in (COPY / name).rglob("*") if path.is_file()}:
-            if not (ROOT / gone).exists():
-                (COPY / gone).unlink()
-        shutil.copytree(ROOT / name, COPY / name, dirs_exist_ok=True, copy_function=copy_if_changed)
+        there = {path.relative_to(folder) for folder in (ROOT, COPY) for path in (folder / name).rglob("*")
+                 if path.is_file()}
+        for path in there | {Path(path) for path in texts if path.startswith(name)}:
+            keep(path, texts.get(str(path)))
     for name in ("CMakeLists.txt", "CMakePresets.json"):
-        copy_if_changed(ROOT / name, COPY / name)
+        keep(Path(name))
     command = ["cmake", "-S", COPY, "-B", BUILD, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug",
                "-DCMAKE_CXX_FLAGS_DEBUG=-O1", "-DSHOAL_TAP=ON", "-DSHOAL_ENGINE=ON", "-DSHOAL_BENCH=OFF"]
     if (ROOT / "build" / "llama" / "packages.txt").exists() and "SHOAL_LLAMA_PREFIX" not in os.environ:
         command.append(f"-DSHOAL_LLAMA_PREFIX={ROOT / 'build' / 'llama'}")
     status, output = run(command)
     check(status == 0, f"the copy cannot be configured:\n{output}")
+    return numbers
 
 
-def copy_if_changed(source, target):
-    source, target = Path(source), Path(target)
-    if not target.exists() or source.read_bytes() != target.read_bytes():
-        shutil.copyfile(source, target)
+def keep(path, text=None):
+    """One file of the copy, written only when it differs; gone when the source has none."""
+    source, target = ROOT / path, COPY / path
+    wanted = text.encode() if text is not None else source.read_bytes() if source.exists() else None
+    if wanted is None:
+        target.unlink()
+    elif not target.exists() or target.read_bytes() != wanted:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(wanted)
 
 
 class Mutated:
-    """The copy without one check, as long as the block lasts."""
+    """The copy without a check that has no switch, as long as the block lasts."""
 
     def __init__(self, mutation):
         self.path = COPY / mutation["file"]
         self.text = self.path.read_text()
-        self.edits = list(zip(as_list(mutation["old"]), as_list(mutation["new"]), strict=True))
+        text, self.mutant = self.text, (ROOT / mutation["file"]).read_text()
+        if all(text.count(old) == 1 for old, _ in edits(mutation)):
+            self.mutant = text  # beside the switches of others
+        for old, new in edits(mutation):
+            self.mutant = self.mutant.replace(old, new)
 
     def __enter__(self):
-        text = self.text
-        for old, new in self.edits:
-            text = text.replace(old, new)
-        self.path.write_text(text)
+        self.path.write_text(self.mutant)
 
     def __exit__(self, kind, value, trace):
         self.path.write_text(self.text)
@@ -98,10 +154,13 @@ def build(target):
     check(status == 0, f"{target} does not build:\n{output[-3000:]}")
 
 
-def unit_test(name):
-    """Builds and runs a room's tests. None: they pass. Else what failed first."""
+def unit_test(name, number=None, case="*"):
+    """Builds and runs a room's tests, with the check of that number switched off. None: they pass. Else what failed
+    first."""
     build(name)
-    environment = {"GTEST_BRIEF": "1", "GTEST_FAIL_FAST": "1", "SHOAL_BUILD": str(BUILD)}
+    environment = {"GTEST_BRIEF": "1", "GTEST_FAIL_FAST": "1", "GTEST_FILTER": case, "SHOAL_BUILD": str(BUILD)}
+    if number is not None:
+        environment["SHOAL_MUTANT"] = str(number)
     command = ["ctest", "--test-dir", BUILD, "-R", f"^{name.removesuffix('_test')}$", "--output-on-failure",
                "--no-tests=error", "--timeout", UNIT_SECONDS_MAX]
     status, output = run(command, environment=environment)
@@ -112,24 +171,33 @@ def unit_test(name):
     return found.group(1) if found else output[-2000:]
 
 
-def acceptance_test(name):
+def acceptance_test(name, number=None):
     """Builds the program and runs an acceptance test with it: (its exit status, what it says of itself)."""
     build("shoal")
     environment = {"SHOAL_BUILD": str(BUILD), "SHOAL_RUNS": str(RUNS), "PYTHONPATH": str(ROOT / "test")}
+    if number is not None:
+        environment["SHOAL_MUTANT"] = str(number)
     status, output = run([sys.executable, ROOT / "test" / "accept" / f"{name}.py"], ACCEPT_SECONDS_MAX, environment)
     return status, output.split("\n---- ")[0][-2000:]  # behind it: the logs of its processes
 
 
-def found_by(mutation):
-    """Who found that the check is gone: the failed case, or the words of the acceptance test."""
-    with Mutated(mutation):
-        if "test" in mutation:
-            case = unit_test(mutation["test"])
-            check(case, f"without the check '{mutation['what']}' {mutation['test']} still passes")
-            return case
-        status, output = acceptance_test(mutation["accept"])
-        check(status == FAILED and mutation["says"] in output,
-              f"without the check '{mutation['what']}' {mutation['accept']} ends with status {status} and does not say "
-              f"'{mutation['says']}':\n{output}")
-        shutil.rmtree(RUNS)
-        return f"{mutation['accept']}: {mutation['says']}"
+def found_by(mutation, number=None):
+    """Who found that the check is gone: the failed case, or the words of the acceptance test. `number` is that of its
+    switch."""
+    if number is None:
+        with Mutated(mutation):
+            return look(mutation)
+    return look(mutation, number)
+
+
+def look(mutation, number=None):
+    if "test" in mutation:
+        case = unit_test(mutation["test"], number, mutation.get("case", "*"))
+        check(case, f"without the check '{mutation['what']}' {mutation['test']} still passes")
+        return case
+    status, output = acceptance_test(mutation["accept"], number)
+    check(status == FAILED and mutation["says"] in output,
+          f"without the check '{mutation['what']}' {mutation['accept']} ends with status {status} and does not say "
+          f"'{mutation['says']}':\n{output}")
+    shutil.rmtree(RUNS)
+    return f"{mutation['accept']}: {mutation['says']}"
