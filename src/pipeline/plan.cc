@@ -13,7 +13,7 @@ Duration slowest(const Problem& problem, const Chain& chain) {
     Duration out = problem.coordinator_step();
     NodeIndex at = problem.coordinator();
     for (const ChainStage& s : chain) {
-        out = std::max({out, problem.step(s.node, s.begin, s.end), problem.hop(at, s.node)->decode_transfer});
+        out = std::max({out, problem.load(s.node, s.begin, s.end), problem.hop(at, s.node)->decode_transfer});
         at = s.node;
     }
     return std::max(out, problem.hop_back(at)->decode_transfer);

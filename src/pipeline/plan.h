@@ -16,7 +16,7 @@
 //     stage   overhead + for each layer: overhead + (active weights + KV read) · decode rate + (batch − 1) · weights ·
 //             batch rate
 //     hop     half a round trip + bytes of the activations / bandwidth
-// With more sequences than `batch`, steps overlap; then the slowest stage or link sets the pace, until the steps in
+// With more sequences than `batch`, steps overlap; then the slowest node or link sets the pace, until the steps in
 // flight run out: tokens/s = min(batch / slowest, sequences / step). Headers of messages (some 100 bytes) are not
 // counted.
 //

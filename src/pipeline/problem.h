@@ -47,6 +47,10 @@ public:
     }
     // A stage of a worker, in a step. It is offset(b) − prefix(a): what a search adds up.
     Duration step(NodeIndex node, Boundary a, Boundary b) const { return offset(node, b) - prefix(node, a); }
+    // What its node does in a step: a coordinator that serves has the head to compute besides.
+    Duration load(NodeIndex node, Boundary a, Boundary b) const {
+        return step(node, a, b) + (node == coordinator_ ? coordinator_step_ : Duration{});
+    }
     Duration prefix(NodeIndex node, Boundary a) const { return decode_[node][a]; }
     Duration offset(NodeIndex node, Boundary b) const {
         return speeds_[node]->stage_overhead() + decode_[node][b] + (b == last() ? head_step_[node] : Duration{});

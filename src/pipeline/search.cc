@@ -41,7 +41,7 @@ std::vector<NodeIndex> neighbourhood(const Problem& problem, const Chain& chain,
 
 Boundary earliest_begin(const Problem& problem, NodeIndex node, Boundary end, Duration stage_cap) {
     Boundary begin = end;
-    while (begin > 0 && problem.fits(node, begin - 1, end) && problem.step(node, begin - 1, end) <= stage_cap) --begin;
+    while (begin > 0 && problem.fits(node, begin - 1, end) && problem.load(node, begin - 1, end) <= stage_cap) --begin;
     return begin;
 }
 

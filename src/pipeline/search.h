@@ -1,9 +1,9 @@
 // The searches behind plan.h: chains of stages with the shortest step. Internal to this room.
 //
 // A chain is a sequence of stages, each beginning where the one before ends, no node twice, each stage within its
-// node's memory and none slower than a cap. Its cost is the sum of its steps and hops. Both searches give the cheapest
-// chain that they find to the end of the model and back to the coordinator; without one, the cheapest of those that
-// reach farthest. Of equally cheap ones the one with fewer stages.
+// node's memory and none slower than a cap (Problem::load). Its cost is the sum of its steps and hops. Both searches
+// give the cheapest chain that they find to the end of the model and back to the coordinator; without one, the cheapest
+// of those that reach farthest. Of equally cheap ones the one with fewer stages.
 #pragma once
 
 #include <span>

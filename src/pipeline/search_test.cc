@@ -49,6 +49,11 @@ public:
         if (head_here(b) && r_.model.head_bytes() > 0) sum += speed.decode(r_.model.head_bytes(), 0, r_.workload.batch);
         return sum;
     }
+    // What the coordinator computes besides.
+    Duration head_of(NodeIndex node) const {
+        if (node != r_.coordinator || r_.head == HeadPlace::last_stage || r_.model.head_bytes() == 0) return {};
+        return r_.nodes[node]->decode(r_.model.head_bytes(), 0, r_.workload.batch);
+    }
     bool fits(NodeIndex node, std::size_t a, std::size_t b) const {
         std::uint64_t bytes = head_here(b) ? r_.model.head_bytes() : 0;
         if (node == r_.coordinator) {
@@ -88,7 +93,7 @@ private:
             for (std::size_t end = at + 1; end < ends_.size() && fits(node, at, end); ++end) {
                 const Duration own = stage(node, at, end);
                 grow(end, used | std::uint64_t{1} << node, step + in->total + own,
-                     std::max({slowest, own, in->transfer}), node, whole);
+                     std::max({slowest, own + head_of(node), in->transfer}), node, whole);
             }
         }
     }
