@@ -84,6 +84,17 @@ void declare_ask(CLI::App& app, AskOptions& o) {
     ask->add_option("--max-tokens", o.max_tokens, "tokens of the answer at most");
 }
 
+void declare_plan(CLI::App& app, PlanOptions& o) {
+    CLI::App* plan = app.add_subcommand("plan", "who would run which layers of a large model, and how fast");
+    plan->add_option("file", o.file, "TOML file: the model, the nodes and the links between them")->required();
+    plan->add_option("--network", o.network_file,
+                     "network.toml of the network whose nodes signed the profiles that the file names");
+    plan->add_option("--goal", o.goal, "instead of the file's: solo-first, latency or throughput")
+        ->check(CLI::IsMember({"solo-first", "latency", "throughput"}));
+    plan->add_option("--sequences", o.sequences, "instead of the file's: questions under way at once")
+        ->check(CLI::Range(std::size_t{1}, limits::engine_sequences_max));
+}
+
 std::string config_path(int argc, const char* const* argv) {
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];
@@ -167,6 +178,7 @@ void declare_options(CLI::App& app, Options& options) {
     genesis->add_option("--name", options.genesis.name, "name of the network")->capture_default_str();
     genesis->add_option("--verifier-address", options.genesis.verifier_address, "address:port of the verifier")
         ->required();
+    declare_plan(app, options.plan);
 }
 
 Status apply_config_file(CLI::App& app, int argc, const char* const* argv) {

@@ -70,6 +70,13 @@ struct StatusOptions {
     std::string api_key_file;
 };
 
+struct PlanOptions {
+    std::string file;
+    std::string network_file;     // whose nodes signed the profiles that the file names
+    std::string goal;             // instead of the file's
+    std::uint32_t sequences = 0;  // instead of the file's
+};
+
 struct KeysOptions {
     std::string state_directory;
 };
@@ -81,6 +88,7 @@ struct Options {
     GenesisOptions genesis;
     StatusOptions status;
     KeysOptions keys;
+    PlanOptions plan;
 };
 
 // Declares every command. `options` outlives `app`.
