@@ -5,7 +5,6 @@
 namespace shoal::client {
 
 using circuit::Origin;
-using wire::CellCommand;
 
 namespace {
 constexpr std::uint32_t initiator_bit = 0x8000'0000;
@@ -307,6 +306,7 @@ std::optional<std::vector<CircuitNumber>> Circuits::take_set(Now now, std::size_
 
 std::optional<std::vector<CircuitNumber>> Circuits::choose(std::size_t n, const std::vector<CircuitNumber>& free) {
     std::vector<circuit::Path> paths;
+    paths.reserve(free.size());
     for (const CircuitNumber number : free) paths.push_back(slots_.at(number).path);
     const std::size_t per_guard_max = guards_.in_use().size() > 1 ? (n + 1) / 2 : n;
     const auto chosen = circuit::PathSelector::choose_set(paths, n, index_, rng_, per_guard_max);
