@@ -65,7 +65,7 @@ def after_the_first_token(net):
 
 def test(folder):
     with Network(folder, relays=10, models=2, model_file=fixture("slow")) as net:
-        until(lambda: net.client.api.get("/ready")["model_nodes"] == 2, "both model nodes are listed", 60)
+        net.wait_models(2)
         whole = net.client.api.chat(PROMPT, stream=False, max_tokens=40, **ASK).text
         before_the_first_token(net, whole)
         after_the_first_token(net)

@@ -16,7 +16,7 @@ PROMPT = "Who are you?"
 
 def test(folder):
     with Network(folder, relays=12, models=3, model_file=fixture("slow")) as net:
-        until(lambda: net.client.api.get("/ready")["model_nodes"] == 3, "all model nodes are listed", 60)
+        net.wait_models(3)
         whole = net.client.api.chat(PROMPT, stream=False, **ASK).text
         moves(net, whole, lambda node, worker: os.kill(worker, signal.SIGKILL))
         moves(net, whole, lambda node, worker: node.kill())

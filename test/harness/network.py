@@ -185,6 +185,19 @@ class Network:
         self.clients.append(client.start())
         return client
 
+    def wait_models(self, count, timeout=90):
+        """Until `self.client` knows so many model nodes. A client that can ask has no hurry for a newer directory, so one
+        that came before the last of them was listed is replaced."""
+        def known():
+            if self.client.api.get("/ready")["model_nodes"] >= count:
+                return True
+            self.clients.pop(0).stop()
+            self.add_client()
+            self.wait_ready(self.clients[-1])
+            return False
+
+        until(known, f"{count} model nodes are listed", timeout)
+
     def wait_ready(self, client, timeout=90):
         """Until the client has circuits and knows a model node; a node that died meanwhile ends the wait."""
         def all_alive():
