@@ -281,17 +281,10 @@ Result<Gguf> read_gguf(const ReadAt& read, std::uint64_t file_bytes, const Block
     return out;
 }
 
-Result<ModelId> model_id(const Gguf& gguf, const ReadAt& read, const std::function<void(double)>& progress) {
+Result<TensorHashes> tensor_hashes(const Gguf& gguf, const ReadAt& read, const std::function<void(double)>& progress) {
     std::uint64_t total = 0, done = 0;
     for (const GgufTensor& tensor : gguf.tensors) total += tensor.bytes;
-    Writer manifest;
-    manifest.bytes(as_bytes("sc1/model"));
-    manifest.u32(static_cast<std::uint32_t>(gguf.metadata.size()));
-    for (const GgufPair& pair : gguf.metadata) {
-        manifest.text_u16(pair.key);
-        manifest.bytes(pair.digest);
-    }
-    manifest.u32(static_cast<std::uint32_t>(gguf.tensors.size()));
+    TensorHashes out;
     Bytes chunk(chunk_bytes);
     for (const GgufTensor& tensor : gguf.tensors) {
         crypto::Blake2b256 hash;
@@ -305,13 +298,34 @@ Result<ModelId> model_id(const Gguf& gguf, const ReadAt& read, const std::functi
             done += count;
             progress(static_cast<double>(done) / static_cast<double>(total));
         }
+        out.push_back(hash.digest());
+    }
+    return out;
+}
+
+ModelId model_id(const Gguf& gguf, const TensorHashes& hashes) {
+    ASSERT(hashes.size() == gguf.tensors.size());
+    Writer manifest;
+    manifest.bytes(as_bytes("sc1/model"));
+    manifest.u32(static_cast<std::uint32_t>(gguf.metadata.size()));
+    for (const GgufPair& pair : gguf.metadata) {
+        manifest.text_u16(pair.key);
+        manifest.bytes(pair.digest);
+    }
+    manifest.u32(static_cast<std::uint32_t>(gguf.tensors.size()));
+    for (std::size_t i = 0; i < hashes.size(); ++i) {
+        const GgufTensor& tensor = gguf.tensors[i];
         manifest.text_u16(tensor.name);
         manifest.u32(tensor.type);
         manifest.u8(static_cast<std::uint8_t>(tensor.dims.size()));
         for (std::uint64_t dim : tensor.dims) manifest.u64(dim);
-        manifest.bytes(hash.digest());
+        manifest.bytes(hashes[i]);
     }
     return ModelId(crypto::blake2b<32>({manifest.view()}));
+}
+
+Result<ModelId> model_id(const Gguf& gguf, const ReadAt& read, const std::function<void(double)>& progress) {
+    return model_id(gguf, TRY(tensor_hashes(gguf, read, progress)));
 }
 
 }  // namespace shoal::engine_worker

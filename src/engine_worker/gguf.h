@@ -53,7 +53,13 @@ struct Gguf {
 // library, one part of a split model. The message is one plain line.
 Result<Gguf> read_gguf(const ReadAt& read, std::uint64_t file_bytes, const BlockOf& block_of);
 
+// BLAKE2b-256 of each tensor's data, in the order of gguf.tensors.
+using TensorHashes = std::vector<ByteArray<32>>;
+
 // Reads all tensor data; `progress` is called with 0 to 1. Errc::io when a read fails half way.
+Result<TensorHashes> tensor_hashes(const Gguf& gguf, const ReadAt& read, const std::function<void(double)>& progress);
+ModelId model_id(const Gguf& gguf, const TensorHashes& hashes);
+// Both at once.
 Result<ModelId> model_id(const Gguf& gguf, const ReadAt& read, const std::function<void(double)>& progress);
 
 }  // namespace shoal::engine_worker

@@ -14,6 +14,7 @@
 #include "crypto/init.h"
 #include "engine_worker/batcher.h"
 #include "engine_worker/channel.h"
+#include "engine_worker/pieces_command.h"
 #include "engine_worker/sandbox.h"
 #include "wire/text.h"
 
@@ -26,6 +27,8 @@ constexpr const char* help =
     "shoal-engine [--backends FOLDER]\n"
     "Serves the model on descriptor 4 over the socket on descriptor 3 (protocol/pipe.md). Started by shoal.\n"
     "  --backends FOLDER     where ggml's compute backends are\n"
+    "  --write-manifest      writes the manifest of the model on descriptor 4 to descriptor 3 (protocol/shard.md)\n"
+    "  --check-manifest      checks the manifest on descriptor 4 against the model that it names\n"
     "  --list-forbidden      what the sandbox test knows, a name a line\n"
     "  --try-forbidden NAME  enters the sandbox and tries NAME: must be killed\n"
     "  --version             of the inference library\n";
@@ -128,6 +131,16 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     }
 }
 
+// A command that reads a stranger's file, behind the walls. One line on standard error when it fails.
+template <typename Command>
+int run_walled(Command command) {
+    Status done = enter_sandbox();
+    if (done) done = command();
+    if (done) return 0;
+    std::fprintf(stderr, "%s\n", wire::plain_text(done.error().message, 300).c_str());
+    return 1;
+}
+
 int list_forbidden() {
     for (const char* const* name = forbidden_names(); *name != nullptr; ++name) std::puts(*name);
     return 0;
@@ -153,6 +166,10 @@ int run(int argc, char** argv) {
             backends = argv[++i];
         } else if (word == "--try-forbidden" && value != nullptr) {
             return try_one(value);
+        } else if (word == "--write-manifest") {
+            return run_walled([] { return write_manifest(model_descriptor, channel_descriptor); });
+        } else if (word == "--check-manifest") {
+            return run_walled([] { return check_manifest_file(model_descriptor); });
         } else if (word == "--list-forbidden") {
             return list_forbidden();
         } else if (word == "--version") {
