@@ -1,0 +1,204 @@
+#include "app/model_command.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstring>
+
+#include "app/commands.h"
+#include "app/piece_folder.h"
+#include "backend/engine_files.h"
+#include "net/child.h"
+#include "net/loop.h"
+#include "wire/text.h"
+
+namespace shoal::app {
+namespace {
+
+constexpr int model_descriptor = 4;  // of the worker
+
+volatile std::sig_atomic_t interrupted = 0;
+
+class File {
+public:
+    explicit File(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+    ~File() {
+        if (fd_ >= 0) close(fd_);
+    }
+    File(const File&) = delete;
+    File& operator=(const File&) = delete;
+    int get() const { return fd_; }
+
+private:
+    int fd_;
+};
+
+// One line on a terminal, none elsewhere.
+class Bar {
+public:
+    Bar(std::string what, std::uint64_t all) : what_(std::move(what)), all_(all) {}
+    ~Bar() {
+        if (shown_ >= 0) fmt::print(stderr, "\r\x1b[2K");
+    }
+    Bar(const Bar&) = delete;
+    Bar& operator=(const Bar&) = delete;
+    void add(std::uint64_t more) { show(done_ += more); }
+    void show(std::uint64_t done) {
+        const int share =
+            all_ == 0 ? 100 : static_cast<int>(static_cast<double>(done) * 100 / static_cast<double>(all_));
+        if (!terminal_ || share == shown_) return;
+        shown_ = share;
+        fmt::print(stderr, "\r{} [{:<40}] {:>3} %", what_, std::string(static_cast<std::size_t>(share) * 2 / 5, '#'),
+                   share);
+    }
+
+private:
+    std::string what_;
+    std::uint64_t all_;
+    std::uint64_t done_ = 0;
+    int shown_ = -1;
+    bool terminal_ = isatty(STDERR_FILENO) != 0;
+};
+
+// A short life of the worker on one file: what it wrote to its socket, or the line that it ended with.
+Result<Bytes> ask_worker(const char* command, int file, Bar& bar) {
+    net::Loop loop;
+    net::ChildOptions options;
+    options.argv = TRY(backend::find_engine(backend::own_folder())).words;
+    options.argv.emplace_back(command);
+    options.fds = {{file, model_descriptor}};
+    options.socket = true;
+    options.output = options.errors = net::ChildOutput::lines;
+    Bytes came;
+    std::string last_words;
+    std::optional<net::ChildExit> exit;
+    net::ChildEvents events;
+    events.on_bytes = [&came](ByteView bytes) {
+        if (came.size() <= wire::manifest_bytes_max) append(came, bytes);
+    };
+    events.on_line = [&](std::string_view line, bool from_errors) {
+        if (from_errors) {
+            last_words = line;
+            return;
+        }
+        std::uint64_t hundredths = 0;
+        std::from_chars(line.data(), line.data() + line.size(), hundredths);
+        bar.show(std::min<std::uint64_t>(hundredths, 100));
+    };
+    events.on_exit = [&](const net::ChildExit& e) { exit = e; };
+    const auto child = TRY(net::ChildProcess::spawn(loop, std::move(options), std::move(events)));
+    while (!exit && interrupted == 0) {
+        (void)loop.run_until([&exit] { return exit.has_value(); }, std::chrono::milliseconds(200));
+    }
+    if (!exit) return fail(Errc::cancelled, "stopped");
+    if (exit->ok()) return came;
+    return fail(Errc::malformed,
+                last_words.empty() ? "the worker ended by itself: " + exit->text() : wire::plain_text(last_words, 300));
+}
+
+Result<wire::ShardManifest> manifest_of(const std::string& path, int file) {
+    Bar bar("reading", 100);
+    auto encoded = ask_worker("--write-manifest", file, bar);
+    if (!encoded) return fail(encoded.error().code, path + ": " + encoded.error().message);
+    return wire::decode_manifest(*encoded);
+}
+
+std::uint64_t bytes_of(const wire::ShardManifest& manifest) {
+    std::uint64_t out = 0;
+    for (const wire::Piece& piece : manifest.pieces) out += piece.bytes;
+    return out;
+}
+
+std::string size_text(std::uint64_t bytes) {
+    const double n = static_cast<double>(bytes);
+    return n >= 1e9 ? fmt::format("{:.2f} GB", n / 1e9) : fmt::format("{:.1f} MB", n / 1e6);
+}
+
+Status split(const ModelOptions& options) {
+    const File file(options.file);
+    if (file.get() < 0) return fail(Errc::not_found, options.file + " cannot be opened: " + std::strerror(errno));
+    const wire::ShardManifest manifest = TRY(manifest_of(options.file, file.get()));
+    PieceFolder folder = TRY(PieceFolder::open_to_write(options.out));
+    {
+        Bar bar("writing", bytes_of(manifest));
+        for (const wire::Piece& piece : manifest.pieces) {
+            TRY(folder.put(piece, file.get(), [&bar](std::uint64_t bytes) {
+                bar.add(bytes);
+                return interrupted == 0;
+            }));
+        }
+    }
+    TRY(folder.put_manifest(manifest));
+    fmt::print("model {}\n{} pieces, {}, in {}\n", manifest.model.hex(), manifest.pieces.size(),
+               size_text(bytes_of(manifest)), options.out);
+    return ok();
+}
+
+Status verify_manifest(const PieceFolder& folder, const std::string& path) {
+    const File file(path);
+    if (file.get() < 0) return fail(Errc::io, path + " cannot be opened: " + std::strerror(errno));
+    Bar none("", 0);
+    const auto checked = ask_worker("--check-manifest", file.get(), none);
+    if (!checked) return fail(checked.error().code, path + ": " + checked.error().message);
+    const Bytes encoded = TRY(store::read_file(path, wire::manifest_bytes_max));
+    const wire::ShardManifest manifest = TRY(wire::decode_manifest(encoded));
+    std::uint64_t wrong = 0;
+    {
+        Bar bar("checking", bytes_of(manifest));
+        for (const wire::Piece& piece : manifest.pieces) {
+            const Status good = folder.check(piece, [&bar](std::uint64_t bytes) {
+                bar.add(bytes);
+                return interrupted == 0;
+            });
+            if (!good && good.error().code == Errc::cancelled) return good;
+            if (!good) fmt::print("{}\n", good.error().message);
+            wrong += good ? 0 : 1;
+        }
+    }
+    if (wrong > 0) {
+        return fail(Errc::unauthenticated, fmt::format("{} of {} pieces of model {} are missing or wrong; shoal model "
+                                                       "split writes those that are missing",
+                                                       wrong, manifest.pieces.size(), manifest.model.brief()));
+    }
+    fmt::print("model {}\n{} pieces, {}, all as they should be\n", manifest.model.hex(), manifest.pieces.size(),
+               size_text(bytes_of(manifest)));
+    return ok();
+}
+
+Status verify(const ModelOptions& options) {
+    const PieceFolder folder = TRY(PieceFolder::open_to_read(options.directory));
+    for (const std::string& path : TRY(folder.manifests())) TRY(verify_manifest(folder, path));
+    return ok();
+}
+
+}  // namespace
+
+void declare_model(CLI::App& app, ModelOptions& options) {
+    CLI::App* model = app.add_subcommand("model", "cut a model into pieces, or check the pieces of one");
+    model->require_subcommand(1);
+    CLI::App* cut =
+        model->add_subcommand("split", "cut a model into pieces, so that a node needs only its layers' bytes");
+    cut->add_option("file", options.file, "GGUF file")->required();
+    cut->add_option("--out", options.out, "folder for the pieces; made when missing")->required();
+    CLI::App* check =
+        model->add_subcommand("verify", "read all pieces of a folder again, and hold them to their names");
+    check->add_option("folder", options.directory, "folder that shoal model split wrote")->required();
+}
+
+int run_model(const CLI::App& app, const ModelOptions& options) {
+    std::signal(SIGINT, [](int) { interrupted = 1; });
+    std::signal(SIGTERM, [](int) { interrupted = 1; });
+    const bool splits = app.get_subcommand("model")->got_subcommand("split");
+    const Status done = splits ? split(options) : verify(options);
+    if (done) return 0;
+    std::fflush(stdout);
+    fmt::print(stderr, "shoal: {}\n", done.error().message);
+    return 1;
+}
+
+}  // namespace shoal::app
