@@ -36,17 +36,17 @@ def unchanged_passes(chosen):
 def test(folder):
     mutations = tomllib.loads(LIST.read_text())["mutation"]
     mutants.check_listed(mutations)
-    chosen = [(number, one) for number, one in enumerate(mutations) if is_chosen(one)]
+    chosen = [one for one in mutations if is_chosen(one)]
     check(chosen, f"no mutation is of {ONLY}")
     with_switch = mutants.prepare(mutations)
-    unchanged_passes([one for _, one in chosen])
+    unchanged_passes(chosen)
     # Those with a switch first: what has a build of its own spoils that of the others.
-    chosen.sort(key=lambda item: (item[0] not in with_switch, item[1].get("test", ""), item[1]["file"]))
+    chosen.sort(key=lambda one: (one["what"] not in with_switch, one.get("test", ""), one["file"]))
     missed = []
-    for number, one in chosen:
+    for one in chosen:
         began = time.monotonic()
         try:
-            case = mutants.found_by(one, number if number in with_switch else None)
+            case = mutants.found_by(one, one["what"] in with_switch)
             print(f"found: {one['row']} {one['what']}: {case} ({time.monotonic() - began:.0f} s)", flush=True)
         except AssertionError as error:
             missed.append(str(error))

@@ -1,7 +1,7 @@
 """A copy of the source in which one check at a time is taken out, built and tested: what test/mutations.toml lists.
 
 A check that is a condition or a statement stays in the copy and is taken out when the test runs, by SHOAL_MUTANT=<its
-place in the list>: all of them cost one build. What cannot be switched so has a build of its own. The copy is kept in
+number>: all of them cost one build. What cannot be switched so has a build of its own. The copy is kept in
 build/mutants, its files touched only where they changed, so that a second run builds only that."""
 
 import os
@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 from harness.run import FAILED, ROOT, check
@@ -27,9 +28,9 @@ SWITCH = """// Written by test/harness/mutants.py.
 #pragma once
 #include <cstdlib>
 namespace shoal {
-inline bool mutant(int number) {
+inline bool mutant(unsigned long number) {
     static const char* const chosen = std::getenv("SHOAL_MUTANT");
-    static const int wanted = chosen == nullptr ? -1 : std::atoi(chosen);
+    static const unsigned long wanted = chosen == nullptr ? 0 : std::strtoul(chosen, nullptr, 10);
     return number == wanted;
 }
 }  // namespace shoal
@@ -40,6 +41,11 @@ def as_list(entry):
     return entry if isinstance(entry, list) else [entry]
 
 
+def number_of(mutation):
+    """The same whatever else is in the list, so that a longer list builds only what is new."""
+    return zlib.crc32(mutation["what"].encode())
+
+
 def edits(mutation):
     """[(old text, new text)]"""
     if "off" in mutation:
@@ -47,11 +53,12 @@ def edits(mutation):
     return list(zip(as_list(mutation["old"]), as_list(mutation["new"]), strict=True))
 
 
-def switched(mutation, number, text):
+def switched(mutation, text):
     """The text with a switch in place of the check; None where that cannot be: a condition becomes another one, or
     whole statements others if the list says `switch`."""
     if "old" in mutation and isinstance(mutation["old"], list):
         return None
+    number = f"{number_of(mutation)}U"
     (old, new), = edits(mutation)
     before, after = CONDITION.fullmatch(old), CONDITION.fullmatch(new)
     if before and after and all(part.count("(") == part.count(")") for part in (before.group(2), after.group(2))):
@@ -92,15 +99,14 @@ def run(command, seconds=None, environment=None):
 
 
 def prepare(mutations):
-    """The copy holds what the source holds, with the switches, and CMake has read it. Gives the numbers of those that
-    have one."""
-    texts, numbers = {}, set()
-    for number, mutation in enumerate(mutations):
+    """The copy holds what the source holds, with the switches, and CMake has read it. Gives what has a switch."""
+    texts, names = {}, set()
+    for mutation in mutations:
         path = mutation["file"]
-        with_switch = switched(mutation, number, texts.get(path) or (ROOT / path).read_text())
+        with_switch = switched(mutation, texts.get(path) or (ROOT / path).read_text())
         if with_switch is not None:
             texts[path] = with_switch
-            numbers.add(number)
+            names.add(mutation["what"])
     texts = {path: '#include "base/mutant.h"\n' + text for path, text in texts.items()} | {"src/base/mutant.h": SWITCH}
     for name in ("src", "cmake", "protocol", "tools/fixtures"):
         there = {path.relative_to(folder) for folder in (ROOT, COPY) for path in (folder / name).rglob("*")
@@ -115,7 +121,7 @@ def prepare(mutations):
         command.append(f"-DSHOAL_LLAMA_PREFIX={ROOT / 'build' / 'llama'}")
     status, output = run(command)
     check(status == 0, f"the copy cannot be configured:\n{output}")
-    return numbers
+    return names
 
 
 def keep(path, text=None):
@@ -181,13 +187,12 @@ def acceptance_test(name, number=None):
     return status, output.split("\n---- ")[0][-2000:]  # behind it: the logs of its processes
 
 
-def found_by(mutation, number=None):
-    """Who found that the check is gone: the failed case, or the words of the acceptance test. `number` is that of its
-    switch."""
-    if number is None:
-        with Mutated(mutation):
-            return look(mutation)
-    return look(mutation, number)
+def found_by(mutation, has_switch):
+    """Who found that the check is gone: the failed case, or the words of the acceptance test."""
+    if has_switch:
+        return look(mutation, number_of(mutation))
+    with Mutated(mutation):
+        return look(mutation)
 
 
 def look(mutation, number=None):
