@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/model_command.h"
 #include "crypto/init.h"
 
 int main(int argc, char** argv) {
@@ -16,6 +17,8 @@ int main(int argc, char** argv) {
         return std::string("shoal: ") + e.what() + " (see 'shoal --help')\n";
     });
     shoal::app::declare_options(app, options);
+    shoal::app::ModelOptions model;
+    shoal::app::declare_model(app, model);
     const shoal::Status configured = shoal::app::apply_config_file(app, argc, argv);
     if (!configured) return shoal::app::refuse(configured.error());
     try {
@@ -30,5 +33,6 @@ int main(int argc, char** argv) {
     if (app.got_subcommand("status")) return shoal::app::run_status(options.status);
     if (app.got_subcommand("keys")) return shoal::app::run_keys(options.keys);
     if (app.got_subcommand("plan")) return shoal::app::run_plan(options.plan);
+    if (app.got_subcommand("model")) return shoal::app::run_model(app, model);
     return shoal::app::run_genesis(options.genesis);
 }
