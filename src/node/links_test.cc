@@ -1,7 +1,10 @@
 // What a peer may say on which link: a node by itself, its peers played by the test.
 #include <gtest/gtest.h>
 
+#include "crypto/lioness.h"
+#include "crypto/ntor.h"
 #include "crypto/rng.h"
+#include "directory/sign.h"
 #include "node/node.h"
 
 namespace shoal::node {
@@ -159,6 +162,105 @@ TEST_F(LinksTest, EachRequestForTheDirectoryIsAnsweredBeforeTheNextIsRead) {
     node_->on_bytes(now_, LinkId(1), requests);
     // Before the first only VERSIONS waits.
     EXPECT_EQ(observer.cells, (std::vector<std::size_t>{1, 1, 1, 1}));
+}
+
+TEST_F(LinksTest, APeerThatAsksForTheDirectoryWithoutReadingGetsNoMore) {
+    start(wire::role_relay);
+    connect(LinkId(1), stranger_.node_id(), std::nullopt);
+    const Bytes message = wire::encode_directory_message(wire::GetSnapshot{Epoch(0)});
+    for (std::size_t i = 0; i < 4 * limits::directory_queued_cells_max; ++i) {
+        for (const Bytes& payload : wire::fragment_directory(message)) {
+            give(LinkId(1), wire::make_cell(CellCommand::directory, 0, payload, rng_));
+        }
+    }
+    Bytes out;
+    node_->take_output(now_, LinkId(1), limits::snapshot_bytes_max, out);
+    EXPECT_EQ(out.size() / limits::cell_bytes, 1 + limits::directory_queued_cells_max) << "VERSIONS is the first";
+}
+
+// A relay that has a directory and, on its first link, a client played by the test.
+class LinksOfARelayTest : public LinksTest {
+protected:
+    LinksOfARelayTest() {
+        wire::Snapshot snapshot;
+        snapshot.network = genesis_.network();
+        snapshot.epoch = Epoch(1);
+        snapshot.valid_after = now_.wall;
+        snapshot.fresh_until = now_.wall + 1h;
+        snapshot.valid_until = now_.wall + 3h;
+        snapshot.entries = {entry(relay_, wire::role_relay, 3), entry(model_, wire::role_model, 4),
+                            entry(key_.node_id(), wire::role_relay | wire::role_model, 2)};
+        std::ranges::sort(snapshot.entries, {}, [](const auto& e) { return e.descriptor.node; });
+        wire::SignedSnapshot whole{snapshot, wire::encode_snapshot_body(snapshot), {}};
+        whole.signatures = {directory::sign_snapshot(verifier_, genesis_.network(), 0, whole.body)};
+        start(wire::role_relay);
+        EXPECT_TRUE(node_->restore(now_, StateFile::directory, wire::encode(whole)));
+        connect(LinkId(1), stranger_.node_id(), std::nullopt);
+        (void)said();
+    }
+    wire::SnapshotEntry entry(const NodeId& node, std::uint16_t roles, std::uint8_t subnet) {
+        wire::Descriptor d;
+        d.node = node;
+        d.onion_key = crypto::KeyPair::generate(rng_).public_key;
+        d.hpke_key = crypto::KeyPair::generate(rng_).public_key;
+        d.roles = roles;
+        d.addresses = {*wire::parse_address("127." + std::to_string(subnet) + ".0.1:9000")};
+        d.sequence = 1;
+        d.valid_after = now_.wall;
+        d.valid_until = now_.wall + 24h;
+        return {d, 1, 500};
+    }
+    std::vector<wire::Cell> said() {
+        Bytes out;
+        node_->take_output(now_, LinkId(1), 1 << 20, out);
+        std::vector<wire::Cell> cells;
+        for (std::size_t at = 0; at < out.size(); at += limits::cell_bytes) {
+            cells.push_back(*wire::decode_cell(ByteView(out).subspan(at).first<limits::cell_bytes>()));
+        }
+        return cells;
+    }
+    // Whether a circuit that asks for it makes the relay dial.
+    bool dials(wire::RelayCommand command, StreamId stream, const Bytes& data) {
+        const std::uint32_t id = 0x8000'0000 | ++circuits_;
+        const auto onion = node_->agent().publisher().onion_keys();
+        auto client = crypto::NtorClient::start(crypto::NtorProfile::circuit(genesis_.network()), node_->id(),
+                                                onion.current.public_key, {}, rng_);
+        const wire::Handshake hello{wire::handshake_ntor3, client->hello()};
+        give(LinkId(1), wire::make_cell(CellCommand::create, id, wire::encode(hello), rng_));
+        auto outcome = client->finish(wire::decode_handshake(said().at(0).payload())->data);
+        crypto::LayerCipher forward(std::move(outcome->keys.forward));
+        wire::Cell cell;
+        cell.id = id;
+        cell.command = command == wire::RelayCommand::extend ? CellCommand::relay_early : CellCommand::relay;
+        cell.length = limits::cell_body_bytes;
+        cell.body = wire::encode_relay(command, stream, data);
+        forward.client_forward(cell.body);
+        const std::size_t before = dials_.size();
+        give(LinkId(1), cell);
+        (void)said();
+        return dials_.size() > before;
+    }
+    bool extends_to(const NodeId& node) {
+        return dials(wire::RelayCommand::extend, StreamId(0),
+                     wire::encode(wire::Extend{node, {wire::handshake_ntor3, Bytes(128, 1)}}));
+    }
+    bool connects_to(const NodeId& node) {
+        return dials(wire::RelayCommand::connect, StreamId(1),
+                     wire::encode(wire::Connect{node, {wire::StreamProtocol::prompt, {1}}}));
+    }
+
+    NodeId relay_{ByteArray<32>{21}};
+    NodeId model_{ByteArray<32>{22}};
+    std::uint32_t circuits_ = 0;
+};
+
+TEST_F(LinksOfARelayTest, CircuitsGoOnThroughRelaysAndEndAtModelNodes) {
+    EXPECT_FALSE(extends_to(model_));
+    EXPECT_FALSE(connects_to(relay_));
+    EXPECT_FALSE(extends_to(NodeId(ByteArray<32>{23}))) << "the directory does not list it";
+    EXPECT_FALSE(connects_to(node_->id())) << "itself, though it is listed";
+    EXPECT_TRUE(extends_to(relay_));
+    EXPECT_TRUE(connects_to(model_));
 }
 
 TEST_F(LinksTest, APeerThatDoesNotReadItsStreamsIsCutOff) {
