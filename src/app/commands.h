@@ -11,6 +11,7 @@ int run_demo(const DemoOptions& options);
 int run_ask(const AskOptions& options);
 int run_status(const StatusOptions& options);
 int run_keys(const KeysOptions& options);
+int run_bench(const BenchOptions& options);
 int run_plan(const PlanOptions& options);
 int run_genesis(const GenesisOptions& options);
 

@@ -95,6 +95,19 @@ void declare_plan(CLI::App& app, PlanOptions& o) {
         ->check(CLI::Range(std::size_t{1}, limits::engine_sequences_max));
 }
 
+void declare_bench(CLI::App& app, BenchOptions& o) {
+    CLI::App* bench = app.add_subcommand("bench", "measure this machine on a model, and sign its profile");
+    bench->add_option("--model", o.model, "GGUF file to measure with")->required()->envname("SHOAL_MODEL");
+    bench->add_option("--state", o.state_directory, "folder of keys and caches")->envname("SHOAL_STATE");
+    bench->add_option("--network", o.network_file, "network.toml; default: the one in the state folder")
+        ->envname("SHOAL_NETWORK");
+    bench->add_option("--out", o.out, "file of the profile; default: profile in the state folder");
+    bench->add_option("--memory", o.memory_mib, "MiB to offer for weights and KV cache; default: half of the machine's")
+        ->check(CLI::Range(std::uint64_t{1}, limits::node_memory_bytes_max >> 20));
+    bench->add_option("--threads", o.threads, "threads of the engine; default: the machine's, less one")
+        ->check(CLI::Range(0, static_cast<int>(engine::pipe::threads_max)));
+}
+
 std::string config_path(int argc, const char* const* argv) {
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];
@@ -179,6 +192,7 @@ void declare_options(CLI::App& app, Options& options) {
     genesis->add_option("--verifier-address", options.genesis.verifier_address, "address:port of the verifier")
         ->required();
     declare_plan(app, options.plan);
+    declare_bench(app, options.bench);
 }
 
 Status apply_config_file(CLI::App& app, int argc, const char* const* argv) {

@@ -77,6 +77,15 @@ struct PlanOptions {
     std::uint32_t sequences = 0;  // instead of the file's
 };
 
+struct BenchOptions {
+    std::string model;
+    std::string state_directory;
+    std::string network_file;
+    std::string out;               // default: <state>/profile
+    std::uint64_t memory_mib = 0;  // default: half of the machine's
+    std::uint16_t threads = 0;
+};
+
 struct KeysOptions {
     std::string state_directory;
 };
@@ -89,6 +98,7 @@ struct Options {
     StatusOptions status;
     KeysOptions keys;
     PlanOptions plan;
+    BenchOptions bench;
 };
 
 // Declares every command. `options` outlives `app`.

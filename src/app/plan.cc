@@ -1,12 +1,13 @@
 // `shoal plan`: who would run which layers, and how fast.
 #include <fmt/format.h>
 
-#include <chrono>
+#include <algorithm>
 #include <cstdio>
 
 #include "app/commands.h"
 #include "app/network_file.h"
 #include "app/plan_file.h"
+#include "net/loop.h"
 
 namespace shoal::app {
 namespace {
@@ -105,11 +106,6 @@ int print_shortfall(const PlanFile& file, const Shortfall& shortfall) {
     return 1;
 }
 
-Now machine_time() {
-    const auto since = std::chrono::system_clock::now().time_since_epoch();
-    return {Instant{}, UnixTime(std::chrono::duration_cast<std::chrono::seconds>(since))};
-}
-
 }  // namespace
 
 int run_plan(const PlanOptions& options) {
@@ -119,7 +115,8 @@ int run_plan(const PlanOptions& options) {
         if (!genesis) return refuse(genesis.error());
         network = genesis->network();
     }
-    auto file = read_plan_file(options.file, network, machine_time());
+    const net::Loop clock;
+    auto file = read_plan_file(options.file, network, clock.now());
     if (!file) return refuse(file.error());
     for (const auto& [name, goal] : goal_words) {
         if (options.goal == name) file->request.goal = goal;

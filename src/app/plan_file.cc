@@ -270,6 +270,13 @@ Result<PlanFile> read_all(const toml::table& table, Context context) {
 
 }  // namespace
 
+std::string quantisation_name(std::uint8_t type) {
+    for (const auto& [name, number] : quantisations) {
+        if (number == type) return name;
+    }
+    return fmt::format("type {}", type);
+}
+
 Result<PlanFile> read_plan_file(const std::string& path, const std::optional<NetworkId>& network, Now now) {
     const toml::table table = TRY(read_toml(path));
     auto out = read_all(table, {std::filesystem::path(path).parent_path(), network, now});

@@ -25,6 +25,9 @@ struct PlanFile {
     pipeline::PlanRequest request;
 };
 
+// ggml's name of a file type; "type N" for one that this list does not have.
+std::string quantisation_name(std::uint8_t type);
+
 // Signed profiles that the file names are taken as they are at `now`, and only with the network whose nodes signed
 // them. Errc::not_found, Errc::malformed, Errc::invalid, Errc::unsupported (a key that is not known),
 // Errc::unauthenticated, Errc::expired: the place and what is wrong.

@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
     if (app.got_subcommand("ask")) return shoal::app::run_ask(options.ask);
     if (app.got_subcommand("status")) return shoal::app::run_status(options.status);
     if (app.got_subcommand("keys")) return shoal::app::run_keys(options.keys);
+    if (app.got_subcommand("bench")) return shoal::app::run_bench(options.bench);
     if (app.got_subcommand("plan")) return shoal::app::run_plan(options.plan);
     if (app.got_subcommand("model")) return shoal::app::run_model(app, model);
     return shoal::app::run_genesis(options.genesis);

@@ -141,7 +141,8 @@ def the_page_is_true(planner):
     for words, claimed in claims:
         done = subprocess.run([planner.program.resolve(), "plan", *words.split()], capture_output=True, text=True,
                               check=False, cwd=ROOT, timeout=60)
-        check(done.stdout.rstrip() == claimed.rstrip(), f"shoal plan {words} prints\n{done.stdout}, the page\n{claimed}")
+        printed = done.stdout.rstrip()
+        check(printed == claimed.rstrip(), f"shoal plan {words} prints\n{printed}\nand the page has\n{claimed}")
 
 
 def test(folder):

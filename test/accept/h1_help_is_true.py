@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import Skip, check, main
 from harness.run import ROOT, build_folder
 
-COMMANDS = ("up", "demo", "ask", "status", "keys", "genesis", "plan", "model split")
+COMMANDS = ("up", "demo", "ask", "status", "keys", "genesis", "plan", "bench", "model split")
 TEST_BUILDS_ONLY = {"--tap"}
 
 

@@ -1,0 +1,172 @@
+#include "app/engine_gauge.h"
+
+#include <algorithm>
+#include <map>
+
+namespace shoal::app {
+namespace {
+
+constexpr std::uint32_t context_tokens = 1024;
+constexpr std::uint64_t steps_per_round = 48;
+constexpr std::size_t runs_max = 24;  // a round of a model that ends its answers at once
+constexpr std::size_t short_words = 8;
+constexpr std::size_t long_words = 120;  // three or four tokens each
+
+}  // namespace
+
+// What has been seen of jobs that were submitted together.
+struct EngineGauge::Group {
+    std::map<std::uint64_t, std::uint32_t> counts;  // tokens so far, by job; bounded: `batch`
+    Instant submitted{};
+    Instant first{};
+    Instant begin{};
+    Instant end{};
+    std::uint64_t tokens_at_begin = 0;
+    std::uint64_t tokens_at_end = 0;
+    std::size_t begun = 0;
+    std::size_t ended = 0;
+    std::uint32_t prompt_tokens = 0;
+    std::string failure;
+
+    std::uint64_t tokens() const {
+        std::uint64_t sum = 0;
+        for (const auto& [job, count] : counts) sum += count;
+        return sum;
+    }
+    void on_tokens(Instant now, JobId job, std::uint32_t count) {
+        const auto at = counts.find(job.value());
+        if (at == counts.end()) return;
+        if (at->second == 0 && count > 0) {
+            if (begun == 0) first = now;
+            ++begun;
+            at->second = count;
+            if (begun == counts.size()) {
+                begin = end = now;
+                tokens_at_begin = tokens_at_end = tokens();
+            }
+        }
+        at->second = std::max(at->second, count);
+        if (begun == counts.size() && ended == 0) {
+            end = now;
+            tokens_at_end = tokens();
+        }
+    }
+    void on_event(Instant now, const engine::Event& event) {
+        if (const auto* text = std::get_if<engine::Text>(&event)) {
+            on_tokens(now, text->job, text->completion.value());
+        } else if (const auto* started = std::get_if<engine::Started>(&event)) {
+            prompt_tokens = started->prompt.value();
+        } else if (const auto* done = std::get_if<engine::Finished>(&event)) {
+            on_tokens(now, done->job, done->usage.completion.value());
+            ++ended;
+        } else if (const auto* failed = std::get_if<engine::Failed>(&event)) {
+            failure = failed->message;
+            ++ended;
+        }
+    }
+};
+
+EngineGauge::EngineGauge(net::Loop& loop, Log& log, Rng& rng, const std::string& model_path, std::uint16_t threads,
+                         backend::EngineCommand command)
+    : loop_(loop), rng_(rng) {
+    backend::WorkerOptions options;
+    options.model_path = model_path;
+    options.command = std::move(command);
+    options.load.context_tokens = context_tokens;
+    options.load.sequences = batch;
+    options.load.threads = threads;
+    // An event is taken at the next turn of wait(), which a posted function begins.
+    engine_ = std::make_unique<backend::WorkerEngine>(loop, log, options, [this] { loop_.post([] {}); });
+}
+
+void EngineGauge::wait(const std::function<bool()>& done) {
+    do {
+        engine_->on_tick(loop_.now());
+    } while (!loop_.run_until(done, 250ms));
+}
+
+Result<engine::ModelInfo> EngineGauge::load() {
+    wait([this] {
+        while (engine_->poll()) {
+        }
+        return engine_->health() == engine::Health::ready || engine_->health() == engine::Health::dead;
+    });
+    if (engine_->health() == engine::Health::dead) return fail(Errc::invalid, engine_->down_reason());
+    return *engine_->model();
+}
+
+// Words that no prompt had before, so that nothing can be reused.
+std::string EngineGauge::random_words(std::size_t count) {
+    std::string out;
+    for (std::size_t i = 0; i < count; ++i) {
+        for (std::size_t letters = 3 + rng_.below(5); letters > 0; --letters) {
+            out += static_cast<char>('a' + rng_.below(26));
+        }
+        out += ' ';
+    }
+    return out;
+}
+
+Result<EngineGauge::Window> EngineGauge::run(std::size_t jobs, std::size_t words, std::uint32_t tokens) {
+    Group group;
+    group.submitted = loop_.now().mono;
+    for (std::size_t i = 0; i < jobs; ++i) {
+        engine::Job job;
+        job.id = JobId(++last_job_);
+        job.request.messages.push_back({Role::user, Plaintext(random_words(words))});
+        job.request.sampling.temperature = 2;  // few answers end early
+        job.request.completion_tokens_max = tokens;
+        job.client_seed = rng_.array<32>();
+        group.counts[last_job_] = 0;
+        engine_->submit(loop_.now(), std::move(job));
+    }
+    wait([&] {
+        while (const auto event = engine_->poll()) group.on_event(loop_.now().mono, *event);
+        return group.ended >= jobs || engine_->health() == engine::Health::dead;
+    });
+    if (!group.failure.empty()) return fail(Errc::unavailable, "the engine failed: " + group.failure);
+    if (group.ended < jobs) return fail(Errc::unavailable, "the engine failed: " + engine_->down_reason());
+    Window out;
+    out.prompt_tokens = group.prompt_tokens;
+    if (group.begun > 0) out.first_token = group.first - group.submitted;
+    if (group.begun == jobs) {
+        out.time = group.end - group.begin;
+        out.tokens = group.tokens_at_end - group.tokens_at_begin;
+    }
+    return out;
+}
+
+Result<Duration> EngineGauge::step_time(std::size_t jobs, std::uint64_t steps) {
+    Duration time{};
+    std::uint64_t tokens = 0;
+    for (std::size_t i = 0; i < runs_max && tokens < steps * jobs; ++i) {
+        const Window window = TRY(run(jobs, short_words, static_cast<std::uint32_t>(steps + 1)));
+        time += window.time;
+        tokens += window.tokens;
+    }
+    if (tokens < jobs) return fail(Errc::unavailable, "the model ends its answers at once; measure with another one");
+    return time * static_cast<std::int64_t>(jobs) / static_cast<std::int64_t>(tokens);
+}
+
+Result<Duration> EngineGauge::prompt_token_time() {
+    const Window few = TRY(run(1, short_words, 1));
+    const Window many = TRY(run(1, long_words, 1));
+    if (many.prompt_tokens <= few.prompt_tokens || many.first_token <= few.first_token) {
+        return fail(Errc::unavailable, "a long prompt took no longer than a short one; measure again");
+    }
+    return (many.first_token - few.first_token) / (many.prompt_tokens - few.prompt_tokens);
+}
+
+Result<EngineFigures> EngineGauge::measure(const std::function<void(std::size_t round)>& on_round) {
+    EngineFigures best{Duration::max(), Duration::max(), Duration::max()};
+    TRY(run(1, short_words, 4));  // pages in the weights
+    for (std::size_t round = 0; round < rounds; ++round) {
+        on_round(round);
+        best.step = std::min(best.step, TRY(step_time(1, steps_per_round)));
+        best.batch_step = std::min(best.batch_step, TRY(step_time(batch, steps_per_round / 3)));
+        best.prompt_token = std::min(best.prompt_token, TRY(prompt_token_time()));
+    }
+    return best;
+}
+
+}  // namespace shoal::app
