@@ -100,6 +100,13 @@ void expect_equal(const std::string& path, const std::string& label, std::uint32
         EXPECT_EQ(chain.tokens.size(), asked.tokens);
         EXPECT_EQ(difference, 0) << label << " cut at " << text_of(cuts);
     }
+    // The same with the head at the coordinator, which no stage has then.
+    Question asked = question;
+    asked.tokens = is_long() ? 128 : 12;
+    const Answer apart = answer_chain(path, {layers / 2}, asked, nullptr, true);
+    ASSERT_EQ(apart.error, "") << label;
+    EXPECT_TRUE(std::equal(apart.tokens.begin(), apart.tokens.end(), whole.tokens.begin())) << label;
+    EXPECT_EQ(largest_difference(whole, apart), 0) << label << " with its head apart";
 }
 
 class Equivalence : public testing::TestWithParam<std::size_t> {

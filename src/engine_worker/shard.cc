@@ -293,7 +293,7 @@ Result<Bytes> WholeModel::slice(const GgufPair& pair, Bytes raw, LayerRange rang
     return out.take();
 }
 
-Status WholeModel::write_metadata(LayerRange range, GgufWriter& out) const {
+Status WholeModel::write_metadata(LayerRange range, bool with_head, GgufWriter& out) const {
     const std::string prefix = gguf_.architecture + ".";
     for (const GgufPair& pair : gguf_.metadata) {
         if (pair.key.compare(0, prefix.size(), prefix) != 0) continue;
@@ -304,8 +304,7 @@ Status WholeModel::write_metadata(LayerRange range, GgufWriter& out) const {
     out.text("general.architecture", gguf_.architecture);
     out.u32("general.file_type", gguf_.file_type);
     out.text("tokenizer.ggml.model", "no_vocab");
-    const bool last = range.end == shape_.layers;
-    out.u32(prefix + "vocab_size", last ? shape_.vocabulary : static_cast<std::uint32_t>(vocabulary_dummy));
+    out.u32(prefix + "vocab_size", with_head ? shape_.vocabulary : static_cast<std::uint32_t>(vocabulary_dummy));
     out.u32(prefix + "block_count", range.count());
     if (const auto dense = TRY(number("leading_dense_block_count"))) {
         const std::uint64_t left = *dense > range.first ? *dense - range.first : 0;
@@ -337,27 +336,39 @@ void WholeModel::write_tensors(Shard& shard, GgufWriter& out) const {
             if (of->block < shard.range_.first || of->block >= shard.range_.end) continue;
             add("blk." + std::to_string(of->block - shard.range_.first) + std::string(of->rest), tensor);
         } else if (is_one_of(tensor.name, shared_tensors) ||
-                   (shard.is_last() && is_one_of(tensor.name, last_tensors))) {
+                   (shard.has_head_ && is_one_of(tensor.name, last_tensors))) {
             add(tensor.name, tensor);
         }
     }
     // Every model is asked for an embedding, even where it is not the head.
-    if (shard.is_last() && shape_.tied) {
+    if (shard.has_head_ && shape_.tied) {
         add(std::string(embedding_name), embedding());
     } else {
-        add_zeros(embedding_name, shard.is_last() ? shape_.vocabulary : vocabulary_dummy);
+        add_zeros(embedding_name, shard.has_head_ ? shape_.vocabulary : vocabulary_dummy);
     }
-    if (!shard.is_last() && !shape_.tied) add_zeros(head_name, vocabulary_dummy);
+    if (!shard.has_head_ && !shape_.tied) add_zeros(head_name, vocabulary_dummy);
 }
 
-Result<Shard> WholeModel::cut(LayerRange range) const {
+Result<std::optional<float>> WholeModel::real(std::string_view name) const {
+    const GgufPair* pair = find(key(name));
+    if (pair == nullptr) return std::optional<float>();
+    const Bytes raw = TRY(value(*pair));
+    Reader in(raw);
+    const bool is_real = in.u32() == static_cast<std::uint32_t>(GgufType::f32);
+    const float out = in.f32();
+    if (!is_real || !in.finish("value")) return odd_value(pair->key);
+    return std::optional(out);
+}
+
+Result<Shard> WholeModel::cut(LayerRange range, bool with_head) const {
     TRY(check_range(*shape_.kind, shape_.layers, range, shape_.slides));
     Shard out;
     out.range_ = range;
+    out.has_head_ = with_head;
     out.shape_ = shape_;
     out.whole_ = read_;
     GgufWriter writer;
-    TRY(write_metadata(range, writer));
+    TRY(write_metadata(range, with_head, writer));
     write_tensors(out, writer);
     out.header_ = writer.finish();
     for (Shard::Extent& extent : out.extents_) extent.at += out.header_.size();

@@ -8,7 +8,8 @@
 //   1. Blocks are numbered from 0 again, and what the library derives from a block's number is written out: arrays with
 //      a value a block are sliced, leading dense blocks are counted anew, the sliding-window pattern is an array.
 //   2. No stage has a tokenizer: the coordinator has it, from the header of the whole file.
-//   3. Only the last stage has the head and the real vocabulary. The others have a vocabulary of zeros, as small as the
+//   3. Only the last stage has the head and the real vocabulary, or none has: then the head is apart (head.h). The
+//   others have a vocabulary of zeros, as small as the
 //      library takes it, and are fed with rows: the first stage too (embedding.h), so that no stage needs the
 //      embedding. Rationale: embedding and head are a fifth of a small model, and logits of a vocabulary nobody wants
 //      cost time.
@@ -51,7 +52,8 @@ public:
     LayerRange range() const { return range_; }
     const ModelShape& shape() const { return shape_; }
     bool is_first() const { return range_.first == 0; }
-    bool is_last() const { return range_.end == shape_.layers; }
+    // It gives logits; otherwise the hidden state behind its last block.
+    bool has_head() const { return has_head_; }
     // Of the GGUF, and of the tensors in it that are not zeros.
     std::uint64_t bytes() const { return bytes_; }
     std::uint64_t weight_bytes() const { return weight_bytes_; }
@@ -64,6 +66,7 @@ public:
 private:
     friend class WholeModel;
     LayerRange range_;
+    bool has_head_ = false;
     ModelShape shape_;
     Bytes header_;
     std::vector<Extent> extents_;
@@ -82,7 +85,15 @@ public:
     const Gguf& gguf() const { return gguf_; }
     const ReadAt& read() const { return read_; }
     const GgufTensor& embedding() const { return gguf_.tensors[embedding_]; }
-    Result<Shard> cut(LayerRange range) const;
+    // With the head where it reaches the last block.
+    Result<Shard> cut(LayerRange range) const { return cut(range, range.end == shape_.layers); }
+    // For a chain whose head is apart (head.h).
+    Result<Shard> cut_without_head(LayerRange range) const { return cut(range, false); }
+
+    // nullptr: no such tensor.
+    const GgufTensor* find_tensor(std::string_view name) const;
+    // The f32 under "<architecture>.<name>"; nullopt when there is none. Errc::malformed: something else is there.
+    Result<std::optional<float>> real(std::string_view name) const;
 
 private:
     WholeModel() = default;
@@ -92,11 +103,11 @@ private:
     Status check_overlaps() const;
     std::string key(std::string_view name) const { return gguf_.architecture + "." + std::string(name); }
     const GgufPair* find(const std::string& key) const;
-    const GgufTensor* find_tensor(std::string_view name) const;
+    Result<Shard> cut(LayerRange range, bool with_head) const;
     Result<Bytes> value(const GgufPair& pair) const;
     // The whole number under "<architecture>.<name>"; nullopt when there is none.
     Result<std::optional<std::uint64_t>> number(std::string_view name) const;
-    Status write_metadata(LayerRange range, GgufWriter& out) const;
+    Status write_metadata(LayerRange range, bool with_head, GgufWriter& out) const;
     Result<Bytes> slice(const GgufPair& pair, Bytes value, LayerRange range) const;
     void write_tensors(Shard& shard, GgufWriter& out) const;
 

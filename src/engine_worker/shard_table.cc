@@ -11,7 +11,12 @@ constexpr Architecture table[] = {
     {.name = "deepseek2", .telling_counts = {26, 27, 48}, .needed_key = "attention.q_lora_rank"},
     {.name = "gemma", .scales_embedding = true, .entry = "inp_scaled"},
     // 46 blocks (gemma2) or 62 (gemma3) are the 27 B model: attention is scaled by another rule.
-    {.name = "gemma2", .window_period = 2, .scales_embedding = true, .entry = "inp_scaled", .telling_counts = {46}},
+    {.name = "gemma2",
+     .window_period = 2,
+     .scales_embedding = true,
+     .entry = "inp_scaled",
+     .bends_logits = true,
+     .telling_counts = {46}},
     {.name = "gemma3",
      .window_period = 6,
      .window_is_optional = true,
@@ -26,7 +31,7 @@ constexpr Architecture table[] = {
     {.name = "qwen2"},
     {.name = "qwen3"},
     {.name = "qwen3moe"},
-    {.name = "starcoder2"},
+    {.name = "starcoder2", .centred_norm = true},
 };
 
 bool is_telling(const Architecture& kind, std::uint32_t count) {

@@ -38,6 +38,10 @@ struct Architecture {
     // The tensor that the first block reads, as the library calls it.
     std::string_view entry = "embd";
     bool recurrent = false;
+    // The last norm subtracts the mean, too.
+    bool centred_norm = false;
+    // Logits are bent by the file's final_logit_softcapping.
+    bool bends_logits = false;
     // Numbers of blocks by which the library recognises one published model and changes its arithmetic.
     std::array<std::uint32_t, 3> telling_counts = {};
     // A key without which the architecture is another model in all but name, after "<architecture>.".

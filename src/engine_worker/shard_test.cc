@@ -161,6 +161,17 @@ TEST(Shard, HasNoTokenizerAndAHeadInTheLastStageOnly) {
     }
 }
 
+TEST(Shard, CanReachTheEndWithoutAHead) {
+    const Bytes file = model_file({});
+    const Result<WholeModel> model = open_model(file);
+    ASSERT_TRUE(model);
+    const auto with = model->cut({3, 6}), without = model->cut_without_head({3, 6});
+    ASSERT_TRUE(with && without);
+    EXPECT_TRUE(with->has_head());
+    EXPECT_FALSE(without->has_head());
+    EXPECT_EQ(with->weight_bytes() - without->weight_bytes(), 4U * 4 * 40);
+}
+
 TEST(Shard, KeepsATiedEmbeddingAsTheLastStagesHead) {
     EXPECT_EQ(read_shard({.tied = true}, {3, 6}).content("token_embd.weight"), 1);
     const Read first = read_shard({.tied = true}, {0, 3});

@@ -72,7 +72,7 @@ Result<std::unique_ptr<Stage>> Stage::load(const Shard& shard, const StageOption
     std::unique_ptr<Stage> stage(new Stage());
     stage->options_ = options;
     stage->first_ = shard.is_first();
-    stage->last_ = shard.is_last();
+    stage->last_ = shard.has_head();
     stage->recurrent_ = shard.shape().kind->recurrent;
     stage->width_ = shard.shape().width;
     stage->vocabulary_ = shard.shape().vocabulary;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "engine_worker/embedding.h"
+#include "engine_worker/head.h"
 #include "engine_worker/stage.h"
 
 namespace shoal::engine_worker {
@@ -137,9 +138,10 @@ inline Answer answer_whole(const std::string& path, const Question& question) {
 
 class Chain {
 public:
-    // Stages [0, cuts[0]), [cuts[0], cuts[1]) ... to the last block.
+    // Stages [0, cuts[0]), [cuts[0], cuts[1]) ... to the last block; with the head in the last one, or apart.
     static Result<std::unique_ptr<Chain>> make(const std::string& path, std::vector<std::uint32_t> cuts,
-                                               const StageOptions& options, const Architecture* twin = nullptr) {
+                                               const StageOptions& options, const Architecture* twin = nullptr,
+                                               bool head_apart = false) {
         std::unique_ptr<Chain> chain(new Chain(path));
         const WholeModel whole = TRY(open_whole(chain->file_, twin));
         chain->vocabulary_ = whole.shape().vocabulary;
@@ -147,10 +149,11 @@ public:
         cuts.push_back(whole.shape().layers);
         std::uint32_t first = 0;
         for (std::uint32_t end : cuts) {
-            const Shard shard = TRY(whole.cut({first, end}));
+            const Shard shard = TRY(head_apart ? whole.cut_without_head({first, end}) : whole.cut({first, end}));
             chain->stages.push_back(TRY(Stage::load(shard, options, [](double) {})));
             first = end;
         }
+        if (head_apart) chain->head_ = TRY(Head::load(whole, options.threads));
         return chain;
     }
     Result<std::vector<float>> run(std::span<const std::int32_t> tokens, std::span<const Place> places) {
@@ -159,6 +162,7 @@ public:
             const std::span<const float> out = TRY(stage->run(rows, places));
             rows.assign(out.begin(), out.end());
         }
+        if (head_) return head_->logits(rows);
         return rows;
     }
     std::uint32_t vocabulary() const { return vocabulary_; }
@@ -168,13 +172,14 @@ private:
     explicit Chain(const std::string& path) : file_(path) {}
     OpenFile file_;
     Embedding embedding_;
+    std::unique_ptr<Head> head_;
     std::uint32_t vocabulary_ = 0;
 };
 
 inline Answer answer_chain(const std::string& path, const std::vector<std::uint32_t>& cuts, const Question& question,
-                           const Architecture* twin = nullptr) {
+                           const Architecture* twin = nullptr, bool head_apart = false) {
     const StageOptions options{.cells = question.cells, .rows_max = 64, .wanted_max = 64};
-    const Result<std::unique_ptr<Chain>> chain = Chain::make(path, cuts, options, twin);
+    const Result<std::unique_ptr<Chain>> chain = Chain::make(path, cuts, options, twin, head_apart);
     if (!chain) return {chain.error().message, {}, {}};
     return answer(question, (*chain)->vocabulary(),
                   [&](std::vector<std::int32_t>& tokens, std::int32_t position) -> Result<std::vector<float>> {

@@ -1,5 +1,5 @@
-"""B1: no node needs the whole file. `shoal model split` writes a model in pieces named by their hashes, goes on where it
-was stopped, leaves nothing half written, and `shoal model verify` finds every byte that is wrong.
+"""B1: no node needs the whole file. `shoal model split` writes a model in pieces named by their hashes, goes on where
+it was stopped, leaves nothing half written, and `shoal model verify` finds every byte that is wrong.
 
 The manifest is read here by the page protocol/shard.md, and the pieces by Python's own BLAKE2b."""
 # build: accept
