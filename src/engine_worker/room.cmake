@@ -1,7 +1,7 @@
 # shoal-engine: the only target that sees libllama, ggml and minja. It may run under the private prefix's own loader and
 # C library (tools/setup/llama.sh), so it brings everything else with it: the rooms it shares are compiled into it,
-# and libsodium, libcrypto and libseccomp are linked in whole. So is the address sanitizer's library; undefined behaviour
-# is a trap, which needs none. The sandbox holds in these builds too.
+# and libsodium, libcrypto and libseccomp are linked in whole. So is the address sanitizer's library; undefined
+# behaviour is a trap, which needs none. The sandbox holds in these builds too.
 if(SHOAL_FUZZ)
   set(worker_pure src/engine_worker/gguf.cc src/engine_worker/gguf_writer.cc src/engine_worker/shard.cc
     src/engine_worker/shard_table.cc)

@@ -186,8 +186,8 @@ class Network:
         return client
 
     def wait_models(self, count, timeout=90):
-        """Until `self.client` knows so many model nodes. A client that can ask has no hurry for a newer directory, so one
-        that came before the last of them was listed is replaced."""
+        """Until `self.client` knows so many model nodes. A client that can ask has no hurry for a newer directory, so
+        one that came before the last of them was listed is replaced."""
         def known():
             if self.client.api.get("/ready")["model_nodes"] >= count:
                 return True
