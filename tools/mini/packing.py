@@ -34,12 +34,13 @@ class Packer:
     """Fills rows of fixed length with whole conversations: short ones and long ones apart, since attention costs by the
     square of the length. One step in eight sees rows of the full context, made of many turns, instead of long ones.
 
-    Before the step `parts_from` stories give any part to any name. What does not fit at the end of a row is left out. Steps are small: early on, a step teaches nearly the same however
-    many rows it sees.
+    Before the step `parts_from` stories give any part to any name. What does not fit at the end of a row is left out.
+    Steps are small: early on, a step teaches nearly the same however many rows it sees.
     """
 
     def __init__(self, tokenizer, seed, size, parts_from=0):
-        self.tokenizer, self.seed, self.size, self.parts_from = tokenizer, seed, size, parts_from
+        self.tokenizer, self.seed = tokenizer, seed
+        self.size, self.parts_from = size, parts_from
 
     def batch(self, step):
         """The two sub-batches of one training step."""

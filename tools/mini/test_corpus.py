@@ -43,8 +43,8 @@ class Grammar(unittest.TestCase):
                  "\"Is it a ghost?\" he whispered. Then he took a red lamp and opened the door slowly. There was a "
                  "dark shape beside the fence. \"Who is there?\" asked Tom. "
                  "It was only a dog named Ella, cold and hungry. "
-                 "\"I lost my way,\" said Ella, \"and I have no place to sleep.\" Tom made tea for two, and they became "
-                 "friends.")
+                 "\"I lost my way,\" said Ella, \"and I have no place to sleep.\" Tom made tea for two, and they "
+                 "became friends.")
         self.assertEqual(stories.faults(story), [])
         self.assertIsNone(stories.parse(story.replace("Ella", "Mia")), "a friend with a hero's name")
         self.assertIsNone(stories.parse(story.replace("Tom", "Milo")), "a hero with a friend's name")
