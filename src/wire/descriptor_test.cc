@@ -65,6 +65,12 @@ RC_GTEST_PROP(Descriptor, EveryDescriptorComesBack, (std::uint64_t seed)) {
     RC_ASSERT(back->signature == m.signature);
 }
 
+TEST(Descriptor, OneThatIsTooLongIsNotEvenRead) {
+    const auto read = decode_signed_descriptor(Bytes(limits::descriptor_bytes_max + 1));
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.error().message, "descriptor: too long");
+}
+
 TEST(Descriptor, ReadingOneLeavesTheRest) {
     TestRng rng(1);
     Bytes bytes = encode_descriptor_body(arbitrary_descriptor(rng));

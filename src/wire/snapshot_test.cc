@@ -131,7 +131,9 @@ TEST(Snapshot, TheLargestNumberOfNodesFits) {
 }
 
 TEST(Snapshot, OneThatIsTooLongIsNotEvenRead) {
-    EXPECT_FALSE(decode_signed_snapshot(Bytes(limits::snapshot_bytes_max + 1)));
+    const auto read = decode_signed_snapshot(Bytes(limits::snapshot_bytes_max + 1));
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.error().message, "snapshot: too long");
 }
 
 TEST(Snapshot, EntriesOutOfOrderAreNeverSent) {
