@@ -632,8 +632,8 @@ def stage_page():
                        ("too_many_parts", step([(i, 0, 1) for i in range(257)], zeros(257 * 34)))):
         bad(f"step_{name}", data)
     bad("step_left_over", step() + b"\0", "malformed")
-    bad("step_tensor_longer_than_the_message", u8(5) + u64(9) + u64(8) + u16(1) + u16(0) + u32(0) + u16(1) + u32(99) + row,
-        "malformed")
+    bad("step_tensor_longer_than_the_message",
+        u8(5) + u64(9) + u64(8) + u16(1) + u16(0) + u32(0) + u16(1) + u32(99) + row, "malformed")
     good("truncate", u8(6) + u64(3) + u64(1) + u16(2) + u32(40), kind=6, number=3, settled=1, sequence=2, length=40)
     bad("truncate_sequence_256", u8(6) + u64(3) + u64(1) + u16(256) + u32(40))
     bad("truncate_too_long", u8(6) + u64(3) + u64(1) + u16(2) + u32(1048576))

@@ -107,8 +107,7 @@ protected:
         }
     }
     StreamId open() {
-        const auto id =
-            origin_->open_stream(wire::Connect{model_node, {wire::StreamProtocol::prompt, {1, 2, 3}}});
+        const auto id = origin_->open_stream(wire::Connect{model_node, {wire::StreamProtocol::prompt, {1, 2, 3}}});
         pump();
         return *id;
     }
