@@ -72,8 +72,9 @@ void expect_types(const std::string& path, Quantisation quantisation) {
     EXPECT_GE(right * 10, all * 8) << "most of " << path << " is stored as something else";
 }
 
-std::vector<std::vector<std::uint32_t>> plans(std::uint32_t layers) {
+std::vector<std::vector<std::uint32_t>> plans(std::uint32_t layers, std::uint32_t multiple) {
     const std::uint32_t third = layers / 3;
+    if (multiple > 1) return {{multiple}, {2 * multiple}, {multiple, 2 * multiple}};
     return {{layers / 2}, {third, 2 * third + 1}, {1, 3, layers - 2}};
 }
 
@@ -83,11 +84,12 @@ std::string text_of(const std::vector<std::uint32_t>& cuts) {
     return out;
 }
 
-void expect_equal(const std::string& path, const std::string& label, std::uint32_t layers, std::uint32_t vocabulary) {
+void expect_equal(const std::string& path, const std::string& label, std::uint32_t layers, std::uint32_t vocabulary,
+                  std::uint32_t multiple = 1) {
     const Question question = random_question(vocabulary, is_long() ? 128 : 100);
     const Answer whole = answer_whole(path, question);
     ASSERT_EQ(whole.error, "") << label;
-    for (const std::vector<std::uint32_t>& cuts : plans(layers)) {
+    for (const std::vector<std::uint32_t>& cuts : plans(layers, multiple)) {
         Question asked = question;
         if (!is_long() && cuts.size() > 1) asked.tokens = 24;
         const Answer chain = answer_chain(path, cuts, asked);
@@ -103,7 +105,7 @@ void expect_equal(const std::string& path, const std::string& label, std::uint32
     // The same with the head at the coordinator, which no stage has then.
     Question asked = question;
     asked.tokens = is_long() ? 128 : 12;
-    const Answer apart = answer_chain(path, {layers / 2}, asked, nullptr, true);
+    const Answer apart = answer_chain(path, {multiple > 1 ? multiple : layers / 2}, asked, nullptr, true);
     ASSERT_EQ(apart.error, "") << label;
     EXPECT_TRUE(std::equal(apart.tokens.begin(), apart.tokens.end(), whole.tokens.begin())) << label;
     EXPECT_EQ(largest_difference(whole, apart), 0) << label << " with its head apart";
@@ -137,7 +139,7 @@ TEST_P(Equivalence, AChainOfStagesAnswersAsTheWholeModel) {
         ASSERT_TRUE(file.made()) << last_library_error();
         expect_types(file.path(), all_quantisations[i]);
         expect_equal(file.path(), std::string(variant.name) + " " + fixtures::quantisation_name(all_quantisations[i]),
-                     variant.layers, variant.vocabulary);
+                     variant.layers, variant.vocabulary, find_architecture(variant.architecture)->cut_multiple);
     }
 }
 
@@ -150,13 +152,14 @@ TEST_F(Stages, TheBundledModelAnswersTheSameInStages) {
 }
 
 // The answer of stages that are cut by an entry of the table with something left out.
-void expect_wrong(const std::string& variant_name, const Architecture& twin, const char* what) {
+void expect_wrong(const std::string& variant_name, const Architecture& twin, const char* what,
+                  std::uint32_t right_cut = 3) {
     const Variant& variant = fixtures::variant(variant_name);
     const ModelFile file(variant, Quantisation::f16);
     ASSERT_TRUE(file.made());
     const Question question = random_question(variant.vocabulary, 24);
     const Answer whole = answer_whole(file.path(), question);
-    const Answer right = answer_chain(file.path(), {3}, question);
+    const Answer right = answer_chain(file.path(), {right_cut}, question);
     const Answer wrong = answer_chain(file.path(), {3}, question, &twin);
     ASSERT_EQ(whole.error + right.error + wrong.error, "");
     EXPECT_EQ(largest_difference(whole, right), 0);
@@ -183,6 +186,12 @@ TEST_F(Stages, RowsThatEnterBeforeTheMultiplicationAreSeen) {
     Architecture twin = *find_architecture("gemma2");
     twin.entry = "embd";
     expect_wrong("gemma2", twin, "a hidden state that is multiplied again");
+}
+
+TEST_F(Stages, ACutBetweenMultiplesIsSeen) {
+    Architecture twin = *find_architecture("smollm3");
+    twin.cut_multiple = 1;
+    expect_wrong("smollm3", twin, "a count of blocks that starts anew", 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, Equivalence, testing::Range<std::size_t>(0, fixtures::variants().size()),

@@ -9,6 +9,7 @@ constexpr Architecture table[] = {
     {.name = "deepseek"},
     // 26, 27 and 48 blocks are "lite" models to the library: other tensors, no compressed queries.
     {.name = "deepseek2", .telling_counts = {26, 27, 48}, .needed_key = "attention.q_lora_rank"},
+    {.name = "exaone"},
     {.name = "gemma", .scales_embedding = true, .entry = "inp_scaled"},
     // 46 blocks (gemma2) or 62 (gemma3) are the 27 B model: attention is scaled by another rule.
     {.name = "gemma2",
@@ -24,13 +25,18 @@ constexpr Architecture table[] = {
      .entry = "inp_scaled",
      .telling_counts = {62}},
     {.name = "glm4"},
+    {.name = "internlm2"},
     {.name = "llama"},
     {.name = "mamba", .recurrent = true},
     {.name = "mamba2", .recurrent = true},
+    {.name = "mistral3"},
     {.name = "phi3"},
     {.name = "qwen2"},
     {.name = "qwen3"},
     {.name = "qwen3moe"},
+    {.name = "seed_oss"},
+    // Every fourth block turns no positions.
+    {.name = "smollm3", .cut_multiple = 4},
     {.name = "starcoder2", .centred_norm = true},
 };
 
@@ -71,6 +77,9 @@ Status check_range(const Architecture& kind, std::uint32_t layers, LayerRange ra
         return fail(Errc::invalid, what + "it has the blocks 0 to " + std::to_string(layers) +
                                        ", and any [a, b) with 0 "
                                        "<= a < b is allowed");
+    }
+    if (range.first % kind.cut_multiple != 0 || (range.end % kind.cut_multiple != 0 && range.end != layers)) {
+        return fail(Errc::invalid, what + "cuts at multiples of " + std::to_string(kind.cut_multiple) + " are allowed");
     }
     if (is_telling(kind, range.count())) {
         return fail(Errc::invalid, what + std::to_string(range.count()) +

@@ -42,6 +42,8 @@ struct Architecture {
     bool centred_norm = false;
     // Logits are bent by the file's final_logit_softcapping.
     bool bends_logits = false;
+    // Stages begin at multiples of this: something repeats with the number of the block, and is written nowhere.
+    std::uint32_t cut_multiple = 1;
     // Numbers of blocks by which the library recognises one published model and changes its arithmetic.
     std::array<std::uint32_t, 3> telling_counts = {};
     // A key without which the architecture is another model in all but name, after "<architecture>.".

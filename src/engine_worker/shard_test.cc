@@ -239,6 +239,10 @@ TEST(Shard, RefusesCutsThatAreNotAllowed) {
     EXPECT_TRUE(says(refusal({}, {3, 2}), Errc::invalid, "0 to 6"));
     EXPECT_TRUE(says(refusal({}, {2, 7}), Errc::invalid, "0 to 6"));
     EXPECT_TRUE(says(refusal({}, {~0U, 3}), Errc::invalid, "0 to 6"));
+    const Spec smollm3{.architecture = "smollm3", .layers = 10};
+    EXPECT_TRUE(says(refusal(smollm3, {0, 3}), Errc::invalid, "multiples of 4"));
+    EXPECT_TRUE(says(refusal(smollm3, {2, 8}), Errc::invalid, "multiples of 4"));
+    EXPECT_TRUE(says(refusal(smollm3, {8, 10}), Errc::internal, "taken"));
     const Spec gemma2{.architecture = "gemma2"};
     EXPECT_TRUE(says(refusal(gemma2, {3, 4}), Errc::invalid, "sliding window"));
     EXPECT_TRUE(says(refusal(gemma2, {2, 3}), Errc::internal, "taken"));
