@@ -28,7 +28,7 @@ def test(folder):
     with Network(folder, relays=12, models=1, model_file=fixture("slow")) as net:
         net.client.api.chat("warm up", max_tokens=5)  # the proxies' links to the model node
         for attempt in range(5):
-            until(lambda: net.client.api.get("/ready")["circuits"] >= 8, "the client has its circuits", 60)
+            until(lambda: net.client.api.circuits() >= 8, "the client has its circuits", 60)
             paths = Paths(net)
             marks = {node: len(node.taps()) for node in net.nodes()}
             reply = net.client.api.chat(PROMPT, max_tokens=200, temperature=0)

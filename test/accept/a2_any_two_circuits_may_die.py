@@ -96,7 +96,7 @@ def die_while_it_is_answered(net, count, same_guard, hop):
 
 def start(net):
     """Waits until the client builds nothing: what it sends then is the question."""
-    until(lambda: net.client.api.get("/ready")["circuits"] >= 2 * CLOVES, "the client has its circuits", 60)
+    until(lambda: net.client.api.circuits() >= 2 * CLOVES, "the client has its circuits", 60)
     return Paths(net)
 
 

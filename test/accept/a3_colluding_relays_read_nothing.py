@@ -23,7 +23,7 @@ CONNECT_HEAD = 32 + 1  # node id, protocol: the same for all streams to one node
 
 def test(folder):
     with Network(folder, relays=12, models=1, model_file=fixture("slow")) as net:
-        until(lambda: net.client.api.get("/ready")["circuits"] >= 8, "the client has its circuits", 60)
+        until(lambda: net.client.api.circuits() >= 8, "the client has its circuits", 60)
         paths = Paths(net)
         marks = {relay: len(relay.taps()) for relay in net.relays}
         reply = net.client.api.chat(PROMPT, max_tokens=150, temperature=0)

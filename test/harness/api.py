@@ -64,6 +64,10 @@ class Api:
     def is_ready(self):
         return self.get_status("/ready") == 200
 
+    def circuits(self):
+        """How many are ready for a question, also while there are too few to call the client ready."""
+        return json.loads(self.request("GET", "/ready")[2])["circuits"]
+
     def models(self):
         return [model["id"] for model in self.get("/v1/models")["data"]]
 
