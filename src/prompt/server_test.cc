@@ -228,6 +228,8 @@ TEST(Server, AProxyThatGivesNoCreditGetsNoMoreThanItsWindow) {
     message.deliver(1);
     std::size_t cells = message.hands[0].heard().size();
     for (std::uint32_t i = 0; i < 4 * limits::link_stream_window_cells; ++i) {
+        // The other copy's proxy does, so the reply goes on.
+        message.hands[1].cell(wire::CellCommand::stream_sendme, wire::encode(wire::StreamSendme{1}));
         w.advance(w.now.mono + limits::reply_flush);
         ASSERT_TRUE(w.server->reply(w.now, w.opened.at(0).handle, ChatDelta{Plaintext("a word of the reply")}));
         cells += message.hands[0].heard().size();
