@@ -147,6 +147,15 @@ TEST_F(StageTest, RefusesRowsThatCannotBe) {
     EXPECT_TRUE(stage.run(row, here));
 }
 
+TEST_F(StageTest, RefusesMoreLogitsThanAgreed) {
+    const auto chain = Chain::make(path("qwen2"), {}, {.cells = 64, .rows_max = 4, .wanted_max = 1});
+    ASSERT_TRUE(chain);
+    Stage& stage = *(*chain)->stages[0];
+    const std::vector<float> rows(2 * stage.width(), 0.5F);
+    EXPECT_NE(reason(stage.run(rows, std::vector<Place>{{0, 0, true}, {1, 0, true}})).find("agreed"),
+              std::string::npos);
+}
+
 TEST_F(StageTest, RefusesPositionsThatDoNotFollow) {
     const auto chain = chain_of(path("qwen2"));
     Stage& stage = *chain->stages[0];
