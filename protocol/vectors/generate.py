@@ -568,9 +568,88 @@ def stage_rows(parts, tensor):
     return u16(len(parts)) + b"".join(u16(s) + u32(p) + u16(n) for s, p, n in parts) + t32(tensor)
 
 
+STAGE_SESSION, STAGE_MODEL, STAGE_NEXT = run(0x10, 16), run(0x20, 32), run(0x60, 32)
+STAGE_ROW, STAGE_TWO_ROWS = run(0x40, 34), run(0x50, 68)
+
+
+def stage_open(first=4, end=8, hop=2, kind=1, width=4096, context=8192, sequences=16, **names):
+    return (u8(1) + names.get("session", STAGE_SESSION) + names.get("model", STAGE_MODEL) + u16(first) + u16(end) +
+            u8(hop) + u8(kind) + u32(width) + u32(context) + u16(sequences) + names.get("next", STAGE_NEXT))
+
+
+def stage_step(parts=((0, 0, 1),), tensor=STAGE_ROW, number=9, settled=8):
+    return u8(5) + u64(number) + u64(settled) + stage_rows(parts, tensor)
+
+
+def stage_opens(good, bad):
+    def fields(**changed):
+        return {"kind": 1, "session": STAGE_SESSION.hex(), "model": STAGE_MODEL.hex(), "first": 4, "end": 8, "hop": 2,
+                "activations": 1, "width": 4096, "context": 8192, "sequences": 16, "next": STAGE_NEXT.hex()} | changed
+
+    good("open", stage_open(), **fields())
+    good("open_largest", stage_open(0, 1024, 64, 2, 65536, 1048576, 256),
+         **fields(first=0, end=1024, hop=64, activations=2, width=65536, context=1048576, sequences=256))
+    good("open_smallest", stage_open(0, 1, 1, 0, 32, 1, 1),
+         **fields(first=0, end=1, hop=1, activations=0, width=32, context=1, sequences=1))
+    for name, changed in (
+            ("no_layers", {"first": 4, "end": 4}), ("layers_backwards", {"first": 8, "end": 4}),
+            ("too_many_layers", {"first": 0, "end": 1025}), ("hop_0", {"hop": 0}), ("hop_65", {"hop": 65}),
+            ("no_width", {"width": 0}), ("odd_width", {"width": 4097}), ("width_too_large", {"width": 65568}),
+            ("no_context", {"context": 0}), ("context_too_large", {"context": 1048577}),
+            ("no_sequences", {"sequences": 0}), ("too_many_sequences", {"sequences": 257}),
+            ("no_session", {"session": zeros(16)}), ("no_model", {"model": zeros(32)}), ("no_next", {"next": zeros(32)})):
+        bad(f"open_{name}", stage_open(**changed))
+    bad("open_unknown_type", stage_open(kind=3), "malformed")
+    bad("open_left_over", stage_open() + b"\0", "malformed")
+
+
+def stage_joins(good, bad):
+    good("opened", u8(2), kind=2)
+    good("join", u8(3) + STAGE_SESSION + u8(65), kind=3, session=STAGE_SESSION.hex(), hop=65)
+    bad("join_hop_66", u8(3) + STAGE_SESSION + u8(66))
+    bad("join_no_session", u8(3) + zeros(16) + u8(1))
+    good("joined_fresh", u8(4) + u8(1) + u64(0), kind=4, fresh=True, received=0)
+    good("joined", u8(4) + u8(0) + u64(77), kind=4, fresh=False, received=77)
+    bad("joined_fresh_that_received", u8(4) + u8(1) + u64(1))
+    bad("joined_fresh_2", u8(4) + u8(2) + u64(0), "malformed")
+
+
+def stage_steps(good, bad, row=STAGE_ROW, two=STAGE_TWO_ROWS):
+    good("step", stage_step(number=1, settled=0), kind=5, number=1, settled=0,
+         rows={"parts": [[0, 0, 1]], "tensor": row.hex()})
+    good("step_two_sequences", stage_step([(1, 5, 1), (255, 1048575, 1)], two), kind=5, number=9, settled=8,
+         rows={"parts": [[1, 5, 1], [255, 1048575, 1]], "tensor": two.hex()})
+    for name, data in (
+            ("number_0", stage_step(number=0, settled=0)), ("settled_itself", stage_step(settled=9)),
+            ("no_rows", stage_step([], b"")), ("part_without_rows", stage_step([(0, 0, 0)])),
+            ("sequence_256", stage_step([(256, 0, 1)])), ("unsorted", stage_step([(1, 0, 1), (0, 0, 1)], two)),
+            ("twice_one_sequence", stage_step([(1, 0, 1), (1, 1, 1)], two)),
+            ("position_out_of_range", stage_step([(0, 1048576, 1)])),
+            ("position_overflow", stage_step([(0, 2**32 - 1, 1)])),
+            ("rows_beyond_the_last", stage_step([(0, 1048575, 2)], two)),
+            ("too_many_rows", stage_step([(0, 0, 513)], zeros(513 * 34))),
+            ("tensor_too_short", stage_step(tensor=row[:33])),
+            ("tensor_not_of_rows", stage_step([(0, 0, 2)], two + row[:1])),
+            ("too_many_parts", stage_step([(i, 0, 1) for i in range(257)], zeros(257 * 34)))):
+        bad(f"step_{name}", data)
+    bad("step_left_over", stage_step() + b"\0", "malformed")
+    bad("step_tensor_longer_than_the_message",
+        u8(5) + u64(9) + u64(8) + u16(1) + u16(0) + u32(0) + u16(1) + u32(99) + row, "malformed")
+    good("truncate", u8(6) + u64(3) + u64(1) + u16(2) + u32(40), kind=6, number=3, settled=1, sequence=2, length=40)
+    bad("truncate_sequence_256", u8(6) + u64(3) + u64(1) + u16(256) + u32(40))
+    bad("truncate_too_long", u8(6) + u64(3) + u64(1) + u16(2) + u32(1048576))
+    bad("truncate_settled_itself", u8(6) + u64(3) + u64(3) + u16(2) + u32(40))
+    good("replay", u8(7) + u64(5) + u8(0) + stage_rows([(0, 0, 1)], row), kind=7, settled=5, final=False,
+         rows={"parts": [[0, 0, 1]], "tensor": row.hex()})
+    good("replay_final_and_empty", u8(7) + u64(5) + u8(1) + stage_rows([], b""), kind=7, settled=5, final=True,
+         rows={"parts": [], "tensor": ""})
+    bad("replay_empty", u8(7) + u64(5) + u8(0) + stage_rows([], b""))
+    bad("replay_tensor_of_nothing", u8(7) + u64(5) + u8(1) + stage_rows([], row))
+    bad("replay_final_2", u8(7) + u64(5) + u8(2) + stage_rows([(0, 0, 1)], row), "malformed")
+
+
 def stage_page():
     p = Page("stage", {"stage": 0})
-    session, model, next_node = run(0x10, 16), run(0x20, 32), run(0x60, 32)
 
     def good(name, data, /, **fields):
         p.good(name, "stage", data, **fields)
@@ -578,74 +657,10 @@ def stage_page():
     def bad(name, data, error="invalid"):
         p.bad(name, "stage", data, error)
 
-    def opened(first=4, end=8, hop=2, kind=1, width=4096, context=8192, sequences=16, **names):
-        return (u8(1) + names.get("session", session) + names.get("model", model) + u16(first) + u16(end) + u8(hop) +
-                u8(kind) + u32(width) + u32(context) + u16(sequences) + names.get("next", next_node))
-
-    def fields_of_open(**changed):
-        return {"kind": 1, "session": session.hex(), "model": model.hex(), "first": 4, "end": 8, "hop": 2,
-                "activations": 1, "width": 4096, "context": 8192, "sequences": 16, "next": next_node.hex()} | changed
-
-    good("open", opened(), **fields_of_open())
-    good("open_largest", opened(0, 1024, 64, 2, 65536, 1048576, 256),
-         **fields_of_open(first=0, end=1024, hop=64, activations=2, width=65536, context=1048576, sequences=256))
-    good("open_smallest", opened(0, 1, 1, 0, 32, 1, 1),
-         **fields_of_open(first=0, end=1, hop=1, activations=0, width=32, context=1, sequences=1))
-    for name, data in (("no_layers", opened(4, 4)), ("layers_backwards", opened(8, 4)),
-                       ("too_many_layers", opened(0, 1025)), ("hop_0", opened(hop=0)), ("hop_65", opened(hop=65)),
-                       ("no_width", opened(width=0)), ("odd_width", opened(width=4097)),
-                       ("width_too_large", opened(width=65568)), ("no_context", opened(context=0)),
-                       ("context_too_large", opened(context=1048577)), ("no_sequences", opened(sequences=0)),
-                       ("too_many_sequences", opened(sequences=257)), ("no_session", opened(session=zeros(16))),
-                       ("no_model", opened(model=zeros(32))), ("no_next", opened(next=zeros(32)))):
-        bad(f"open_{name}", data)
-    bad("open_unknown_type", opened(kind=3), "malformed")
-    bad("open_left_over", opened() + b"\0", "malformed")
-    good("opened", u8(2), kind=2)
-    good("join", u8(3) + session + u8(65), kind=3, session=session.hex(), hop=65)
-    bad("join_hop_66", u8(3) + session + u8(66))
-    bad("join_no_session", u8(3) + zeros(16) + u8(1))
-    good("joined_fresh", u8(4) + u8(1) + u64(0), kind=4, fresh=True, received=0)
-    good("joined", u8(4) + u8(0) + u64(77), kind=4, fresh=False, received=77)
-    bad("joined_fresh_that_received", u8(4) + u8(1) + u64(1))
-    bad("joined_fresh_2", u8(4) + u8(2) + u64(0), "malformed")
-
-    row, two = run(0x40, 34), run(0x50, 68)
-    one_part = [(0, 0, 1)]
-    good("step", u8(5) + u64(1) + u64(0) + stage_rows(one_part, row), kind=5, number=1, settled=0,
-         rows={"parts": [[0, 0, 1]], "tensor": row.hex()})
-    good("step_two_sequences", u8(5) + u64(9) + u64(8) + stage_rows([(1, 5, 1), (255, 1048575, 1)], two), kind=5,
-         number=9, settled=8, rows={"parts": [[1, 5, 1], [255, 1048575, 1]], "tensor": two.hex()})
-
-    def step(parts=one_part, tensor=row, number=9, settled=8):
-        return u8(5) + u64(number) + u64(settled) + stage_rows(parts, tensor)
-
-    for name, data in (("number_0", step(number=0, settled=0)), ("settled_itself", step(settled=9)),
-                       ("no_rows", step([], b"")), ("part_without_rows", step([(0, 0, 0)])),
-                       ("sequence_256", step([(256, 0, 1)])), ("unsorted", step([(1, 0, 1), (0, 0, 1)], two)),
-                       ("twice_one_sequence", step([(1, 0, 1), (1, 1, 1)], two)),
-                       ("position_out_of_range", step([(0, 1048576, 1)])),
-                       ("position_overflow", step([(0, 2**32 - 1, 1)])),
-                       ("rows_beyond_the_last", step([(0, 1048575, 2)], two)),
-                       ("too_many_rows", step([(0, 0, 513)], zeros(513 * 34))),
-                       ("tensor_too_short", step(tensor=row[:33])), ("tensor_not_of_rows", step([(0, 0, 2)], two + row[:1])),
-                       ("too_many_parts", step([(i, 0, 1) for i in range(257)], zeros(257 * 34)))):
-        bad(f"step_{name}", data)
-    bad("step_left_over", step() + b"\0", "malformed")
-    bad("step_tensor_longer_than_the_message",
-        u8(5) + u64(9) + u64(8) + u16(1) + u16(0) + u32(0) + u16(1) + u32(99) + row, "malformed")
-    good("truncate", u8(6) + u64(3) + u64(1) + u16(2) + u32(40), kind=6, number=3, settled=1, sequence=2, length=40)
-    bad("truncate_sequence_256", u8(6) + u64(3) + u64(1) + u16(256) + u32(40))
-    bad("truncate_too_long", u8(6) + u64(3) + u64(1) + u16(2) + u32(1048576))
-    bad("truncate_settled_itself", u8(6) + u64(3) + u64(3) + u16(2) + u32(40))
-    good("replay", u8(7) + u64(5) + u8(0) + stage_rows(one_part, row), kind=7, settled=5, final=False,
-         rows={"parts": [[0, 0, 1]], "tensor": row.hex()})
-    good("replay_final_and_empty", u8(7) + u64(5) + u8(1) + stage_rows([], b""), kind=7, settled=5, final=True,
-         rows={"parts": [], "tensor": ""})
-    bad("replay_empty", u8(7) + u64(5) + u8(0) + stage_rows([], b""))
-    bad("replay_tensor_of_nothing", u8(7) + u64(5) + u8(1) + stage_rows([], row))
-    bad("replay_final_2", u8(7) + u64(5) + u8(2) + stage_rows(one_part, row), "malformed")
-    good("reroute", u8(8) + next_node, kind=8, next=next_node.hex())
+    stage_opens(good, bad)
+    stage_joins(good, bad)
+    stage_steps(good, bad)
+    good("reroute", u8(8) + STAGE_NEXT, kind=8, next=STAGE_NEXT.hex())
     bad("reroute_to_nobody", u8(8) + zeros(32))
     good("done", u8(9) + u64(3) + u32(1500) + u32(20), kind=9, number=3, busy_us=1500, waited_us=20)
     bad("done_0", u8(9) + u64(0) + u32(1) + u32(1))
