@@ -585,7 +585,6 @@ def stage_opens(good, bad):
     def fields(**changed):
         return {"kind": 1, "session": STAGE_SESSION.hex(), "model": STAGE_MODEL.hex(), "first": 4, "end": 8, "hop": 2,
                 "activations": 1, "width": 4096, "context": 8192, "sequences": 16, "next": STAGE_NEXT.hex()} | changed
-
     good("open", stage_open(), **fields())
     good("open_largest", stage_open(0, 1024, 64, 2, 65536, 1048576, 256),
          **fields(first=0, end=1024, hop=64, activations=2, width=65536, context=1048576, sequences=256))
@@ -597,7 +596,8 @@ def stage_opens(good, bad):
             ("no_width", {"width": 0}), ("odd_width", {"width": 4097}), ("width_too_large", {"width": 65568}),
             ("no_context", {"context": 0}), ("context_too_large", {"context": 1048577}),
             ("no_sequences", {"sequences": 0}), ("too_many_sequences", {"sequences": 257}),
-            ("no_session", {"session": zeros(16)}), ("no_model", {"model": zeros(32)}), ("no_next", {"next": zeros(32)})):
+            ("no_session", {"session": bytes(16)}), ("no_model", {"model": bytes(32)}), ("no_next", {"next": bytes(32)})
+    ):
         bad(f"open_{name}", stage_open(**changed))
     bad("open_unknown_type", stage_open(kind=3), "malformed")
     bad("open_left_over", stage_open() + b"\0", "malformed")
