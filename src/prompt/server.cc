@@ -264,7 +264,13 @@ std::variant<Server::Answer*, wire::RecordError> Server::admit(Now now, MessageI
     if (issued > now.wall + std::chrono::duration_cast<std::chrono::seconds>(limits::clock_skew)) {
         return refuse(AskFault::refused, "the request is from the future: is the clock right?");
     }
-    if (issued < config_.started) return refuse(AskFault::refused, "the request is older than this node's start");
+    if (issued < config_.started) {
+        // It may be new all the same: clocks differ, and clients try on while a node starts. Asked again it is taken.
+        const bool perhaps_new =
+            issued + std::chrono::duration_cast<std::chrono::seconds>(limits::clock_skew) >= config_.started;
+        if (perhaps_new) return refuse(AskFault::overloaded, "the node has just started: ask again in a moment");
+        return refuse(AskFault::refused, "the request is older than this node's start");
+    }
     if (answers_.size() >= limits::replies_kept_max || seen_.size() >= limits::requests_seen_max ||
         !make_room(now, wire::reply_frame_bytes_max)) {
         return refuse(AskFault::overloaded, "the node keeps too many replies");

@@ -13,7 +13,8 @@
 //      cloves) joins the running request if its reply key is the same; else it is refused as a replay.
 //   4. What expires too late, has expired, or was issued before this server started is refused. Rationale: after a
 //      restart the ids seen before are gone, and whoever recorded a stream could play it again. `expires` is always
-//      limits::request_expiry after the issue, so the time of issue is known.
+//      limits::request_expiry after the issue, so the time of issue is known. Issued less than limits::clock_skew
+//      before the start it may be new all the same: overloaded, so that the client asks elsewhere or again.
 //   5. Reply records go out on reply_copies streams: those of the client's latest attempt (RESUME, a new message)
 //   first,
 //      then one clove of odd and one of even index. Rationale: clients give odd and even cloves to different guards.

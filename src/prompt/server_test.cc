@@ -552,6 +552,31 @@ TEST(Server, RecordedStreamsOpenNothingAtARestartedNode) {
     EXPECT_GE(w.server->stats().refused, 1U);
 }
 
+// A client may have been trying while the node was down, and its clock may be behind.
+TEST(Server, WhoAskedJustBeforeTheStartIsToldToAskAgain) {
+    PromptWorld w(18);
+    w.advance(w.now.mono + 1h);
+    w.restart();
+    std::uint64_t link = 10;
+    const auto answer = [&](std::chrono::seconds ago) {
+        wire::Request request = w.request("hello");
+        request.expires = w.now.wall - ago + std::chrono::duration_cast<std::chrono::seconds>(limits::request_expiry);
+        Message message(w, request, link += 10);
+        message.deliver(0);
+        message.deliver(1);
+        const auto heard = message.hands[1].heard();
+        const auto* error = std::get_if<wire::RecordError>(&heard.back());
+        return error == nullptr ? std::nullopt : std::optional(error->fault);
+    };
+    const auto skew = std::chrono::duration_cast<std::chrono::seconds>(limits::clock_skew);
+    EXPECT_EQ(answer(1s), AskFault::overloaded);
+    EXPECT_EQ(answer(skew), AskFault::overloaded);
+    EXPECT_EQ(answer(skew + 1s), AskFault::refused);
+    EXPECT_EQ(w.opened.size(), 0U);
+    EXPECT_EQ(answer(0s), std::nullopt);
+    EXPECT_EQ(w.opened.size(), 1U);
+}
+
 TEST(Server, WhatIsExpiredOrFromTheFutureIsRefused) {
     PromptWorld w(17);
     w.advance(w.now.mono + 1h);
