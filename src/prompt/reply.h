@@ -4,7 +4,7 @@
 //   1. A record is cut once and never again: sequence s always seals the same bytes under (reply_key, nonce s).
 //      Rationale: a second plaintext under one nonce would give both away.
 //   2. Records are cut by the clock (limits::reply_flush) and by who can take them, never by token. What cannot leave
-//      yet stays uncut and is merged into the next record.
+//      yet stays uncut and is merged into the next record. The end alone waits for no clock.
 //
 // One owner (prompt/server.h); pure.
 #pragma once

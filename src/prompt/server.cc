@@ -495,7 +495,9 @@ void Server::flush(Now now, Answer& answer) {
         }
         // Cut only for somebody who could take it now; else text waits and is merged.
         if (!someone_waits || !answer.reply.has_uncut()) break;
-        if (now.mono < answer.reply.cut_after()) {
+        // The end waits for no clock: that the reply is over shows anyway, and nothing follows that it could be told
+        // from.
+        if (!answer.reply.ended() && now.mono < answer.reply.cut_after()) {
             arm(answer.reply.cut_after());
             break;
         }

@@ -577,6 +577,27 @@ TEST(Server, WhoAskedJustBeforeTheStartIsToldToAskAgain) {
     EXPECT_EQ(w.opened.size(), 1U);
 }
 
+TEST(Server, TheEndOfAReplyWaitsForNoClock) {
+    PromptWorld w(19);
+    Message message(w, w.request("hello"), 20);
+    message.deliver(0);
+    message.deliver(1);
+    (void)message.hands[0].heard();
+    ASSERT_EQ(w.opened.size(), 1U);
+    const auto replies = [&] {
+        const auto heard = message.hands[0].heard();
+        return std::count_if(heard.begin(), heard.end(),
+                             [](const wire::Record& r) { return std::holds_alternative<wire::Reply>(r); });
+    };
+    const Handle handle = w.opened[0].handle;
+    ASSERT_TRUE(w.server->reply(w.now, handle, ChatDelta{Plaintext(std::string("a"))}));
+    EXPECT_EQ(replies(), 1);
+    ASSERT_TRUE(w.server->reply(w.now, handle, ChatDelta{Plaintext(std::string("b"))}));
+    EXPECT_EQ(replies(), 0) << "the next piece waits for limits::reply_flush";
+    ASSERT_TRUE(w.server->reply(w.now, handle, ChatEnd{}));
+    EXPECT_EQ(replies(), 1);
+}
+
 TEST(Server, WhatIsExpiredOrFromTheFutureIsRefused) {
     PromptWorld w(17);
     w.advance(w.now.mono + 1h);
