@@ -33,10 +33,9 @@ inline constexpr std::size_t clove_more_fragment_bytes = record_body_bytes - clo
 static_assert(cell_body_bytes == 1392 && relay_data_bytes == 1370 && record_bytes == 1354);
 static_assert(clove_first_fragment_bytes == 1290 && clove_more_fragment_bytes == 1346);
 
-// ---- links
-// ----------------------------------------------------------------------------------------------------------- Circuits
-// of one link: a busy guard serves some hundred clients, each with tens of circuits, each client on a link of its own;
-// relay to relay links carry the rest.
+// ---- links -------------------------------------------------------------------------------------------------------
+// Circuits of one link: a busy guard serves some hundred clients, each with tens of circuits, each client on a link of
+// its own; relay to relay links carry the rest.
 inline constexpr std::size_t circuits_per_link_max = 4096;
 inline constexpr std::size_t link_streams_per_link_max = 4096;
 // Cells waiting on one link. The holder is the link; above this, circuits that add to it are destroyed.
@@ -59,9 +58,8 @@ inline constexpr std::size_t accepts_pending_max = 512;
 // From goodbye to the cut, for a peer that does not say goodbye too.
 inline constexpr Duration link_close_timeout = 2s;
 
-// ---- event loop
-// ------------------------------------------------------------------------------------------------------ Threads for
-// work that blocks, and jobs that wait for one.
+// ---- event loop --------------------------------------------------------------------------------------------------
+// Threads for work that blocks, and jobs that wait for one.
 inline constexpr std::size_t blocking_threads = 2;
 inline constexpr std::size_t blocking_jobs_max = 256;
 // Addresses that one name may stand for; the rest are dropped.
@@ -70,8 +68,7 @@ inline constexpr std::size_t resolved_endpoints_max = 16;
 inline constexpr std::size_t child_line_bytes_max = 4096;
 inline constexpr std::size_t child_unsent_bytes_max = 2 * 1024 * 1024;
 
-// ---- circuits (protocol/relay.md)
-// ------------------------------------------------------------------------------------
+// ---- circuits (protocol/relay.md) --------------------------------------------------------------------------------
 inline constexpr std::size_t hops = 3;
 // More would let a client make the network amplify; eight leaves room for longer paths (Tor's number).
 inline constexpr std::size_t relay_early_per_circuit_max = 8;
@@ -125,8 +122,7 @@ static_assert(guards < guards_sampled_max && guards_sampled_max < guards_kept_ma
 inline constexpr std::uint32_t relay_builds_judged = 20;
 inline constexpr double relay_success_min = 0.70;
 
-// ---- messages (protocol/record.md, protocol/request.md)
-// --------------------------------------------------------------
+// ---- messages (protocol/record.md, protocol/request.md) ----------------------------------------------------------
 inline constexpr std::size_t cloves_max = 16;  // n; the selector uses at most 6
 inline constexpr std::uint8_t cloves_default = 4;
 inline constexpr std::uint8_t cloves_needed_default = 2;
@@ -179,8 +175,7 @@ inline constexpr Duration node_shunned = 30s;
 inline constexpr unsigned message_attempts_max = 4;
 static_assert(asks_max * cloves_default < client_circuits_max);
 
-// ---- chat (protocol/chat.md)
-// -----------------------------------------------------------------------------------------
+// ---- chat (protocol/chat.md) -------------------------------------------------------------------------------------
 inline constexpr std::size_t chat_messages_max = 512;
 inline constexpr std::size_t chat_body_bytes_max = 96 * 1024;
 inline constexpr std::size_t stop_strings_max = 16;
@@ -189,8 +184,7 @@ inline constexpr std::uint32_t top_k_max = 100'000;
 // k = 2 of the default profile must carry the largest request in the largest bucket.
 static_assert(chat_body_bytes_max + 4096 <= cloves_needed_default * fragment_bytes_max);
 
-// ---- directory (protocol/descriptor.md, snapshot.md)
-// -----------------------------------------------------------------
+// ---- directory (protocol/descriptor.md, snapshot.md) -------------------------------------------------------------
 inline constexpr std::size_t addresses_per_node_max = 4;
 inline constexpr std::size_t models_per_node_max = 16;
 inline constexpr std::size_t committee_max = 31;
@@ -215,6 +209,12 @@ inline constexpr std::size_t bootstraps_max = 32;
 inline constexpr Duration directory_poll_min = 2s;
 inline constexpr Duration directory_poll_max = 60s;
 static_assert(directory_poll_max <= snapshot_fresh / 4);
+// Somebody named a node that this directory lacks: it is asked for again this soon after the last time, and what was
+// named waits this long for it. A directory that is a second old knows no node of that second; a client's may.
+inline constexpr Duration directory_hurry_interval = 250ms;
+inline constexpr Duration unknown_node_wait = 1s;
+inline constexpr std::size_t unknown_nodes_held_max = 256;
+static_assert(2 * directory_hurry_interval < unknown_node_wait && directory_hurry_interval < directory_poll_min);
 // A descriptor is offered again until the directory shows it: soon after a refusal or silence, later once accepted.
 inline constexpr Duration publish_retry_min = 1s;
 inline constexpr Duration publish_retry_max = 5min;
@@ -229,8 +229,7 @@ inline constexpr std::size_t network_name_bytes_max = 64;
 inline constexpr Duration onion_key_lifetime = 24h;
 inline constexpr Duration hpke_key_lifetime = 7 * 24h;
 
-// ---- engine
-// ----------------------------------------------------------------------------------------------------------
+// ---- engine ------------------------------------------------------------------------------------------------------
 inline constexpr std::size_t engine_frame_bytes_max = 1024 * 1024;
 inline constexpr std::size_t engine_sequences_max = 64;
 inline constexpr std::size_t engine_jobs_queued_max = 256;
@@ -245,8 +244,7 @@ static_assert(10 * engine_working_interval < engine_silence_max);
 inline constexpr std::uint32_t context_tokens_max = 1 << 20;
 inline constexpr std::uint32_t prefill_chunk_tokens = 512;
 
-// ---- profiles and plans of layer ranges (protocol/profile.md, src/pipeline)
-// ------------------------------------------
+// ---- profiles and plans of layer ranges (protocol/profile.md, src/pipeline) --------------------------------------
 // A machine does not change from day to day and a new measurement loads it; a link that has become worse in the
 // meantime is found by use.
 inline constexpr Duration profile_age_max = 7 * 24h;
@@ -275,14 +273,40 @@ inline constexpr std::size_t plan_standbys_max = 4;
 // A stage farther away costs each token more than its memory is worth (the bound that mesh-llm uses between its peers).
 inline constexpr Duration plan_rtt_cap_default = 80ms;
 
-// ---- admission (sched)
-// ----------------------------------------------------------------------------------------------- Requests that wait
-// for a slot at a model node. Full: 503 with Retry-After.
+// ---- stages (protocol/stage.md, src/pipeline) --------------------------------------------------------------------
+inline constexpr std::size_t stage_hops_max = 64;
+static_assert(stage_hops_max >= plan_nodes_max);
+inline constexpr std::uint32_t stage_width_max = 65'536;  // of a hidden state; four times the widest known
+inline constexpr std::uint16_t stage_sequences_max = 256;
+// Of one operation: a chunk of prefill.
+inline constexpr std::uint32_t stage_rows_max = prefill_chunk_tokens;
+inline constexpr std::size_t stage_tensor_bytes_max = 32 * 1024 * 1024;
+// Operations of a session that the coordinator has no result of: each hop keeps them. With 8 streams in flight over a
+// pipeline of 4 hops this is as much as keeps all of them busy.
+inline constexpr std::uint64_t stage_unsettled_max = 32;
+inline constexpr std::size_t stage_fault_bytes_max = 512;
+// Sessions that a node computes stages for, and operations of one that wait for its engine: what is unsettled, and as
+// many rows of a replay.
+inline constexpr std::size_t stage_sessions_max = 16;
+inline constexpr std::size_t stage_queued_max = 2 * stage_unsettled_max;
+// Rows kept for whoever takes the next hop's place.
+inline constexpr std::size_t stage_history_bytes_max = std::size_t{1} << 30;
+// A hop that owes an operation says this often that it is there; one that is silent for the longest time is lost.
+inline constexpr Duration stage_alive_interval = 500ms;
+inline constexpr Duration stage_silence_max = 1500ms;
+static_assert(2 * stage_alive_interval < stage_silence_max);
+// A hop may have to load its layers.
+inline constexpr Duration stage_open_timeout = 120s;
+// Tries to reach the next hop before it is called lost.
+inline constexpr int stage_dials_max = 3;
+inline constexpr Duration stage_dial_interval = 200ms;
+
+// ---- admission (sched) -------------------------------------------------------------------------------------------
+// Requests that wait for a slot at a model node. Full: 503 with Retry-After.
 inline constexpr std::size_t sched_queue_max = 128;
 inline constexpr Duration sched_wait_max = 60s;
 
-// ---- gateway
-// ---------------------------------------------------------------------------------------------------------
+// ---- gateway -----------------------------------------------------------------------------------------------------
 inline constexpr std::uint16_t api_port_default = 8642;
 inline constexpr std::size_t http_header_bytes_max = 32 * 1024;
 inline constexpr std::size_t http_body_bytes_max = 1024 * 1024;

@@ -29,10 +29,12 @@ void Fetcher::set_eager(bool eager) {
     reschedule_ = true;
 }
 
-void Fetcher::hurry(Now now) {
-    if (!options_.eager || asking_) return;
+bool Fetcher::hurry(Now now) {
+    if (!options_.eager || sources_.empty()) return false;
+    if (asking_) return true;
     quiet_ = Duration::zero();
-    next_ = std::min(next_, std::max(now.mono, asked_at_ + options_.poll_min));
+    next_ = std::min(next_, std::max(now.mono, asked_at_ + limits::directory_hurry_interval));
+    return true;
 }
 
 void Fetcher::on_tick(Now now) {

@@ -45,8 +45,8 @@ public:
     void set_eager(bool eager);
 
     // Somebody named a node that the directory lacks: it may be new. An eager node asks again, at most once in
-    // poll_min; a client is not hurried (rule 3).
-    void hurry(Now now);
+    // directory_hurry_interval; a client is not hurried (rule 3). False: nobody will be asked for it.
+    bool hurry(Now now);
 
     void on_tick(Now now);
     // The book took a newer snapshot, asked for or not.

@@ -51,7 +51,7 @@ TEST_F(FetcherTest, AsksAtOnceWhenThereIsNoDirectoryAndOnlyOne) {
     EXPECT_EQ(fetcher.asking(), sources[0]);
 }
 
-TEST_F(FetcherTest, IsHurriedByAnUnknownNodeButNotTwiceInAPollMin) {
+TEST_F(FetcherTest, IsHurriedByAnUnknownNodeButNotTwiceInAnInterval) {
     Fetcher fetcher = make(true);
     fetcher.on_tick(net.now);
     ASSERT_TRUE(fetcher.poll());
@@ -62,13 +62,12 @@ TEST_F(FetcherTest, IsHurriedByAnUnknownNodeButNotTwiceInAPollMin) {
         fetcher.on_not_newer(net.now, asked);
     }
     net.pass(std::chrono::seconds(3));
-    fetcher.hurry(net.now);
+    EXPECT_TRUE(fetcher.hurry(net.now));
     EXPECT_EQ(until_asked(fetcher, asked), Duration::zero());
+    EXPECT_TRUE(fetcher.hurry(net.now)) << "it is being asked for";
     fetcher.on_not_newer(net.now, asked);
-    fetcher.hurry(net.now);
-    const Instant next = fetcher.next_deadline().value();
-    EXPECT_GE(next - net.now.mono, limits::directory_poll_min / 2);
-    EXPECT_LE(next - net.now.mono, limits::directory_poll_min);
+    EXPECT_TRUE(fetcher.hurry(net.now));
+    EXPECT_EQ(fetcher.next_deadline().value() - net.now.mono, limits::directory_hurry_interval);
 }
 
 TEST_F(FetcherTest, AClientIsNotHurried) {
@@ -77,7 +76,7 @@ TEST_F(FetcherTest, AClientIsNotHurried) {
     ASSERT_TRUE(fetcher.poll());
     take(fetcher, 1);
     const auto before = fetcher.next_deadline();
-    fetcher.hurry(net.now);
+    EXPECT_FALSE(fetcher.hurry(net.now));
     EXPECT_EQ(fetcher.next_deadline(), before);
 }
 
@@ -85,6 +84,7 @@ TEST_F(FetcherTest, WithoutSourcesWaitsForNothing) {
     Fetcher fetcher(book, rng, {});
     fetcher.on_tick(net.now);
     EXPECT_EQ(fetcher.poll(), std::nullopt);
+    EXPECT_FALSE(fetcher.hurry(net.now));
     EXPECT_EQ(fetcher.next_deadline(), std::nullopt);
     fetcher.set_sources(sources);
     EXPECT_LE(fetcher.next_deadline().value(), net.now.mono);

@@ -72,8 +72,9 @@ public:
     // A whole directory message from `peer`. An error ends the link.
     Status on_message(Now now, LinkId link, const NodeId& peer, ByteView message);
     void on_unreachable(Now now, const NodeId& peer);
-    // A circuit wants to go to a node that is not listed here: this directory may be older than the client's.
-    void on_unknown_node(Now now) { fetcher_.hurry(now); }
+    // A circuit wants to go to a node that is not listed here: this directory may be older than the client's. True: a
+    // newer one is being asked for.
+    bool on_unknown_node(Now now) { return !alone() && fetcher_.hurry(now); }
     void on_tick(Now now);
     Instant next_deadline() const;
     std::optional<Output> poll();

@@ -260,7 +260,11 @@ void Node::on_want_link(Now now, const circuit::WantLink& want) {
     const std::uint16_t roles = want.purpose == circuit::LinkPurpose::extend
                                     ? std::uint16_t{wire::role_relay}
                                     : std::uint16_t(wire::role_model | wire::role_verifier);
-    if (node == nullptr) agent_.on_unknown_node(now);
+    if (node == nullptr && want.node != self_ && held_wants_.size() < limits::unknown_nodes_held_max &&
+        agent_.on_unknown_node(now)) {
+        held_wants_.push_back({want, now.mono + limits::unknown_node_wait});
+        return;
+    }
     if (node == nullptr || (node->roles & roles) == 0 || want.node == self_) {
         return relay_->on_link_failed(now, want.token, wire::DestroyReason::protocol);
     }
@@ -268,6 +272,23 @@ void Node::on_want_link(Now now, const circuit::WantLink& want) {
         return relay_->on_link_ready(now, want.token, *link);
     }
     waiting_extends_.push_back({want.node, want.token});
+}
+
+void Node::retry_held(Now now) {
+    for (const HeldWant& held : std::exchange(held_wants_, {})) {
+        if (agent_.book().find(held.want.node, now) != nullptr) {
+            on_want_link(now, held.want);
+        } else {
+            held_wants_.push_back(held);
+        }
+    }
+}
+
+void Node::expire_held(Now now) {
+    while (!held_wants_.empty() && now.mono >= held_wants_.front().until) {
+        relay_->on_link_failed(now, held_wants_.front().want.token, wire::DestroyReason::protocol);
+        held_wants_.pop_front();
+    }
 }
 
 // ---- the corridor ------------------------------------------------------------------------------------------------
@@ -378,7 +399,9 @@ bool Node::drain_agent(Now now) {
         } else if (auto* persist = std::get_if<DirectoryAgent::Persist>(&*output)) {
             if (persist->file == StateFile::keys) update_keys();
             out_.emplace_back(Persist{persist->file, std::move(persist->bytes)});
-        } else if (client_) {
+        } else {
+            retry_held(now);
+            if (!client_) continue;
             client_->on_directory(now, std::get<DirectoryAgent::NewDirectory>(*output).view);
             agent_.set_guards(now, client_->circuits().guards());
             agent_.set_starved(now, client_->starved());
@@ -413,6 +436,7 @@ void Node::on_tick(Now now) {
         return (relay_ && relay_->uses_link(link)) || (model_ && model_->uses_link(link)) ||
                (client_ && client_->circuits().uses_link(link));
     });
+    expire_held(now);
     if (relay_) relay_->on_tick(now);
     if (model_) {
         model_->on_tick(now);
@@ -429,6 +453,7 @@ void Node::on_tick(Now now) {
 
 Instant Node::next_deadline() const {
     Instant next = std::min(links_.next_deadline(), agent_.next_deadline());
+    if (!held_wants_.empty()) next = std::min(next, held_wants_.front().until);
     if (relay_) next = std::min(next, relay_->next_deadline());
     if (model_) next = std::min(next, model_->next_deadline());
     if (client_) next = std::min(next, client_->next_deadline());

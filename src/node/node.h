@@ -8,7 +8,8 @@
 // Rules
 //   1. A link dialled under an ephemeral identity carries this node's own circuits and its directory fetches, nothing
 //      else; cells that a peer sends there for a relay or a model node end it.
-//   2. EXTEND goes to listed relays, CONNECT to listed model nodes and verifiers; else it is refused.
+//   2. EXTEND goes to listed relays, CONNECT to listed model nodes and verifiers; else it is refused. Who names a node
+//      that is not listed waits unknown_node_wait for a newer directory. Rationale: the client's may be newer.
 //   3. After every input the driver drains poll() until it is empty.
 //
 // Pure; one thread.
@@ -125,6 +126,9 @@ private:
     void on_link_up(Now now, LinkId link);
     void on_link_lost(Now now, LinkId id, const Link& link);
     void on_want_link(Now now, const circuit::WantLink& want);
+    // What waits for a newer directory: `now` is there, or it does not come.
+    void retry_held(Now now);
+    void expire_held(Now now);
     void on_peer_failed(Now now, const NodeId& peer, Identity identity);
     void send(Now now, LinkId link, const wire::Cell& cell);
     void send_directory(Now now, LinkId link, ByteView message);
@@ -150,6 +154,11 @@ private:
         std::uint64_t token;
     };
     std::vector<WaitingExtend> waiting_extends_;  // bounded: by the relay, one a circuit and one a stream
+    struct HeldWant {
+        circuit::WantLink want;
+        Instant until;
+    };
+    std::deque<HeldWant> held_wants_;  // bounded: unknown_nodes_held_max; the oldest first
     struct WaitingMessage {
         NodeId node;
         Bytes message;

@@ -42,8 +42,7 @@ TEST_F(NodeTest, TheSteadyPaceAnswersToo) {
     expect_answer(long_text(300));
 }
 
-// ---- what dies
-// -------------------------------------------------------------------------------------------------------
+// ---- what dies ---------------------------------------------------------------------------------------------------
 
 TEST_F(NodeTest, RelaysThatDieInTheMiddleOfAnAnswerAreReplaced) {
     for (std::uint64_t seed = 10; seed < 14; ++seed) {
@@ -113,14 +112,48 @@ TEST_F(NodeTest, AnEngineThatDiesBeforeItsFirstWordMovesTheQuestion) {
     expect_answer(text);
 }
 
-// ---- what is not there
-// -----------------------------------------------------------------------------------------------
+// ---- what is not there -------------------------------------------------------------------------------------------
 
 TEST_F(NodeTest, WithoutAModelNodeTheQuestionFailsAtOnce) {
     net_ = std::make_unique<VirtualNet>(40, 16, 0);
     net_->run_until([] { return false; }, 30s);
     EXPECT_FALSE(net_->ask("hello"));
     EXPECT_EQ(net_->client().fault->fault, AskFault::no_model_node);
+}
+
+// A client that has just come has the newest directory; relays that have seen no change for long ask rarely.
+class LateModelTest : public NodeTest {
+protected:
+    void SetUp() override {
+        net_ = std::make_unique<VirtualNet>(43, 16, 0);
+        net_->run_until([] { return false; }, 5min);
+        const NodeId late = (*net_)[net_->add_model()].key.node_id();
+        const auto knows = [&](std::size_t i) { return (*net_)[i].node->book().find(late, net_->now()) != nullptr; };
+        ASSERT_TRUE(net_->run_until([&] { return knows(0); }, 10s)) << "the verifier";
+        net_->restart_client();
+        ASSERT_TRUE(net_->run_until([&] { return net_->ready(); }, 10s));
+        std::size_t behind = 0;
+        for (std::size_t i = VirtualNet::first_relay; i <= 16; ++i) behind += knows(i) ? 0 : 1;
+        ASSERT_GE(behind, 12U) << "the test needs relays with an older directory";
+    }
+};
+
+TEST_F(LateModelTest, AProxyThatDoesNotKnowItYetAsksForANewerDirectory) {
+    const Instant asked = net_->now().mono;
+    ASSERT_TRUE(net_->ask("hello"));
+    ASSERT_TRUE(net_->run_until([&] { return has_text(); }, 60s));
+    EXPECT_LT(net_->now().mono - asked, limits::got_timeout_min) << "no clove had to be sent twice";
+    expect_answer("hello");
+}
+
+TEST_F(LateModelTest, WhatNoDirectoryComesForIsRefused) {
+    net_->kill(0);  // whom the relays ask
+    const Instant asked = net_->now().mono;
+    ASSERT_TRUE(net_->ask("hello"));
+    ASSERT_TRUE(net_->run_until([&] { return net_->answered(); }, 60s));
+    ASSERT_TRUE(net_->client().fault);
+    EXPECT_GE(net_->now().mono - asked, limits::unknown_node_wait);
+    EXPECT_LT(net_->now().mono - asked, limits::accept_timeout) << "said, and not only silent";
 }
 
 TEST_F(NodeTest, WithoutADirectoryTheQuestionFailsAtOnce) {
@@ -141,8 +174,7 @@ TEST_F(NodeTest, WithoutCircuitsTheQuestionWaitsAndSaysSo) {
     EXPECT_LE(net_->now().mono - asked, limits::circuits_wait + 1s);
 }
 
-// ---- many, and none of them
-// ------------------------------------------------------------------------------------------
+// ---- many, and none of them --------------------------------------------------------------------------------------
 
 TEST_F(NodeTest, SixtyFourQuestionsAtOnceEachGetTheirOwnAnswer) {
     start(50, 24);
@@ -193,8 +225,7 @@ TEST_F(NodeTest, NothingOfAQuestionIsLeftAfterAWhile) {
     EXPECT_GE(net_->client().node->client()->circuits().ready(), limits::circuits_ready_target);
 }
 
-// ---- the wire
-// --------------------------------------------------------------------------------------------------------
+// ---- the wire ----------------------------------------------------------------------------------------------------
 
 std::uint64_t trace_of(std::uint64_t seed) {
     VirtualNet net(seed);

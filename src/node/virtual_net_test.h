@@ -90,6 +90,20 @@ public:
         return true;
     }
 
+    // One more model node, from now on.
+    std::size_t add_model() {
+        const std::size_t index = add("late model", wire::role_model, false, 1);
+        start(index);
+        return index;
+    }
+
+    // The client as it is after its first start: without a directory.
+    void restart_client() {
+        kill(client_);
+        client().dead = false;
+        start(client_);
+    }
+
     // The machine is gone: every connection breaks.
     void kill(std::size_t index) {
         Machine& gone = *machines_[index];
