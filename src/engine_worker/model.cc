@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <thread>
 
@@ -152,6 +153,18 @@ void forget_library_error() {
     library_error().clear();
 }
 
+ReadAt reader_of(int file) {
+    return [file](std::uint64_t offset, ByteSpan out) {
+        for (std::size_t done = 0; done < out.size();) {
+            const ssize_t count = pread(file, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+            if (count < 0 && errno == EINTR) continue;
+            if (count <= 0) return false;
+            done += static_cast<std::size_t>(count);
+        }
+        return true;
+    };
+}
+
 BlockSize library_block(std::uint32_t type) {
     if (type >= GGML_TYPE_COUNT) return {};
     const auto known = static_cast<ggml_type>(type);
@@ -182,14 +195,7 @@ Status load_backends(const std::string& folder) {
 Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress) {
     struct stat status {};
     if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) return fail(Errc::malformed, "the model is not a file");
-    const ReadAt read = [file](std::uint64_t offset, ByteSpan out) {
-        for (std::size_t done = 0; done < out.size();) {
-            const ssize_t count = pread(file, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-            if (count <= 0) return false;
-            done += static_cast<std::size_t>(count);
-        }
-        return true;
-    };
+    const ReadAt read = reader_of(file);
     Model model;
     const Gguf gguf = TRY(read_gguf(read, static_cast<std::uint64_t>(status.st_size), library_block));
     model.info.id = TRY(model_id(gguf, read, [&progress](double share) { progress(share * share_of_hashing); }));

@@ -51,6 +51,9 @@ Result<Model> load_model(int file, const engine::pipe::Load& options, const std:
 const std::string& last_library_error();
 void forget_library_error();
 
+// Reads an open file, which must outlive the reader.
+ReadAt reader_of(int file);
+
 // What the library knows of a type of tensor (gguf.h).
 BlockSize library_block(std::uint32_t type);
 

@@ -13,18 +13,6 @@
 namespace shoal::engine_worker {
 namespace {
 
-ReadAt reader_of(int file) {
-    return [file](std::uint64_t offset, ByteSpan out) {
-        for (std::size_t done = 0; done < out.size();) {
-            const ssize_t count = pread(file, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-            if (count < 0 && errno == EINTR) continue;
-            if (count <= 0) return false;
-            done += static_cast<std::size_t>(count);
-        }
-        return true;
-    };
-}
-
 Result<std::uint64_t> bytes_of(int file) {
     struct stat status {};
     if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) return fail(Errc::malformed, "not a file");

@@ -33,11 +33,7 @@ public:
     OpenFile& operator=(const OpenFile&) = delete;
     int descriptor() const { return descriptor_; }
     std::uint64_t bytes() const { return bytes_; }
-    ReadAt reader() const {
-        return [fd = descriptor_](std::uint64_t offset, ByteSpan out) {
-            return pread(fd, out.data(), out.size(), static_cast<off_t>(offset)) == static_cast<ssize_t>(out.size());
-        };
-    }
+    ReadAt reader() const { return reader_of(descriptor_); }
 
 private:
     int descriptor_;
