@@ -586,13 +586,13 @@ def stage_opens(good, bad):
         return {"kind": 1, "session": STAGE_SESSION.hex(), "model": STAGE_MODEL.hex(), "first": 4, "end": 8, "hop": 2,
                 "activations": 1, "width": 4096, "context": 8192, "sequences": 16, "next": STAGE_NEXT.hex()} | changed
     good("open", stage_open(), **fields())
-    good("open_largest", stage_open(0, 1024, 64, 2, 65536, 1048576, 256),
-         **fields(first=0, end=1024, hop=64, activations=2, width=65536, context=1048576, sequences=256))
+    good("open_largest", stage_open(0, 512, 64, 2, 65536, 1048576, 256),
+         **fields(first=0, end=512, hop=64, activations=2, width=65536, context=1048576, sequences=256))
     good("open_smallest", stage_open(0, 1, 1, 0, 32, 1, 1),
          **fields(first=0, end=1, hop=1, activations=0, width=32, context=1, sequences=1))
     for name, changed in (
             ("no_layers", {"first": 4, "end": 4}), ("layers_backwards", {"first": 8, "end": 4}),
-            ("too_many_layers", {"first": 0, "end": 1025}), ("hop_0", {"hop": 0}), ("hop_65", {"hop": 65}),
+            ("too_many_layers", {"first": 0, "end": 513}), ("hop_0", {"hop": 0}), ("hop_65", {"hop": 65}),
             ("no_width", {"width": 0}), ("odd_width", {"width": 4097}), ("width_too_large", {"width": 65568}),
             ("no_context", {"context": 0}), ("context_too_large", {"context": 1048577}),
             ("no_sequences", {"sequences": 0}), ("too_many_sequences", {"sequences": 257}),
@@ -617,7 +617,7 @@ def stage_joins(good, bad):
 def stage_steps(good, bad, row=STAGE_ROW, two=STAGE_TWO_ROWS):
     good("step", stage_step(number=1, settled=0), kind=5, number=1, settled=0,
          rows={"parts": [[0, 0, 1]], "tensor": row.hex()})
-    good("step_two_sequences", stage_step([(1, 5, 1), (255, 1048575, 1)], two), kind=5, number=9, settled=8,
+    good("step_two_sequences", stage_step([(1, 5, 1), (255, 1048575, 1)], two, 40), kind=5, number=40, settled=8,
          rows={"parts": [[1, 5, 1], [255, 1048575, 1]], "tensor": two.hex()})
     for name, data in (
             ("number_0", stage_step(number=0, settled=0)), ("settled_itself", stage_step(settled=9)),
@@ -627,7 +627,7 @@ def stage_steps(good, bad, row=STAGE_ROW, two=STAGE_TWO_ROWS):
             ("position_out_of_range", stage_step([(0, 1048576, 1)])),
             ("position_overflow", stage_step([(0, 2**32 - 1, 1)])),
             ("rows_beyond_the_last", stage_step([(0, 1048575, 2)], two)),
-            ("too_many_rows", stage_step([(0, 0, 513)], zeros(513 * 34))),
+            ("too_many_rows", stage_step([(0, 0, 513)], zeros(513 * 34))), ("33_unsettled", stage_step(number=41)),
             ("tensor_too_short", stage_step(tensor=row[:33])),
             ("tensor_not_of_rows", stage_step([(0, 0, 2)], two + row[:1])),
             ("too_many_parts", stage_step([(i, 0, 1) for i in range(257)], zeros(257 * 34)))):

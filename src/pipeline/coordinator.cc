@@ -13,7 +13,7 @@ Coordinator::Coordinator(Now now, CoordinatorConfig config, Rng& rng)
       intended_(wire::activation_row_bytes(config_.type, config_.width), config_.context, config_.sequences, true),
       outlet_(wire::activation_row_bytes(config_.type, config_.width), config_.history_bytes_max, true),
       results_(wire::activation_row_bytes(config_.type, config_.width), config_.context, config_.sequences, true) {
-    ASSERT(!config_.hops.empty() && config_.hops.size() <= wire::stage_hops_max);
+    ASSERT(!config_.hops.empty() && config_.hops.size() <= limits::stage_hops_max);
     for (std::size_t i = 1; i < config_.hops.size(); ++i) {
         ASSERT(config_.hops[i].layers.first == config_.hops[i - 1].layers.end);
     }
@@ -34,7 +34,7 @@ NodeId Coordinator::node_behind(std::size_t index) const {
 void Coordinator::open(Now now, std::size_t index) {
     Place& place = places_[index];
     place.dialling = next_token_++;
-    place.open_until = now.mono + open_timeout;
+    place.open_until = now.mono + limits::stage_open_timeout;
     out_.emplace_back(Connect{*place.dialling, place.hop.node});
 }
 
@@ -105,14 +105,14 @@ void Coordinator::dial_first() {
 // ---- operations --------------------------------------------------------------------------------------------------
 
 std::optional<std::uint64_t> Coordinator::step(Now now, wire::StageRows rows) {
-    if (!ready_ || over_ || in_flight() >= in_flight_max) return std::nullopt;
+    if (!ready_ || over_ || in_flight() >= limits::stage_unsettled_max) return std::nullopt;
     const std::uint64_t number = next_number_;
     send(now, wire::StageStep{number, results_.last(), std::move(rows)});
     return number;
 }
 
 std::optional<std::uint64_t> Coordinator::truncate(Now now, std::uint16_t sequence, std::uint32_t length) {
-    if (!ready_ || over_ || in_flight() >= in_flight_max) return std::nullopt;
+    if (!ready_ || over_ || in_flight() >= limits::stage_unsettled_max) return std::nullopt;
     const std::uint64_t number = next_number_;
     send(now, wire::StageTruncate{number, results_.last(), sequence, length});
     return number;
@@ -123,7 +123,8 @@ void Coordinator::send(Now now, Operation operation) {
     ASSERT(follows_on);
     ++next_number_;
     if (places_[0].done + 1 == number_of(operation)) places_[0].heard = now.mono;  // it owes from now on
-    outlet_.add(std::move(operation));
+    const Status kept = outlet_.add(std::move(operation));
+    ASSERT(kept);  // stage_unsettled_max
     hand_on();
 }
 
@@ -209,7 +210,7 @@ void Coordinator::on_closed(Now now, ChannelId channel) {
     if (channel == first_) {
         first_.reset();
         outlet_.detach();
-        if (first_dials_ >= StageHost::dials_max) return lose(now, 0, "it takes no rows");
+        if (first_dials_ >= limits::stage_dials_max) return lose(now, 0, "it takes no rows");
         return tell_routes(now);
     }
     for (std::size_t i = 0; i < hops(); ++i) {
@@ -271,12 +272,12 @@ void Coordinator::on_tick(Now now) {
         const Place& place = places_[i];
         if (now.mono >= place.open_until) {
             lose(now, i, "it did not load its layers in time");
-        } else if (place.opened && place.done < given_to(i) && now.mono >= place.heard + silence_max) {
+        } else if (place.opened && place.done < given_to(i) && now.mono >= place.heard + limits::stage_silence_max) {
             lose(now, i, "nothing is heard from it");
         }
     }
     // The last hop says that it has computed, but nothing comes.
-    if (!over_ && places_.back().done > results_.last() && now.mono >= results_heard_ + silence_max) {
+    if (!over_ && places_.back().done > results_.last() && now.mono >= results_heard_ + limits::stage_silence_max) {
         lose(now, hops() - 1, "its results do not come");
     }
 }
@@ -287,9 +288,9 @@ Instant Coordinator::next_deadline() const {
     for (std::size_t i = 0; i < hops(); ++i) {
         const Place& place = places_[i];
         next = std::min(next, place.open_until);
-        if (place.opened && place.done < given_to(i)) next = std::min(next, place.heard + silence_max);
+        if (place.opened && place.done < given_to(i)) next = std::min(next, place.heard + limits::stage_silence_max);
     }
-    if (places_.back().done > results_.last()) next = std::min(next, results_heard_ + silence_max);
+    if (places_.back().done > results_.last()) next = std::min(next, results_heard_ + limits::stage_silence_max);
     return next;
 }
 

@@ -9,12 +9,10 @@
 //   1. The coordinator is hop 0 and the one behind the last: what it sends it keeps (Outlet), what comes back it
 //      checks (Intake).
 //   2. A hop is lost when its control channel closes, when it says a FAULT, when the hop before cannot reach it, or
-//   when
-//      it owes an operation and says nothing for silence_max. Rationale for the length: a hop says ALIVE every 500 ms.
+//      when it owes an operation and says nothing for stage_silence_max.
 //   3. A lost hop is replaced by the first standby for its layers that was not lost itself. Its predecessor is told
-//   when
-//      the standby has loaded; it then replays. Several may be lost at once.
-//   4. At most in_flight_max operations are under way; step() says no beyond that.
+//      when the standby has loaded; it then replays. Several may be lost at once.
+//   4. At most stage_unsettled_max operations are under way; step() says no beyond that.
 //
 // Pure; one thread. Cost of a loss: the standby's prefill of what the session holds, at the speed of its layers.
 #pragma once
@@ -39,17 +37,13 @@ struct CoordinatorConfig {
     std::uint32_t width = 0;
     std::uint32_t context = 0;
     std::uint16_t sequences = 0;
-    std::vector<StageNode> hops;      // 1 to stage_hops_max, layers joined without a gap
+    std::vector<StageNode> hops;      // 1 to limits::stage_hops_max, layers joined without a gap
     std::vector<StageNode> standbys;  // each for the hop of the same layers
-    std::size_t history_bytes_max = std::size_t{1} << 30;
+    std::size_t history_bytes_max = limits::stage_history_bytes_max;
 };
 
 class Coordinator {
 public:
-    static constexpr std::size_t in_flight_max = 32;
-    static constexpr Duration silence_max = 1500ms;
-    static constexpr Duration open_timeout = 120s;  // a hop may have to load its layers
-
     struct Ready {};
     struct Result {
         std::uint64_t number;
@@ -123,7 +117,7 @@ private:
 
     CoordinatorConfig config_;
     wire::StageSessionId session_;
-    std::vector<Place> places_;        // bounded: stage_hops_max
+    std::vector<Place> places_;        // bounded: limits::stage_hops_max
     std::vector<StageNode> standbys_;  // bounded: as the configuration; not used yet
     bool ready_ = false;
     bool over_ = false;

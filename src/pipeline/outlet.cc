@@ -25,11 +25,14 @@ Outlet::Outlet(std::size_t row_bytes, std::size_t bytes_max, bool primed)
     ASSERT(row_bytes > 0);
 }
 
-void Outlet::add(Operation operation) {
+Status Outlet::add(Operation operation) {
+    settle(settled_by(operation));
+    if (open_.size() >= limits::stage_unsettled_max) {
+        return fail(Errc::exhausted, "pipeline: too many operations wait for a result");
+    }
     if (const auto* step = std::get_if<wire::StageStep>(&operation)) bytes_ += step->rows.tensor.size();
-    const std::uint64_t settled = settled_by(operation);
     open_.push_back(std::move(operation));
-    settle(settled);
+    return ok();
 }
 
 void Outlet::add_replay(const wire::StageReplay& replay) {
@@ -137,7 +140,7 @@ std::optional<wire::StageMessage> Outlet::poll_replay() {
 
 wire::StageRows Outlet::next_rows(Lengths& sent) const {
     wire::StageRows out;
-    std::size_t room = std::min<std::size_t>(wire::stage_rows_max, wire::stage_tensor_bytes_max / row_bytes_);
+    std::size_t room = std::min<std::size_t>(limits::stage_rows_max, limits::stage_tensor_bytes_max / row_bytes_);
     for (const auto& [sequence, rows] : rows_) {
         const std::uint32_t from = sent[sequence];
         const std::size_t count = std::min(room, rows.size() / row_bytes_ - from);

@@ -34,8 +34,9 @@ public:
     // `row_bytes` of the session's activations. The coordinator's outlet is primed from the start.
     Outlet(std::size_t row_bytes, std::size_t bytes_max, bool primed);
 
-    // The next in order. What is settled by it moves over.
-    void add(Operation operation);
+    // The next in order. What is settled by it moves over. Errc::exhausted: more is unsettled than may be, since
+    // nothing is settled while a replay is on its way.
+    Status add(Operation operation);
     void add_replay(const wire::StageReplay& replay);
     // Coordinator only: results up to this operation are here.
     void settle(std::uint64_t number);
@@ -71,7 +72,7 @@ private:
     std::uint64_t may_settle_ = 0;  // up to here they may go there
     std::size_t bytes_ = 0;
     std::map<std::uint16_t, Bytes> rows_;  // bounded: bytes_max_; the settled ones from position 0 on
-    std::deque<Operation> open_;           // bounded: operations in flight, by the coordinator
+    std::deque<Operation> open_;           // bounded: limits::stage_unsettled_max
     bool attached_ = false;
     std::optional<Lengths> replayed_;  // to a fresh successor that has not had the final REPLAY; bounded: sequences
     std::uint64_t sent_ = 0;           // operations up to here are not for this successor

@@ -8,6 +8,7 @@
 #include "base/test_rng.h"
 #include "engine/fake_stage.h"
 #include "pipeline/coordinator.h"
+#include "pipeline/outlet.h"
 #include "pipeline/stage_host.h"
 
 namespace shoal::pipeline {
@@ -461,6 +462,19 @@ TEST_F(PipelineTest, StrangersLeadNothingAndJoinNothing) {
     const auto output = host.poll();
     ASSERT_TRUE(output);
     EXPECT_TRUE(std::holds_alternative<CloseChannel>(*output)) << "who does not know the session's name";
+}
+
+// Nothing is settled while a replay is on its way: who never takes it must not make the hop before grow.
+TEST(Outlet, WhatWaitsForAResultIsBounded) {
+    Outlet outlet(row_bytes, std::size_t{1} << 20, true);
+    ASSERT_TRUE(outlet.attach({true, 0}));
+    for (std::uint64_t number = 1; number <= limits::stage_unsettled_max; ++number) {
+        ASSERT_TRUE(outlet.add(wire::StageTruncate{number, number - 1, 0, 0}));
+    }
+    const Status more =
+        outlet.add(wire::StageTruncate{limits::stage_unsettled_max + 1, limits::stage_unsettled_max, 0, 0});
+    ASSERT_FALSE(more);
+    EXPECT_EQ(more.error().code, Errc::exhausted);
 }
 
 TEST_F(PipelineTest, MoreThanMayBeKeptIsSaidWhenItIsNeeded) {

@@ -7,8 +7,7 @@
 //   3. Two neighbours in a plan have a link, measured, of a round trip below the cap; ranges end at permitted cuts; no
 //      node is used twice. A node that would make a plan slower is not used.
 //   4. Among all such plans the best, exactly, up to plan_exact_nodes_max nodes that can hold a layer; above it the
-//   best
-//      that a beam search finds, improved by exact searches over parts (search.h; search_test.cc prints the gap).
+//      best that a beam search finds, improved by exact searches over parts (search.h; search_test.cc prints the gap).
 //   5. With too little to work with, what is missing, layer by layer, and why.
 //
 // The model: a step (one token for each of `batch` sequences) goes from the coordinator, which looks up the embedding,

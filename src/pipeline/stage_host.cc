@@ -30,7 +30,7 @@ struct StageHost::Session {
     bool ready = false;
     Intake intake;
     Outlet outlet;
-    std::deque<Pending> pending;  // bounded: queued_max
+    std::deque<Pending> pending;  // bounded: stage_queued_max
     std::optional<ChannelId> before;
     std::optional<ChannelId> after;
     std::optional<std::uint64_t> dialling;  // token
@@ -150,7 +150,7 @@ void StageHost::on_control(Now now, Session& session, const wire::StageMessage& 
 }
 
 void StageHost::on_data(Now now, Session& session, wire::StageMessage message) {
-    if (session.pending.size() >= queued_max) {
+    if (session.pending.size() >= limits::stage_queued_max) {
         return end(now, session, StageFaultCode::busy, "more operations than the coordinator may have under way");
     }
     Session::Pending pending{{}, now.mono};
@@ -180,7 +180,7 @@ void StageHost::on_data(Now now, Session& session, wire::StageMessage message) {
         return end(now, session, StageFaultCode::protocol, "not for a data channel");
     }
     session.pending.push_back(std::move(pending));
-    if (session.alive_at == Instant::max()) session.alive_at = now.mono + alive_interval;
+    if (session.alive_at == Instant::max()) session.alive_at = now.mono + limits::stage_alive_interval;
     pass_truncations(now, session);
     on_engine(now);
 }
@@ -226,14 +226,16 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
         Operation operation = std::move(std::get<Operation>(pending.what));
         const std::uint64_t number = number_of(operation);
         std::get<wire::StageStep>(operation).rows.tensor = std::move(computed.tensor);
-        session.outlet.add(std::move(operation));
+        if (const Status kept = session.outlet.add(std::move(operation)); !kept) {
+            return end(now, session, StageFaultCode::busy, kept.error().message);
+        }
         say(session.control, wire::StageDone{number, microseconds(computed.busy), microseconds(waited)});
     }
     pass_truncations(now, session);
 }
 
 // Those at the front wait for nothing that is computed.
-void StageHost::pass_truncations(Now, Session& session) {
+void StageHost::pass_truncations(Now now, Session& session) {
     while (!session.pending.empty()) {
         auto& what = session.pending.front().what;
         if (auto* replay = std::get_if<wire::StageReplay>(&what)) {
@@ -243,7 +245,9 @@ void StageHost::pass_truncations(Now, Session& session) {
             auto& operation = std::get<Operation>(what);
             if (!std::holds_alternative<wire::StageTruncate>(operation)) break;
             const std::uint64_t number = number_of(operation);
-            session.outlet.add(std::move(operation));
+            if (const Status kept = session.outlet.add(std::move(operation)); !kept) {
+                return end(now, session, StageFaultCode::busy, kept.error().message);
+            }
             say(session.control, wire::StageDone{number, 0, 0});
         }
         session.pending.pop_front();
@@ -288,11 +292,11 @@ void StageHost::on_connect_failed(Now now, std::uint64_t token) {
 
 void StageHost::lose_next(Now now, Session& session) {
     hang_up(session);
-    if (session.dials >= dials_max) {
+    if (session.dials >= limits::stage_dials_max) {
         session.dial_at = Instant::max();
         return say(session.control, wire::StageFault{StageFaultCode::next_lost, "the next hop cannot be reached"});
     }
-    session.dial_at = now.mono + dial_interval;
+    session.dial_at = now.mono + limits::stage_dial_interval;
 }
 
 // ---- endings, time -----------------------------------------------------------------------------------------------
@@ -327,7 +331,7 @@ void StageHost::on_tick(Now now) {
     for (auto& [id, session] : sessions_) {
         if (now.mono >= session->alive_at) {
             say(session->control, wire::StageAlive{});
-            session->alive_at = now.mono + alive_interval;
+            session->alive_at = now.mono + limits::stage_alive_interval;
         }
         if (now.mono >= session->dial_at) dial_next(now, *session);
     }

@@ -5,15 +5,17 @@
 //        +------------------------------+--> gone: engine closed, channels closed
 //
 // Rules
-//   1. Only coordinators that `allowed` names are served, at most sessions_max at once. Rationale: hidden states can be
-//      turned back into text, and layers cost memory; both are for people who know each other until credits come.
+//   1. Only coordinators that `allowed` names are served, at most stage_sessions_max at once. Rationale: hidden states
+//      can be turned back into text, and layers cost memory; both are for people who know each other until credits
+//      come.
 //   2. A session lives as long as its control channel. Its data channel may break and be joined anew by whoever knows
 //      the session: 16 random bytes that only the coordinator and its hops have.
-//   3. The next hop is dialled once the hop before has joined. A broken way to it is dialled again dials_max times,
-//      dial_interval apart; then FAULT{next_lost}, and the coordinator names another.
+//   3. The next hop is dialled once the hop before has joined. A broken way to it is dialled again
+//      stage_dials_max times, stage_dial_interval apart; then FAULT{next_lost}, and the coordinator names another.
 //   4. What the hop before sends is checked by Intake before the engine sees it; a misfit ends the session, since what
 //      follows would be wrong as well.
-//   5. While something is being computed, ALIVE leaves every alive_interval: silence means that this node is gone.
+//   5. While something is being computed, ALIVE leaves every stage_alive_interval. Rationale: silence means that this
+//      node is gone.
 //
 // Pure; one thread. Channels are made by the owner: each is a message stream to one node, reliable and in order.
 #pragma once
@@ -31,17 +33,12 @@ namespace shoal::pipeline {
 
 struct StageHostConfig {
     std::function<bool(const NodeId&)> allowed;  // may lead a session here
-    std::size_t sessions_max = 16;
-    std::size_t history_bytes_max = std::size_t{1} << 30;  // of each session
+    std::size_t sessions_max = limits::stage_sessions_max;
+    std::size_t history_bytes_max = limits::stage_history_bytes_max;  // of each session
 };
 
 class StageHost {
 public:
-    static constexpr std::size_t queued_max = 64;  // operations of one session at the engine
-    static constexpr Duration alive_interval = 500ms;
-    static constexpr Duration dial_interval = 200ms;
-    static constexpr int dials_max = 3;
-
     // `engine` outlives the host.
     StageHost(StageHostConfig config, engine::StageEngine& engine);
     ~StageHost();

@@ -22,16 +22,18 @@ enum class Kind : std::uint8_t {
 
 std::string_view open_fault(const StageOpen& m) {
     if (m.session.is_zero() || m.model.is_zero() || m.next.is_zero()) return "stage: a name is missing";
-    if (m.layers.first >= m.layers.end || m.layers.end > stage_layers_max) return "stage: no range of layers";
-    if (m.hop < 1 || m.hop > stage_hops_max) return "stage: hop out of range";
-    if (m.width == 0 || m.width % 32 != 0 || m.width > stage_width_max) return "stage: width out of range";
-    if (m.context == 0 || m.context > stage_context_max) return "stage: context out of range";
-    if (m.sequences == 0 || m.sequences > stage_sequences_max) return "stage: sequences out of range";
+    if (m.layers.first >= m.layers.end || m.layers.end > limits::model_layers_max) return "stage: no range of layers";
+    if (m.hop < 1 || m.hop > limits::stage_hops_max) return "stage: hop out of range";
+    if (m.width == 0 || m.width % 32 != 0 || m.width > limits::stage_width_max) return "stage: width out of range";
+    if (m.context == 0 || m.context > limits::context_tokens_max) return "stage: context out of range";
+    if (m.sequences == 0 || m.sequences > limits::stage_sequences_max) return "stage: sequences out of range";
     return {};
 }
 
 std::string_view numbers_fault(std::uint64_t number, std::uint64_t settled) {
-    return number == 0 || settled >= number ? "stage: operations out of order" : std::string_view();
+    if (number == 0 || settled >= number) return "stage: operations out of order";
+    return number - settled > limits::stage_unsettled_max ? "stage: too many operations without a result"
+                                                          : std::string_view();
 }
 
 Status check(std::string_view fault) {
@@ -51,9 +53,9 @@ void write_rows(Writer& out, const StageRows& rows) {
 Result<StageRows> read_rows(Reader& in, bool may_be_empty) {
     StageRows rows;
     const std::uint16_t count = in.u16();
-    if (count > stage_sequences_max) return fail(Errc::invalid, "stage: too many sequences in one operation");
+    if (count > limits::stage_sequences_max) return fail(Errc::invalid, "stage: too many sequences in one operation");
     for (std::uint16_t i = 0; i < count; ++i) rows.parts.push_back({in.u16(), in.u32(), in.u16()});
-    rows.tensor = to_bytes(in.bytes_u32(stage_tensor_bytes_max));
+    rows.tensor = to_bytes(in.bytes_u32(limits::stage_tensor_bytes_max));
     TRY(in.check("stage"));
     TRY(check(stage_rows_fault(rows, may_be_empty)));
     return rows;
@@ -78,7 +80,7 @@ struct BodyWriter {
     }
     Kind operator()(const StageOpened&) { return Kind::opened; }
     Kind operator()(const StageJoin& m) {
-        ASSERT(!m.session.is_zero() && m.hop >= 1 && m.hop <= stage_hops_max + 1);
+        ASSERT(!m.session.is_zero() && m.hop >= 1 && m.hop <= limits::stage_hops_max + 1);
         out.bytes(m.session.view());
         out.u8(m.hop);
         return Kind::join;
@@ -97,7 +99,7 @@ struct BodyWriter {
         return Kind::step;
     }
     Kind operator()(const StageTruncate& m) {
-        ASSERT(numbers_fault(m.number, m.settled).empty() && m.length < stage_context_max);
+        ASSERT(numbers_fault(m.number, m.settled).empty() && m.length < limits::context_tokens_max);
         out.u64(m.number);
         out.u64(m.settled);
         out.u16(m.sequence);
@@ -126,7 +128,7 @@ struct BodyWriter {
     Kind operator()(const StageAlive&) { return Kind::alive; }
     Kind operator()(const StageFault& m) {
         out.u8(static_cast<std::uint8_t>(m.code));
-        out.text_u16(plain_text(m.text, stage_fault_bytes_max));
+        out.text_u16(plain_text(m.text, limits::stage_fault_bytes_max));
         return Kind::fault;
     }
 };
@@ -154,7 +156,7 @@ Result<StageMessage> read_join(Reader& in) {
     m.hop = in.u8();
     TRY(in.finish("stage join"));
     if (m.session.is_zero()) return fail(Errc::invalid, "stage: a name is missing");
-    if (m.hop < 1 || m.hop > stage_hops_max + 1) return fail(Errc::invalid, "stage: hop out of range");
+    if (m.hop < 1 || m.hop > limits::stage_hops_max + 1) return fail(Errc::invalid, "stage: hop out of range");
     return StageMessage(m);
 }
 
@@ -185,8 +187,8 @@ Result<StageMessage> read_truncate(Reader& in) {
     m.length = in.u32();
     TRY(in.finish("stage truncate"));
     TRY(check(numbers_fault(m.number, m.settled)));
-    if (m.sequence >= stage_sequences_max) return fail(Errc::invalid, "stage: sequence out of range");
-    if (m.length >= stage_context_max) return fail(Errc::invalid, "stage: length out of range");
+    if (m.sequence >= limits::stage_sequences_max) return fail(Errc::invalid, "stage: sequence out of range");
+    if (m.length >= limits::context_tokens_max) return fail(Errc::invalid, "stage: length out of range");
     return StageMessage(m);
 }
 
@@ -209,10 +211,11 @@ Result<StageMessage> read_done(Reader& in) {
 Result<StageMessage> read_fault(Reader& in) {
     StageFault m;
     m.code = TRY(read_enum<StageFaultCode>(in, stage_fault_code_max, "stage: fault"));
-    const ByteView text = in.bytes_u16(stage_fault_bytes_max);
+    const ByteView text = in.bytes_u16(limits::stage_fault_bytes_max);
     TRY(in.finish("stage fault"));
     m.text = std::string(as_text(text));
-    if (plain_text(m.text, stage_fault_bytes_max) != m.text) return fail(Errc::malformed, "stage: text is not plain");
+    if (plain_text(m.text, limits::stage_fault_bytes_max) != m.text)
+        return fail(Errc::malformed, "stage: text is not plain");
     return StageMessage(m);
 }
 
@@ -247,19 +250,19 @@ std::string_view stage_rows_fault(const StageRows& rows, bool may_be_empty) {
     std::size_t count = 0;
     for (std::size_t i = 0; i < rows.parts.size(); ++i) {
         const StagePart& part = rows.parts[i];
-        if (part.sequence >= stage_sequences_max) return "stage: sequence out of range";
+        if (part.sequence >= limits::stage_sequences_max) return "stage: sequence out of range";
         if (i > 0 && part.sequence <= rows.parts[i - 1].sequence) return "stage: sequences are not sorted";
         if (part.rows == 0) return "stage: a part without rows";
-        if (part.position >= stage_context_max || stage_context_max - part.position < part.rows) {
+        if (part.position >= limits::context_tokens_max || limits::context_tokens_max - part.position < part.rows) {
             return "stage: position out of range";
         }
         count += part.rows;
     }
-    if (count > stage_rows_max) return "stage: too many rows in one operation";
+    if (count > limits::stage_rows_max) return "stage: too many rows in one operation";
     // A row of the least width in the smallest type.
     if (rows.tensor.size() < count * 34 || rows.tensor.size() % count != 0)
         return "stage: the tensor is not of its rows";
-    return rows.tensor.size() > stage_tensor_bytes_max ? "stage: the tensor is too large" : std::string_view();
+    return rows.tensor.size() > limits::stage_tensor_bytes_max ? "stage: the tensor is too large" : std::string_view();
 }
 
 Bytes encode_stage_message(const StageMessage& message) {

@@ -17,15 +17,6 @@ namespace shoal::wire {
 
 using StageSessionId = ByteId<struct StageSessionIdTag, 16>;  // drawn by the coordinator; who knows it may join
 
-inline constexpr std::size_t stage_hops_max = 64;
-inline constexpr std::size_t stage_layers_max = 1024;
-inline constexpr std::uint32_t stage_width_max = 65'536;       // of a hidden state
-inline constexpr std::uint32_t stage_context_max = 1'048'576;  // positions of a sequence
-inline constexpr std::uint16_t stage_sequences_max = 256;
-inline constexpr std::uint32_t stage_rows_max = 512;                        // of one operation
-inline constexpr std::size_t stage_tensor_bytes_max = 32ULL * 1024 * 1024;  // of one operation
-inline constexpr std::size_t stage_fault_bytes_max = 512;
-
 // How hidden states travel. q8_0: blocks of 32, a half-precision scale and 32 signed bytes, as ggml has it.
 enum class ActivationType : std::uint8_t { f32 = 0, f16 = 1, q8_0 = 2 };
 inline constexpr std::uint8_t activation_type_max = 2;
@@ -43,7 +34,7 @@ struct StageOpen {
     StageSessionId session;
     ModelId model;
     LayerRange layers;
-    std::uint8_t hop = 1;  // 1 to stage_hops_max
+    std::uint8_t hop = 1;  // 1 to limits::stage_hops_max
     ActivationType type = ActivationType::f16;
     std::uint32_t width = 0;
     std::uint32_t context = 0;    // positions of each sequence
@@ -70,7 +61,7 @@ struct StagePart {
     std::uint16_t rows = 0;  // at least 1
     friend bool operator==(const StagePart&, const StagePart&) = default;
 };
-// Sorted by sequence, one each; 1 to stage_rows_max rows in all. The tensor is the rows in that order.
+// Sorted by sequence, one each; 1 to limits::stage_rows_max rows in all. The tensor is the rows in that order.
 struct StageRows {
     std::vector<StagePart> parts;
     Bytes tensor;
@@ -120,7 +111,7 @@ inline constexpr std::uint8_t stage_fault_code_max = 5;
 // Hop to coordinator, last on its control channel unless it is next_lost: the session is over at this hop.
 struct StageFault {
     StageFaultCode code = StageFaultCode::protocol;
-    std::string text;  // plain, at most stage_fault_bytes_max
+    std::string text;  // plain, at most limits::stage_fault_bytes_max
 };
 
 using StageMessage = std::variant<StageOpen, StageOpened, StageJoin, StageJoined, StageStep, StageTruncate, StageReplay,

@@ -93,7 +93,8 @@ StageRows arbitrary_rows(TestRng& rng) {
     std::uint16_t sequence = 0;
     for (std::size_t i = 1 + rng.below(4); i > 0; --i) {
         const auto here = static_cast<std::uint16_t>(1 + rng.below(100));
-        rows.parts.push_back({sequence, static_cast<std::uint32_t>(rng.below(stage_context_max - here)), here});
+        rows.parts.push_back(
+            {sequence, static_cast<std::uint32_t>(rng.below(limits::context_tokens_max - here)), here});
         sequence = static_cast<std::uint16_t>(sequence + 1 + rng.below(50));
         count += here;
     }
@@ -104,7 +105,8 @@ StageRows arbitrary_rows(TestRng& rng) {
 RC_GTEST_PROP(Stage, EveryOperationComesBack, (std::uint64_t seed)) {
     TestRng rng(seed);
     const std::uint64_t number = 2 + rng.below(1'000'000);
-    StageMessage message = StageStep{number, rng.below(number), arbitrary_rows(rng)};
+    const std::uint64_t unsettled = 1 + rng.below(std::min(number, limits::stage_unsettled_max));
+    StageMessage message = StageStep{number, number - unsettled, arbitrary_rows(rng)};
     if (rng.below(2) == 0) message = StageReplay{rng.u64(), rng.below(2) == 0, arbitrary_rows(rng)};
     const auto back = decode_stage_message(encode_stage_message(message));
     RC_ASSERT(back.has_value());
