@@ -85,8 +85,7 @@ protected:
     std::optional<ExchangeId> exchange_;
 };
 
-// ---- answers
-// ---------------------------------------------------------------------------------------------------------
+// ---- answers -----------------------------------------------------------------------------------------------------
 
 TEST_F(GatewayTest, AnswersAQuestionInOneBody) {
     const auto answer = ask(false, R"(,"seed":5,"max_tokens":9)");
@@ -163,8 +162,7 @@ TEST_F(GatewayTest, GivesEachReplyAnIdOfItsOwn) {
     EXPECT_NE(one->header("X-Request-Id"), two->header("X-Request-Id"));
 }
 
-// ---- faults
-// ----------------------------------------------------------------------------------------------------------
+// ---- faults ------------------------------------------------------------------------------------------------------
 
 TEST_F(GatewayTest, TurnsAFaultBeforeTheFirstTokenIntoAStatus) {
     for (const bool stream : {false, true}) {
@@ -244,8 +242,7 @@ TEST_F(GatewayTest, NamesTheParameterThatItRefuses) {
     EXPECT_EQ(error_code(*malformed), "invalid_json");
 }
 
-// ---- the program goes away
-// -------------------------------------------------------------------------------------------
+// ---- the program goes away ---------------------------------------------------------------------------------------
 
 TEST_F(GatewayTest, CancelsTheAskWhenTheProgramGoesAway) {
     for (const bool stream : {false, true}) {
@@ -314,8 +311,7 @@ TEST_F(GatewayTest, CancelsEverythingWhenItEnds) {
     EXPECT_TRUE(answer->destroyed);
 }
 
-// ---- keep-alive
-// ------------------------------------------------------------------------------------------------------
+// ---- keep-alive --------------------------------------------------------------------------------------------------
 
 TEST_F(GatewayTest, KeepsASilentStreamAlive) {
     const auto answer = ask(true);
@@ -348,8 +344,7 @@ TEST_F(GatewayTest, HasNoDeadlineForAnswersInOneBody) {
     network_.end();
 }
 
-// ---- bounds
-// ----------------------------------------------------------------------------------------------------------
+// ---- bounds ------------------------------------------------------------------------------------------------------
 
 TEST_F(GatewayTest, AnswersTenTimesTooManyQuestionsWithoutGrowing) {
     std::vector<std::shared_ptr<Answer>> answers;
@@ -374,8 +369,7 @@ TEST_F(GatewayTest, AnswersTenTimesTooManyQuestionsWithoutGrowing) {
     EXPECT_EQ(ask(false)->status, 0) << "room again";
 }
 
-// ---- routes
-// ----------------------------------------------------------------------------------------------------------
+// ---- routes ------------------------------------------------------------------------------------------------------
 
 TEST_F(GatewayTest, ListsModels) {
     const auto answer = get("/v1/models?limit=3");
@@ -435,8 +429,7 @@ TEST_F(GatewayTest, RefusesUnknownPathsAndMethods) {
     EXPECT_EQ(answer->header("Allow"), "GET, HEAD");
 }
 
-// ---- access, on the live path (the rules themselves: access_test.cc)
-// -------------------------------------------------
+// ---- access, on the live path (the rules themselves: access_test.cc) ---------------------------------------------
 
 TEST_F(GatewayTest, AsksAccessBeforeAnythingElse) {
     const auto refused = [this](const std::function<void(HttpRequest&)>& spoil) {

@@ -60,8 +60,7 @@ public:
     virtual void cancel(AskId ask) = 0;
 };
 
-// ---- HTTP as the gateway sees it
-// -------------------------------------------------------------------------------------
+// ---- HTTP as the gateway sees it ---------------------------------------------------------------------------------
 
 struct HttpRequest {
     std::string method;                                        // upper case

@@ -84,8 +84,7 @@ PacerClass any_class() {
     return *rc::gen::element(PacerClass::five, PacerClass::ten, PacerClass::twenty);
 }
 
-// ---- fast
-// ------------------------------------------------------------------------------------------------------------
+// ---- fast --------------------------------------------------------------------------------------------------------
 
 RC_GTEST_PROP(FastPacer, HoldsNothingLongerThanTenMillisecondsAndNeverPads, (std::uint64_t seed)) {
     TestRng rng(seed);
@@ -127,8 +126,7 @@ TEST(FastPacer, AClockThatStepsBackHoldsNothing) {
     EXPECT_EQ(pacer.poll(start - 1h + 10ms, 1).data, 1U);
 }
 
-// ---- shaped
-// ----------------------------------------------------------------------------------------------------------
+// ---- shaped ------------------------------------------------------------------------------------------------------
 
 RC_GTEST_PROP(ShapedPacer, EveryTickOfATrainCarriesTheCellsOfItsClass, (std::uint64_t seed)) {
     TestRng rng(seed);
@@ -246,8 +244,7 @@ TEST(ShapedPacer, PhasesOfDifferentPacersDiffer) {
     EXPECT_GE(phases.size(), 49U);
 }
 
-// ---- clocks that misbehave
-// -------------------------------------------------------------------------------------------
+// ---- clocks that misbehave ---------------------------------------------------------------------------------------
 
 RC_GTEST_PROP(ShapedPacer, AForwardJumpMakesNoBurst, (std::uint64_t seed)) {
     TestRng rng(seed);

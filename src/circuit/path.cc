@@ -46,8 +46,7 @@ bool Exclusions::contains(const RelayInfo& relay) const {
            share_subnet(relay.subnets, subnets);
 }
 
-// ---- SuccessRecord
-// ---------------------------------------------------------------------------------------------------
+// ---- SuccessRecord -----------------------------------------------------------------------------------------------
 
 void SuccessRecord::on_tick(Now now) {
     if (!next_) next_ = now.mono + half_life;
@@ -74,8 +73,7 @@ bool SuccessRecord::dropped(const NodeId& relay) const {
     return at->second.successes < limits::relay_success_min * at->second.builds;
 }
 
-// ---- RelayIndex
-// ------------------------------------------------------------------------------------------------------
+// ---- RelayIndex --------------------------------------------------------------------------------------------------
 
 RelayIndex::RelayIndex(std::span<const RelayInfo> relays) : relays_(relays) {
     by_id_.resize(relays.size());
@@ -121,9 +119,8 @@ const RelayInfo* RelayIndex::draw(Rng& rng, Eligible eligible) const {
     return nullptr;
 }
 
-// ---- Guards
-// ---------------------------------------------------------------------------------------------------------- "SC1G" |
-// version u8 | count u8 | (node 32, added u64, expires u64, unlisted since u64 or 0) each
+// ---- Guards ------------------------------------------------------------------------------------------------------
+// "SC1G" | version u8 | count u8 | (node 32, added u64, expires u64, unlisted since u64 or 0) each
 
 Bytes Guards::state() const {
     Writer out(6 + sample_.size() * 56);
@@ -281,8 +278,7 @@ void Guards::on_failed(Now now, const NodeId& guard) {
     if (pick(true).size() < limits::guards) draw(now);
 }
 
-// ---- PathSelector
-// ----------------------------------------------------------------------------------------------------
+// ---- PathSelector ------------------------------------------------------------------------------------------------
 
 std::optional<Path> PathSelector::select(const RelayIndex& relays, const NodeId& guard, const Exclusions& exclusions,
                                          const SuccessRecord& record, Rng& rng) {

@@ -50,8 +50,7 @@ std::vector<RelayInfo> mixed(Rng& rng, std::uint16_t count) {
     return out;
 }
 
-// ---- paths
-// -----------------------------------------------------------------------------------------------------------
+// ---- paths -------------------------------------------------------------------------------------------------------
 
 TEST(PathSelector, KeepsEveryRuleOverManyDraws) {
     crypto::SeededRng rng(1);
@@ -174,8 +173,7 @@ TEST(SuccessRecord, JudgesBySeventyPercentOfTwentyAndForgets) {
     EXPECT_EQ(record.size(), 0U);
 }
 
-// ---- sets
-// ------------------------------------------------------------------------------------------------------------
+// ---- sets --------------------------------------------------------------------------------------------------------
 
 TEST(PathSelector, ChoosesSetsThatShareNothingButGuardsAndSplitThemEvenly) {
     crypto::SeededRng rng(6);
@@ -254,8 +252,7 @@ TEST(PathSelector, FindsTheOneSetThereIs) {
     }
 }
 
-// ---- guards
-// ----------------------------------------------------------------------------------------------------------
+// ---- guards ------------------------------------------------------------------------------------------------------
 
 struct GuardsTest : testing::Test {
     crypto::SeededRng rng{9};
@@ -438,8 +435,7 @@ TEST_F(GuardsTest, RefuseADamagedState) {
     EXPECT_EQ(guards.in_use(), in_use);
 }
 
-// ---- profiles
-// --------------------------------------------------------------------------------------------------------
+// ---- profiles ----------------------------------------------------------------------------------------------------
 
 // Delivery of (n, k) over two guards when each relay fails with f: by the selector's own paths and sets.
 double delivered(Profile profile, double f, Rng& rng) {

@@ -45,8 +45,7 @@ Verifier::Verifier(directory::Genesis genesis, const crypto::SigningKey& key)
     index_ = static_cast<std::uint8_t>(self - genesis_.verifiers.begin());
 }
 
-// ---- descriptors
-// -----------------------------------------------------------------------------------------------------
+// ---- descriptors -------------------------------------------------------------------------------------------------
 
 wire::PublishResult Verifier::on_publish(Now now, const wire::SignedDescriptor& descriptor) {
     // Before the signature check: a republished descriptor is the common case, and a replay the cheap attack.
@@ -131,8 +130,7 @@ void Verifier::forget_surplus() {
     for (auto at = left.begin(); at != left.begin() + surplus; ++at) known_.erase(at->second);
 }
 
-// ---- snapshots
-// -------------------------------------------------------------------------------------------------------
+// ---- snapshots ---------------------------------------------------------------------------------------------------
 
 Duration Verifier::interval() const {
     const auto parts = static_cast<Duration::rep>(1 + listed_ / limits::snapshot_entries_per_interval);
@@ -246,10 +244,9 @@ void Verifier::set_deadline(Now now) {
     no_later(std::max(free_at, now.mono + std::max(until_old, Duration::zero())));
 }
 
-// ---- state
-// ----------------------------------------------------------------------------------------------------------- "SC1V" |
-// version u8 | network 32 | sealed hash 32 | last draft u32, bytes | count u32 | (node 32, sequence u64, forget u64)
-// each: what is remembered of nodes that the draft does not list.
+// ---- state -------------------------------------------------------------------------------------------------------
+// "SC1V" | version u8 | network 32 | sealed hash 32 | last draft u32, bytes | count u32 |
+// (node 32, sequence u64, forget u64) each: what is remembered of nodes that the draft does not list.
 
 Bytes Verifier::state() const {
     Writer out(last_.size() + 128 + (known_.size() - listed_) * 48);

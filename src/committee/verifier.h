@@ -12,8 +12,7 @@
 //   2. A node's sequence only rises. What was accepted is remembered until no older descriptor of it can run, also when
 //      the node itself has left. The same descriptor again is welcome: the first answer may have been lost.
 //   3. Snapshots are snapshot_interval_min apart, and one more for each snapshot_entries_per_interval entries; at half
-//   of
-//      snapshot_fresh at the latest. An empty one is never the first.
+//      of snapshot_fresh at the latest. An empty one is never the first.
 //   4. Starting without state is for a new network. A verifier that lost its disk reads its own last snapshot back from
 //      any node (adopt) before it signs anything; without it, it would break rule 1.
 //

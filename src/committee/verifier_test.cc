@@ -120,8 +120,7 @@ TEST_F(VerifierTest, GivesNothingBeforeItsStateIsOnTheDisk) {
     EXPECT_LE(verifier.next_deadline().value(), net.now.mono);
 }
 
-// ---- what is refused
-// -------------------------------------------------------------------------------------------------
+// ---- what is refused ---------------------------------------------------------------------------------------------
 
 TEST_F(VerifierTest, RefusesAnOlderSequenceAndAnotherContentForTheSame) {
     ASSERT_TRUE(publish(0, 5).accepted);
@@ -197,8 +196,7 @@ TEST_F(VerifierTest, DropsWhatHasEnded) {
     EXPECT_TRUE(directory::View::verify(net.genesis, *s, net.now));
 }
 
-// ---- restart
-// ---------------------------------------------------------------------------------------------------------
+// ---- restart -----------------------------------------------------------------------------------------------------
 
 TEST_F(VerifierTest, GoesOnBehindItsLastEpochWithItsEntries) {
     publish(0, 3);
@@ -269,8 +267,7 @@ TEST_F(VerifierTest, WithoutItsDiskGoesOnBehindWhatTheNetworkHas) {
     EXPECT_EQ(careful.adopt(net.now, forged).error().code, Errc::unauthenticated);
 }
 
-// ---- a committee of several
-// ------------------------------------------------------------------------------------------
+// ---- a committee of several --------------------------------------------------------------------------------------
 
 TEST(Committee, NeedsMoreThanTwoThirdsToSeal) {
     const TestNetwork net({1, 1, 1, 1});

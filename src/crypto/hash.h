@@ -16,8 +16,7 @@ namespace shoal::crypto {
 
 using Parts = std::initializer_list<ByteView>;
 
-// ---- BLAKE2b
-// ---------------------------------------------------------------------------------------------------------
+// ---- BLAKE2b -----------------------------------------------------------------------------------------------------
 
 // Digest of out.size() bytes, 16 to 64. The size is an input of the hash: a short digest is no prefix of a long one.
 // The key has 0 to 64 bytes; empty means unkeyed.
@@ -51,16 +50,14 @@ private:
     alignas(64) ByteArray<384> state_;  // libsodium's
 };
 
-// ---- SHA-2, SHA-3
-// ----------------------------------------------------------------------------------------------------
+// ---- SHA-2, SHA-3 ------------------------------------------------------------------------------------------------
 
 ByteArray<32> sha256(Parts parts);
 ByteArray<32> sha3_256(Parts parts);
 // Fills `out` with the first out.size() bytes of SHAKE256.
 void shake256(ByteSpan out, Parts parts);
 
-// ---- HMAC-SHA256 and HKDF (RFC 5869)
-// ---------------------------------------------------------------------------------
+// ---- HMAC-SHA256 and HKDF (RFC 5869) -----------------------------------------------------------------------------
 
 ByteArray<32> hmac_sha256(ByteView key, Parts parts);
 Key32 hkdf_extract(ByteView salt, Parts input_key);

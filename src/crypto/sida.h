@@ -61,8 +61,7 @@ struct SidaMessage {
 // Errc::unavailable: fewer than k. Errc::unauthenticated: no subset opens; with more fragments it may still.
 Result<SidaMessage> sida_combine(const SidaGeometry& geometry, std::span<const Fragment> fragments);
 
-// ---- the parts, for tests and for who needs only one of them
-// ---------------------------------------------------------
+// ---- the parts, for tests and for who needs only one of them -----------------------------------------------------
 
 // Share i + 1 of the secret is element i. `coefficients` has 32 * (k - 1) bytes, for each byte of the secret
 // a_1..a_{k-1}.

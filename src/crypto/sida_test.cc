@@ -194,8 +194,7 @@ TEST(Sida, TheSearchForTheRightSubsetIsBounded) {
     EXPECT_TRUE(sida_combine(split.geometry, split.fragments));
 }
 
-// ---- secrecy: fewer than k shares are uniform
-// -------------------------------------------------------------------------
+// ---- secrecy: fewer than k shares are uniform --------------------------------------------------------------------
 
 // Pearson's statistic of byte counts against the uniform distribution; 255 degrees of freedom: mean 255,
 // deviation 22.6.

@@ -37,8 +37,7 @@ std::string member(const std::string& path, std::string_view key) {
     return path + "." + printable(key, quoted_bytes_max);
 }
 
-// ---- values
-// ----------------------------------------------------------------------------------------------------------
+// ---- values ------------------------------------------------------------------------------------------------------
 
 ApiResult<std::string> read_string(const Json& value, const std::string& path) {
     if (!value.is_string()) return wrong_type(path, "a string", value);
@@ -79,8 +78,7 @@ ApiResult<float> read_number(const Json& value, const std::string& path, const R
     return number;
 }
 
-// ---- messages
-// --------------------------------------------------------------------------------------------------------
+// ---- messages ----------------------------------------------------------------------------------------------------
 
 ApiResult<std::string> read_text_part(const Json& part, const std::string& path) {
     if (!part.is_object()) return wrong_type(path, "an object", part);
@@ -141,8 +139,7 @@ ApiResult<ChatMessage> read_message(const Json& value, const std::string& path) 
     return message;
 }
 
-// ---- parameters
-// ------------------------------------------------------------------------------------------------------
+// ---- parameters --------------------------------------------------------------------------------------------------
 
 struct Fields {
     ParsedChat chat;

@@ -320,8 +320,7 @@ TEST(OpenAiRequest, NeverQuotesTheTextOfAMessageOrALongName) {
     EXPECT_LT(write_error(result.error()).size(), 512U);
 }
 
-// ---- what the client writes, the server reads
-// ------------------------------------------------------------------------
+// ---- what the client writes, the server reads --------------------------------------------------------------------
 
 rc::Gen<std::string> gen_text() {
     const auto character = rc::gen::oneOf(

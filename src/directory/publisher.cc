@@ -40,10 +40,9 @@ Publisher::Publisher(Now now, const crypto::SigningKey& identity, NetworkId netw
     touch();
 }
 
-// ---- state
-// ----------------------------------------------------------------------------------------------------------- "SC1P" |
-// version u8 | node 32 | network 32 | sequence u64 | onion | hpke each: secret 32 | since u64 | has previous u8 |
-// (secret 32, until u64)
+// ---- state -------------------------------------------------------------------------------------------------------
+// "SC1P" | version u8 | node 32 | network 32 | sequence u64 | onion | hpke
+// each: secret 32 | since u64 | has previous u8 | (secret 32, until u64)
 
 Bytes Publisher::state() const {
     Writer out(256);
@@ -98,8 +97,7 @@ Status Publisher::restore(Now now, ByteView state) {
     return ok();
 }
 
-// ---- what the descriptor says
-// ----------------------------------------------------------------------------------------
+// ---- what the descriptor says ------------------------------------------------------------------------------------
 
 void Publisher::touch() {
     changed_ = true;
@@ -134,8 +132,7 @@ void Publisher::set_models(std::vector<wire::OfferedModel> models) {
     touch();
 }
 
-// ---- time
-// ------------------------------------------------------------------------------------------------------------
+// ---- time --------------------------------------------------------------------------------------------------------
 
 bool Publisher::rotate(Rotating& keys, UnixTime now, Duration life) {
     // A clock that was ahead must not stretch a key's life.
@@ -218,8 +215,7 @@ void Publisher::set_deadline(Now now) {
     if (waiting_ && answer_by_) next_ = std::min(*next_, *answer_by_);
 }
 
-// ---- publishing
-// ------------------------------------------------------------------------------------------------------
+// ---- publishing --------------------------------------------------------------------------------------------------
 
 std::optional<Bytes> Publisher::take_persist() {
     if (!persist_due_ || persist_under_way_) return std::nullopt;

@@ -29,8 +29,7 @@ TEST(View, ShowsWhatTheCommitteeSigned) {
     EXPECT_EQ(view->find(net.verifiers[0].node_id()), nullptr);
 }
 
-// ---- signatures
-// ------------------------------------------------------------------------------------------------------
+// ---- signatures --------------------------------------------------------------------------------------------------
 
 TEST(View, NeedsMoreThanTwoThirdsOfTheWeight) {
     const TestNetwork net({1, 1, 1});
@@ -114,8 +113,7 @@ TEST(View, RefusesAnotherNetwork) {
     EXPECT_FALSE(View::verify(net.genesis, net.sign(s, {0}), net.now));
 }
 
-// ---- times and shape
-// -------------------------------------------------------------------------------------------------
+// ---- times and shape ---------------------------------------------------------------------------------------------
 
 TEST(View, RefusesWhatHasEndedToTheSecond) {
     TestNetwork net;
@@ -173,8 +171,7 @@ TEST(View, RefusesAnEmptyBodyAndTooManySignatures) {
     EXPECT_EQ(error(net, s), Errc::invalid);
 }
 
-// ---- roles and models
-// ------------------------------------------------------------------------------------------------
+// ---- roles and models --------------------------------------------------------------------------------------------
 
 wire::OfferedModel offer(std::uint8_t id, std::string name, std::uint32_t context = 4096) {
     return {ModelId(ByteArray<32>{id}), 1, context, {}, std::move(name)};

@@ -61,8 +61,7 @@ protected:
     Session session_{now_, network_, rng_};
 };
 
-// ---- opening
-// ---------------------------------------------------------------------------------------------------------
+// ---- opening -----------------------------------------------------------------------------------------------------
 
 TEST_F(SessionTest, TwoSessionsOpenEachOther) {
     Session other(now_, network_, rng_);
@@ -115,8 +114,7 @@ TEST_F(SessionTest, OnlyVersionsLeavesBeforeThePeersCame) {
     EXPECT_EQ(commands(output(session_)), std::vector{CellCommand::create});
 }
 
-// ---- order and bounds
-// ------------------------------------------------------------------------------------------------
+// ---- order and bounds --------------------------------------------------------------------------------------------
 
 TEST_F(SessionTest, ControlGoesBeforeDataBeforeDirectory) {
     open(session_);
@@ -150,8 +148,7 @@ TEST_F(SessionTest, AFullQueueSaysNoAndTheOthersStillTake) {
     EXPECT_TRUE(session_.send(cell(CellCommand::relay)));
 }
 
-// ---- bytes
-// -----------------------------------------------------------------------------------------------------------
+// ---- bytes -------------------------------------------------------------------------------------------------------
 
 TEST_F(SessionTest, CellsMayBeCutAnywhere) {
     Bytes stream = versions(network_);
@@ -210,8 +207,7 @@ TEST_F(SessionTest, AMalformedCellEndsTheLinkAndWhatCameBeforeItCounts) {
     EXPECT_EQ(sink_.cells.size(), 1U);
 }
 
-// ---- liveness
-// --------------------------------------------------------------------------------------------------------
+// ---- liveness ----------------------------------------------------------------------------------------------------
 
 TEST_F(SessionTest, NoVersionsInTimeIsATimeout) {
     pass(limits::link_handshake_timeout - 1ms);

@@ -93,8 +93,7 @@ struct ChildProcess::Impl : std::enable_shared_from_this<ChildProcess::Impl> {
     bool abandoned = false;
 };
 
-// ---- the end of the process
-// ------------------------------------------------------------------------------------------
+// ---- the end of the process --------------------------------------------------------------------------------------
 
 void ChildProcess::Impl::watch() {
     wait_exit();
@@ -154,8 +153,7 @@ void ChildProcess::Impl::signal_child(int number) {
     if (running) ::kill(pid, number);
 }
 
-// ---- its output
-// ------------------------------------------------------------------------------------------------------
+// ---- its output --------------------------------------------------------------------------------------------------
 
 void ChildProcess::Impl::read_lines(LineReader& reader) {
     reader.pipe.async_wait(stream_descriptor::wait_read, [self = shared_from_this(), &reader](const error_code& error) {
@@ -206,8 +204,7 @@ void ChildProcess::Impl::give_line(LineReader& reader) {
     if (held->on_line) held->on_line(line, reader.errors);
 }
 
-// ---- the socket pair
-// -------------------------------------------------------------------------------------------------
+// ---- the socket pair ---------------------------------------------------------------------------------------------
 
 void ChildProcess::Impl::wait_bytes() {
     socket.async_wait(local_socket::wait_read, [self = shared_from_this()](const error_code& error) {
@@ -279,8 +276,7 @@ void ChildProcess::Impl::drop_socket() {
     socket.close(ignored);
 }
 
-// ---- the door
-// --------------------------------------------------------------------------------------------------------
+// ---- the door ----------------------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<ChildProcess>> ChildProcess::spawn(Loop& loop, ChildOptions options, ChildEvents events) {
     const auto impl = std::make_shared<Impl>(loop, std::move(options), std::move(events));

@@ -121,8 +121,7 @@ bool tie_to_parent(pid_t parent) {
     give_up(plan.report_fd);
 }
 
-// ---- in the parent
-// ---------------------------------------------------------------------------------------------------
+// ---- in the parent -----------------------------------------------------------------------------------------------
 
 Status check(const ChildOptions& options) {
     if (options.argv.empty()) return fail(Errc::invalid, "cannot start a child without a program");

@@ -38,8 +38,7 @@ Connection::Connection(std::shared_ptr<ConnectionHost> host, LinkId id, const Lo
       id_(id),
       initiator_(expected.has_value()) {}
 
-// ---- the start
-// -------------------------------------------------------------------------------------------------------
+// ---- the start ---------------------------------------------------------------------------------------------------
 
 void Connection::dial(const Endpoint& to) {
     remote_ = to;
@@ -118,8 +117,7 @@ void Connection::come_up() {
     host_->on_up(*this);
 }
 
-// ---- reading
-// ---------------------------------------------------------------------------------------------------------
+// ---- reading -----------------------------------------------------------------------------------------------------
 
 void Connection::wait_readable() {
     socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const error_code& error) {
@@ -177,8 +175,7 @@ void Connection::take(ByteView sealed) {
     }
 }
 
-// ---- writing
-// ---------------------------------------------------------------------------------------------------------
+// ---- writing -----------------------------------------------------------------------------------------------------
 
 bool Connection::send(ByteView bytes) {
     ASSERT(state_ == State::up);
@@ -234,8 +231,7 @@ void Connection::wait_writable() {
     });
 }
 
-// ---- the end
-// ---------------------------------------------------------------------------------------------------------
+// ---- the end -----------------------------------------------------------------------------------------------------
 
 void Connection::close() {
     if (state_ == State::connecting || state_ == State::handshaking) {

@@ -110,8 +110,7 @@ struct HttpCall::Impl : std::enable_shared_from_this<HttpCall::Impl> {
     bool over = false;
 };
 
-// ---- sending
-// ---------------------------------------------------------------------------------------------------------
+// ---- sending -----------------------------------------------------------------------------------------------------
 
 void HttpCall::Impl::start() {
     if (has_line_break(request)) {
@@ -163,8 +162,7 @@ void HttpCall::Impl::write_out() {
     }
 }
 
-// ---- receiving
-// -------------------------------------------------------------------------------------------------------
+// ---- receiving ---------------------------------------------------------------------------------------------------
 
 void HttpCall::Impl::wait_readable() {
     socket.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const error_code& error) {

@@ -107,8 +107,7 @@ void HttpConnection::start() {
     wait_readable();
 }
 
-// ---- reading
-// ---------------------------------------------------------------------------------------------------------
+// ---- reading -----------------------------------------------------------------------------------------------------
 
 void HttpConnection::wait_readable() {
     if (waits_readable_ || state_ == State::gone) return;
@@ -229,8 +228,7 @@ void HttpConnection::put_refusal(int status, std::string_view why) {
     if (!head_only_) put(refusal.body);
 }
 
-// ---- answering
-// -------------------------------------------------------------------------------------------------------
+// ---- answering ---------------------------------------------------------------------------------------------------
 
 bool HttpConnection::answering(std::uint64_t turn) const {
     return turn == turn_ && state_ == State::answering && !broken_;
@@ -334,8 +332,7 @@ void HttpConnection::drain() {
     wait_readable();
 }
 
-// ---- writing
-// ---------------------------------------------------------------------------------------------------------
+// ---- writing -----------------------------------------------------------------------------------------------------
 
 void HttpConnection::put(std::string_view bytes) {
     out_.append(bytes);
@@ -370,8 +367,7 @@ void HttpConnection::wait_writable() {
     });
 }
 
-// ---- the end
-// ---------------------------------------------------------------------------------------------------------
+// ---- the end -----------------------------------------------------------------------------------------------------
 
 void HttpConnection::set_deadline(Duration after, void (HttpConnection::*fn)()) {
     deadline_ = loop_.after(after, [weak = weak_from_this(), fn] {

@@ -8,8 +8,7 @@
 //      What is not HTTP gets 400. Both a length and chunks (request smuggling) is 400.
 //      Rationale: a program of the same machine may still be a hostile web page's.
 //   3. The socket is read all the time, while a response streams too; its end, a half-closed one included, counts as
-//   the
-//      program's going away, and on_disconnect runs. Rationale: it frees the decode slot of a question nobody waits
+//      the program's going away, and on_disconnect runs. Rationale: it frees the decode slot of a question nobody waits
 //      for.
 //   4. A stream that its reader does not read is cut when limits::sse_buffer_bytes_max wait.
 //

@@ -434,8 +434,7 @@ TEST_F(HttpTest, APortInUseIsNamed) {
     EXPECT_NE(second.error().message.find("port " + std::to_string(address.port) + " is in use"), std::string::npos);
 }
 
-// ---- the client
-// ------------------------------------------------------------------------------------------------------
+// ---- the client --------------------------------------------------------------------------------------------------
 
 TEST_F(HttpTest, TheClientTellsWhenNobodyListensOrAnswers) {
     address.port = RawSocket().listen_silently().port;

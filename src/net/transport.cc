@@ -42,8 +42,7 @@ struct Transport::Impl final : ConnectionHost, std::enable_shared_from_this<Tran
     std::vector<std::shared_ptr<Connection>> marked;              // with something to send at the end of this turn
 };
 
-// ---- from the connections
-// --------------------------------------------------------------------------------------------
+// ---- from the connections ----------------------------------------------------------------------------------------
 
 void Transport::Impl::on_up(Connection& connection) {
     if (!alive) return;
@@ -88,8 +87,7 @@ void Transport::Impl::on_gone(Connection& connection) {
     connections.erase(connection.shared_from_this());
 }
 
-// ---- accepting
-// -------------------------------------------------------------------------------------------------------
+// ---- accepting ---------------------------------------------------------------------------------------------------
 
 bool Transport::Impl::has_place() const {
     // The sum bounds those that wind down too, which a peer could otherwise pile up.
@@ -106,8 +104,7 @@ void Transport::Impl::take_in(tcp::socket socket, const Endpoint& remote, const 
     connection->accept(std::move(socket), remote);
 }
 
-// ---- sending
-// ---------------------------------------------------------------------------------------------------------
+// ---- sending -----------------------------------------------------------------------------------------------------
 
 Connection* Transport::Impl::find(LinkId link) const {
     const auto at = links.find(link);
@@ -147,8 +144,7 @@ void Transport::Impl::stop() {
     for (const auto& connection : last) connection->abandon();
 }
 
-// ---- the door
-// --------------------------------------------------------------------------------------------------------
+// ---- the door ----------------------------------------------------------------------------------------------------
 
 Transport::Transport(Loop& loop, TransportEvents& events, TransportOptions options)
     : impl_(std::make_shared<Impl>(loop, events, options)) {}

@@ -13,8 +13,8 @@
 //   4. What waits to be sent is bounded (link_in_flight_bytes_max), what is received is handed over at once and never
 //      kept. Bytes arrive in order; where one chunk ends and the next begins has no meaning.
 //   5. The profile has no choices: TLS 1.3, X25519, AES-256-GCM or ChaCha20-Poly1305, one Ed25519 certificate a side,
-//   no
-//      tickets, resumption, 0-RTT or server name. Rationale: the same bytes from everyone, and forward secrecy always.
+//      no tickets, resumption, 0-RTT or server name. Rationale: the same bytes from everyone, and forward secrecy
+//      always.
 //
 // An attacker on the path can cut or delay a link and sees its sizes and times. One who connects can hold one of
 // accepts_pending_max places for link_handshake_timeout; established links and dials have places of their own.

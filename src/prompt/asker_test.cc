@@ -12,8 +12,7 @@ namespace {
 
 using Road = PromptWorld::Road;
 
-// ---- all goes well
-// ---------------------------------------------------------------------------------------------------
+// ---- all goes well -----------------------------------------------------------------------------------------------
 
 TEST(Asker, AnAnswerComesInOrderAndOnce) {
     PromptWorld w(1);
@@ -119,8 +118,7 @@ TEST(Asker, TwoRequestsOfOneTextHaveNoBytesInCommon) {
     EXPECT_EQ(seen.size(), parts);
 }
 
-// ---- lanes die
-// -------------------------------------------------------------------------------------------------------
+// ---- lanes die ---------------------------------------------------------------------------------------------------
 
 TEST(Asker, AnyLanesButKMayBeLostBeforeAnythingArrives) {
     for (unsigned lost = 0; lost < 16; ++lost) {
@@ -255,8 +253,7 @@ TEST(Asker, ANodeThatNeverAnswersIsGivenUpAndTheQuestionMayMove) {
     EXPECT_LE(w.roads.size(), 4 * 2 * limits::message_attempts_max);
 }
 
-// ---- what the node says
-// ----------------------------------------------------------------------------------------------
+// ---- what the node says ------------------------------------------------------------------------------------------
 
 TEST(Asker, FaultsOfTheNodeMoveTheQuestionAndFaultsOfTheRequestDoNot) {
     for (const auto& [fault, moves] :
@@ -341,8 +338,7 @@ TEST(Asker, ARequestBeyondTheLargestBucketIsRefusedAtTheStart) {
     EXPECT_EQ(started.error().code, Errc::exhausted);
 }
 
-// ---- anything at any time
-// --------------------------------------------------------------------------------------------
+// ---- anything at any time ----------------------------------------------------------------------------------------
 
 // Lanes that end, swallow and refuse, replies and ticks in any order: the whole text once and in order, or one fault.
 RC_GTEST_PROP(Asker, WhateverHappensTheTextIsWholeOrThereIsOneFault, ()) {

@@ -16,8 +16,7 @@ void expect_empty(const Server& server) {
     EXPECT_EQ(usage.reply_bytes, 0U);
 }
 
-// ---- how a question ends
-// ---------------------------------------------------------------------------------------------
+// ---- how a question ends -----------------------------------------------------------------------------------------
 
 TEST(Server, EverythingOfAQuestionIsForgottenWhenItsReplyWasKept) {
     PromptWorld w(1);
@@ -106,8 +105,7 @@ TEST(Server, WithNobodyThereTheModelGoesOnForAMomentAndStops) {
     expect_empty(*w.server);
 }
 
-// ---- bounds
-// ----------------------------------------------------------------------------------------------------------
+// ---- bounds ------------------------------------------------------------------------------------------------------
 
 // The node's side of a sealed stream, driven by hand.
 struct Hand {
@@ -237,8 +235,7 @@ TEST(Server, AProxyThatGivesNoCreditGetsNoMoreThanItsWindow) {
     EXPECT_EQ(cells, limits::link_stream_window_cells);
 }
 
-// ---- what is kept, and for how long
-// ---------------------------------------------------------------------------------
+// ---- what is kept, and for how long ------------------------------------------------------------------------------
 
 std::size_t pads(const std::vector<wire::Record>& records) {
     const auto is_pad = [](const wire::Record& record) { return std::holds_alternative<wire::Pad>(record); };
@@ -396,8 +393,7 @@ TEST(Server, WhatWasHandedOutMakesWayForWhatIsAskedNow) {
     EXPECT_FALSE(ended(*w.asked[5]));
 }
 
-// ---- joining and resuming
-// --------------------------------------------------------------------------------------------
+// ---- joining and resuming ----------------------------------------------------------------------------------------
 
 std::vector<std::uint32_t> sequences(const std::vector<wire::Record>& records) {
     std::vector<std::uint32_t> out;
@@ -493,8 +489,7 @@ TEST(Server, AResumeWithoutTheReplyKeyIsRefused) {
     EXPECT_EQ(w.server->stats().resumes, 0U);
 }
 
-// ---- what may not come
-// -----------------------------------------------------------------------------------------------
+// ---- what may not come -------------------------------------------------------------------------------------------
 
 TEST(Server, ARequestThatIsPlayedAgainIsRefused) {
     PromptWorld w(15);

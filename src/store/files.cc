@@ -178,8 +178,7 @@ Status remove_file(const std::string& path) {
     return sync_directory(parent_of(path));
 }
 
-// ---- keys
-// ------------------------------------------------------------------------------------------------------------
+// ---- keys --------------------------------------------------------------------------------------------------------
 
 Status write_key(const std::string& path, const Key32& key) {
     std::string text = to_hex(key.expose()) + "\n";
@@ -214,8 +213,7 @@ Result<Key32> read_key(const std::string& path) {
     return wiped(std::move(key));
 }
 
-// ---- the lock
-// --------------------------------------------------------------------------------------------------------
+// ---- the lock ----------------------------------------------------------------------------------------------------
 
 DirectoryLock& DirectoryLock::operator=(DirectoryLock&& other) noexcept {
     std::swap(fd_, other.fd_);

@@ -76,8 +76,7 @@ Result<Cell> decode_cell(std::span<const std::uint8_t, limits::cell_bytes> in);
 // A cell with this payload (at most cell_body_bytes) and random bytes behind it.
 Cell make_cell(CellCommand command, std::uint32_t id, ByteView payload, Rng& rng);
 
-// ---- bodies
-// ----------------------------------------------------------------------------------------------------------
+// ---- bodies ------------------------------------------------------------------------------------------------------
 
 inline constexpr std::uint16_t link_version = 1;
 // VERSIONS: the first cell in each direction. Another version or network closes the link.

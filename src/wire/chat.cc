@@ -66,8 +66,7 @@ Result<Sampling> read_sampling(Reader& in) {
     return s;
 }
 
-// ---- reply frames
-// ----------------------------------------------------------------------------------------------------
+// ---- reply frames ------------------------------------------------------------------------------------------------
 
 void put_frame(Bytes& out, FrameKind kind, ByteView body) {
     out.push_back(static_cast<std::uint8_t>(kind));

@@ -85,8 +85,7 @@ TEST(Chat, TheVectorsHoldBothWays) {
     check_vectors("chat", {{"chat_request", request}, {"reply", {decode_reply, encode_reply, false}}});
 }
 
-// ---- requests
-// --------------------------------------------------------------------------------------------------------
+// ---- requests ----------------------------------------------------------------------------------------------------
 
 std::string arbitrary_text(TestRng& rng, std::size_t characters_max) {
     static const char* const characters[] = {"a", "\n", "é", "Ω", "日", "\uFFFD", "🐟", "\U0010FFFF", "\x01", "\x7f"};
@@ -185,8 +184,7 @@ TEST(Chat, ABodyIsAtMostWhatARequestCarries) {
     EXPECT_FALSE(decode_chat_request(grown));
 }
 
-// ---- replies
-// ---------------------------------------------------------------------------------------------------------
+// ---- replies -----------------------------------------------------------------------------------------------------
 
 RC_GTEST_PROP(ReplyFrames, GiveTheSameFramesHoweverTheBytesAreCut, (std::uint64_t seed)) {
     TestRng rng(seed);

@@ -95,8 +95,7 @@ TEST(ModelName, HasOnlyLettersDigitsAndFourSigns) {
     EXPECT_FALSE(is_model_name(std::string(65, 'm')));
 }
 
-// ---- addresses
-// -------------------------------------------------------------------------------------------------------
+// ---- addresses ---------------------------------------------------------------------------------------------------
 
 TEST(Address, TextIsReadAndWrittenInItsShortestForm) {
     const std::pair<const char*, const char*> forms[] = {

@@ -43,8 +43,7 @@ RelayBlock encode_relay(RelayCommand command, StreamId stream, ByteView data);
 // bytes behind the length not zero.
 Result<RelayPayload> decode_relay(const RelayBlock& block);
 
-// ---- data of the commands
-// --------------------------------------------------------------------------------------------
+// ---- data of the commands ----------------------------------------------------------------------------------------
 
 struct Connect {
     NodeId node;

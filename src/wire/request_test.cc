@@ -113,8 +113,7 @@ TEST(Request, AHoldOnAnUnpaidRequestIsNeverSent) {
     EXPECT_DEATH((void)encode_request(m), "internal error");
 }
 
-// ---- buckets
-// ---------------------------------------------------------------------------------------------------------
+// ---- buckets -----------------------------------------------------------------------------------------------------
 
 TEST(Bucket, TheTableHolds) {
     for (const Json& entry : load_vectors("request")) {

@@ -50,10 +50,10 @@ Bytes encode(const SignedSnapshot& m);
 // check_descriptor refuses.
 Result<SignedSnapshot> decode_signed_snapshot(ByteView in);
 
-// ---- directory messages over a link
-// ---------------------------------------------------------------------------------- A message is kind u8, then its
-// fields. It is cut into DIRECTORY cells: first u8 (1 or 0), total u32 in the first, then bytes, every cell full but
-// the last. One message at a time in each direction; a new first fragment while one is incomplete closes the link.
+// ---- directory messages over a link ------------------------------------------------------------------------------
+// A message is kind u8, then its fields. It is cut into DIRECTORY cells: first u8 (1 or 0), total u32 in the first,
+// then bytes, every cell full but the last. One message at a time in each direction; a new first fragment while one is
+// incomplete closes the link.
 
 struct GetSnapshot {
     Epoch newer_than;  // answer NotNewer if there is none

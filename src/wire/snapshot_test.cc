@@ -143,8 +143,7 @@ TEST(Snapshot, EntriesOutOfOrderAreNeverSent) {
     EXPECT_DEATH((void)encode_snapshot_body(s), "internal error");
 }
 
-// ---- fragments
-// -------------------------------------------------------------------------------------------------------
+// ---- fragments ---------------------------------------------------------------------------------------------------
 
 RC_GTEST_PROP(DirectoryAssembler, PutsTogetherWhatWasCut, (std::uint64_t seed)) {
     TestRng rng(seed);

@@ -24,8 +24,7 @@ struct VectorCodec {
     bool prefixes_refused = true;  // false where a shorter input can be a message of its own
 };
 
-// ---- fields
-// ----------------------------------------------------------------------------------------------------------
+// ---- fields ------------------------------------------------------------------------------------------------------
 
 inline Bytes unhex(const Json& field) {
     return from_hex(field.get<std::string>()).value();
@@ -60,8 +59,7 @@ VectorCodec codec_of(Result<Message> (*decode)(ByteView), Json (*to_json)(const 
             [=](const Json& fields) { return encode(from_json(fields)); }};
 }
 
-// ---- the checks
-// ------------------------------------------------------------------------------------------------------
+// ---- the checks --------------------------------------------------------------------------------------------------
 
 inline Json load_vectors(const std::string& stem) {
     std::ifstream file(std::string(SHOAL_SOURCE_DIR) + "/protocol/vectors/" + stem + ".json");
