@@ -37,6 +37,10 @@ const char* command_name(wire::CellCommand command) {
         case wire::CellCommand::pad_negotiate: return "PAD_NEGOTIATE";
         case wire::CellCommand::stream_sendme: return "STREAM_SENDME";
         case wire::CellCommand::directory: return "DIRECTORY";
+        case wire::CellCommand::channel_open: return "CHANNEL_OPEN";
+        case wire::CellCommand::channel_data: return "CHANNEL_DATA";
+        case wire::CellCommand::channel_credit: return "CHANNEL_CREDIT";
+        case wire::CellCommand::channel_close: return "CHANNEL_CLOSE";
     }
     return "?";
 }

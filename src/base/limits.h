@@ -58,6 +58,16 @@ inline constexpr std::size_t accepts_pending_max = 512;
 // From goodbye to the cut, for a peer that does not say goodbye too.
 inline constexpr Duration link_close_timeout = 2s;
 
+// ---- channels (protocol/channel.md) ------------------------------------------------------------------------------
+inline constexpr std::size_t channels_per_link_max = 64;
+// The largest message: a tensor of stage_tensor_bytes_max with its parts, below.
+inline constexpr std::size_t channel_message_bytes_max = 32 * 1024 * 1024 + 8 * 1024;
+// Of one direction, that the other side has not taken yet. Enough to fill a line of 60 ms there and back at 500 Mbit/s.
+inline constexpr std::size_t channel_window_bytes = 4 * 1024 * 1024;
+inline constexpr std::size_t channel_window_messages = 32;
+// What waits behind the window, of messages that cannot wait elsewhere: said on a control channel.
+inline constexpr std::size_t channel_queued_messages_max = 256;
+
 // ---- event loop --------------------------------------------------------------------------------------------------
 // Threads for work that blocks, and jobs that wait for one.
 inline constexpr std::size_t blocking_threads = 2;
@@ -281,6 +291,7 @@ inline constexpr std::uint16_t stage_sequences_max = 256;
 // Of one operation: a chunk of prefill.
 inline constexpr std::uint32_t stage_rows_max = prefill_chunk_tokens;
 inline constexpr std::size_t stage_tensor_bytes_max = 32 * 1024 * 1024;
+static_assert(stage_tensor_bytes_max + stage_sequences_max * 8 + 64 <= channel_message_bytes_max);
 // Operations of a session that the coordinator has no result of: each hop keeps them. With 8 streams in flight over a
 // pipeline of 4 hops this is as much as keeps all of them busy.
 inline constexpr std::uint64_t stage_unsettled_max = 32;

@@ -81,16 +81,21 @@ void Session::take_output(Now now, std::size_t bytes_max, Bytes& out) {
         versions_sent_ = true;
     }
     if (!open_) return;
-    for (BoundedQueue<wire::Cell>& queue : queues_) {
+    const auto put_all = [&](BoundedQueue<wire::Cell>& queue) {
         while (!queue.empty() && bytes_max >= limits::cell_bytes) {
             put(queue.front());
             queue.drop_front();
         }
-    }
+    };
+    put_all(queues_[control]);
+    put_all(queues_[data]);
+    while (source_ != nullptr && source_->has_cell() && bytes_max >= limits::cell_bytes) put(source_->next_cell());
+    put_all(queues_[bulk]);
 }
 
 bool Session::has_output() const {
-    return !versions_sent_ || (open_ && queued_cells() > 0);
+    if (!versions_sent_) return true;
+    return open_ && (queued_cells() > 0 || (source_ != nullptr && source_->has_cell()));
 }
 
 Status Session::on_tick(Now now) {

@@ -8,9 +8,10 @@
 // Rules
 //   1. The first cell in each direction is VERSIONS; before it nothing else is taken, after it no second one.
 //      Rationale: a peer of another network is refused before it can cost anything.
-//   2. Cells leave in three classes: control (handshakes, windows) before data before directory. DESTROY and
-//      STREAM_END are data: they may not overtake what was sent before them.
-//      Rationale: a circuit should not wait for a directory to be built, and windows should not wait for anything.
+//   2. Cells leave in four classes: control (handshakes, windows) before data before those of the source (channels)
+//      before directory. DESTROY and STREAM_END are data: they may not overtake what was sent before them.
+//      Rationale: a circuit should not wait for a directory to be built or for the rows of a long prompt, and windows
+//      should not wait for anything.
 //   3. A side that has sent nothing for link_keepalive sends PADDING; a side that has heard nothing for 2.5 times that
 //      declares the link dead. Rationale: TCP alone notices a lost peer after many minutes.
 //   4. Nothing grows past limits::link_queue_cells_max: send() then says no, and the caller closes what overflowed.
@@ -24,7 +25,7 @@
 
 #include "base/bounded.h"
 #include "base/rng.h"
-#include "wire/cell.h"
+#include "link/cell_source.h"
 
 namespace shoal::link {
 
@@ -43,6 +44,9 @@ class Session {
 public:
     // Queues our VERSIONS. `rng` outlives the session.
     Session(Now now, NetworkId network, Rng& rng);
+
+    // Outlives the session, or is taken away by nullptr.
+    void set_source(CellSource* source) { source_ = source; }
 
     bool open() const { return open_; }
     // Whole cells go to `sink`, in order; an incomplete one is kept. An error (malformed, unsupported) ends the link.
@@ -81,6 +85,7 @@ private:
     Instant last_heard_;
     Instant last_sent_;
     std::array<BoundedQueue<wire::Cell>, classes> queues_;
+    CellSource* source_ = nullptr;
     Bytes partial_;  // bounded: less than one cell
     SessionStats stats_;
 };

@@ -27,8 +27,12 @@ enum class CellCommand : std::uint8_t {
     pad_negotiate = 10,  // client to guard: idle padding of this link on or off
     stream_sendme = 11,  // gives window back, between proxy and model node
     directory = 12,      // one fragment of a directory message
+    channel_open = 13,   // these four: protocol/channel.md
+    channel_data = 14,
+    channel_credit = 15,
+    channel_close = 16,
 };
-inline constexpr std::uint8_t cell_command_max = 12;
+inline constexpr std::uint8_t cell_command_max = 16;
 
 enum class DestroyReason : std::uint8_t {
     none = 0,         // the client closes
@@ -56,7 +60,7 @@ inline constexpr std::uint8_t stream_end_reason_max = 7;
 
 // One cell, decoded: command and flags are known, length is within the body.
 struct Cell {
-    // CircuitId or LinkStreamId by command. Zero where neither applies: padding, versions, pad_negotiate, directory.
+    // Of a circuit, a stream or a channel, by command. Zero where neither applies: padding, versions, pad_negotiate, directory.
     std::uint32_t id = 0;
     CellCommand command = CellCommand::padding;
     std::uint8_t flags = 0;    // none is defined: zero
