@@ -41,6 +41,8 @@ case $command in
     clean) rm -rf build ;;
     test | build | lint | fuzz | bench | demo | mini | package)
         setup
+        # Figures want the peer measured in the same run; a test does not.
+        [ "$command" != bench ] || tools/setup/llama.sh --with-tools
         exec python3 tools/run/main.py "$command" "$@"
         ;;
     *)
