@@ -450,14 +450,14 @@ def descriptor_page():
     good("relay_and_guard", descriptor(), descriptor_fields())
     good("model_node", descriptor(roles=2, models=MODELS), descriptor_fields(roles=2, models=MODEL_FIELDS))
     good("every_role_and_four_addresses",
-         descriptor(roles=15, until=T0 + 1, addresses=[v4(10, 0, 0, 1, 1), v4(10, 0, 0, 1, 2), v4(10, 0, 0, 2, 1),
+         descriptor(roles=31, until=T0 + 1, addresses=[v4(10, 0, 0, 1, 1), v4(10, 0, 0, 1, 2), v4(10, 0, 0, 2, 1),
                                                        v4(223, 255, 255, 255, 65535)]),
-         descriptor_fields(roles=15, until=T0 + 1,
+         descriptor_fields(roles=31, until=T0 + 1,
                            addresses=["10.0.0.1:1", "10.0.0.1:2", "10.0.0.2:1", "223.255.255.255:65535"]))
     bad("magic", "malformed", magic=b"SC1E")
     bad("version_2", "unsupported", version=2)
     bad("roles_none", roles=0)
-    bad("roles_unknown", roles=0x11)
+    bad("roles_unknown", roles=0x21)
     bad("guard_that_is_no_relay", roles=8)
     bad("flag_set", flags=1)
     bad("addresses_none", addresses=[])

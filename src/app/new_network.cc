@@ -14,7 +14,7 @@ Result<NodeId> open_or_make_identity(const std::string& directory) {
     if (!store::file_exists(path)) {
         crypto::OsRng rng;
         const auto key = crypto::SigningKey::generate(rng);
-        TRY(store::write_key(path, key.seed()));
+        TRY(store::make_key(path, key.seed()));
     }
     const Key32 seed = TRY(store::read_key(path));
     return crypto::SigningKey::from_seed(seed).node_id();

@@ -92,6 +92,14 @@ void NodeDriver::add_engine(engine::Engine& engine, std::string name) {
     node_->add_engine(engine, std::move(name));
 }
 
+void NodeDriver::add_lead(pipeline::Lead& lead, std::string name) {
+    node_->add_lead(lead, std::move(name));
+}
+
+void NodeDriver::add_stages(engine::StageEngine& engine) {
+    node_->add_stages(engine);
+}
+
 void NodeDriver::run() {
     running_ = true;
     node_->on_tick(now());
@@ -100,6 +108,11 @@ void NodeDriver::run() {
 
 void NodeDriver::on_engine() {
     node_->on_engine(now());
+    drain();
+}
+
+void NodeDriver::on_stages() {
+    node_->on_stages(now());
     drain();
 }
 

@@ -36,9 +36,13 @@ public:
 
     // Before run(): a model to serve.
     void add_engine(engine::Engine& engine, std::string name);
+    void add_lead(pipeline::Lead& lead, std::string name);
+    // Before run(), with role_stage: what computes layers.
+    void add_stages(engine::StageEngine& engine);
     // Starts the clock.
     void run();
     void on_engine();
+    void on_stages();
 
     // Questions; the sink as in api/port.h.
     std::variant<api::AskId, ChatFault> ask(const ModelId& model, const ChatRequest& request, api::AskSink& sink);
@@ -46,6 +50,7 @@ public:
 
     const node::Node& node() const { return *node_; }
     Now now() const { return loop_.now(); }
+    Rng& rng() { return rng_; }
     const net::Endpoint& listening() const { return listening_; }
 
 private:

@@ -23,6 +23,15 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_flag("--verifier", o.verifier, "role: sign the directory; needs --listen and the key of network.toml");
     up->add_option("--model", o.models, "role: serve this GGUF file, as FILE or NAME=FILE; needs --listen")
         ->envname("SHOAL_MODEL");
+    up->add_option("--hop", o.hops,
+                   "another node computes these layers of the --model, as NODE:FIRST-END; one for each hop, in order");
+    up->add_option("--standby", o.standbys, "takes the place of the hop with the same layers when that is lost");
+    up->add_option("--activations", o.activations, "how hidden states travel between hops: f32, f16 or q8_0")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
+    up->add_option("--stage", o.stage,
+                   "role: compute layers of this GGUF file for the nodes of --stage-for; needs --listen");
+    up->add_option("--stage-for", o.stage_leads, "node that may have layers computed here (its 'shoal keys')");
     up->add_option("--listen", o.listen, "address:port for links of other nodes")->envname("SHOAL_LISTEN");
     up->add_option("--advertise", o.advertise, "address:port that others dial, if not that of --listen");
     up->add_option("--family", o.family, "64 hexadecimal digits that all nodes of one operator share");

@@ -19,10 +19,15 @@ struct UpOptions {
     std::string network_file;     // default: <state>/network.toml
     bool relay = false;
     bool verifier = false;
-    bool client = false;              // the default when no other role is named
-    std::vector<std::string> models;  // FILE or NAME=FILE
-    std::string listen;               // address:port of links
-    std::string advertise;            // what the descriptor says, if not that
+    bool client = false;                // the default when no other role is named
+    std::vector<std::string> models;    // FILE or NAME=FILE
+    std::vector<std::string> hops;      // NODE:FIRST-END, whose layers are the model's
+    std::vector<std::string> standbys;  // likewise
+    std::string activations = "f16";
+    std::string stage;                     // FILE
+    std::vector<std::string> stage_leads;  // node ids
+    std::string listen;                    // address:port of links
+    std::string advertise;                 // what the descriptor says, if not that
     std::string family;
     std::uint16_t api_port = 0;
     std::string api_address = "127.0.0.1";

@@ -2,8 +2,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <csignal>
-
 #include <filesystem>
 
 #include "app/api_bridge.h"
@@ -12,6 +12,7 @@
 #include "app/network_file.h"
 #include "app/node_driver.h"
 #include "backend/engine_files.h"
+#include "backend/stage_workers.h"
 #include "backend/worker_engine.h"
 
 namespace shoal::app {
@@ -50,6 +51,87 @@ Result<FamilyId> parse_family(const std::string& text) {
     return FamilyId(first_bytes<FamilyId::size>(*bytes));
 }
 
+Result<NodeId> parse_node(const std::string& option, const std::string& text) {
+    const auto bytes = from_hex(text);
+    if (!bytes || bytes->size() != NodeId::size) {
+        return fail(Errc::invalid, fmt::format("{} {}: a node is named by the 64 hexadecimal digits that 'shoal keys' "
+                                               "prints there",
+                                               option, text));
+    }
+    return NodeId(first_bytes<NodeId::size>(*bytes));
+}
+
+// NODE:FIRST-END, layers FIRST to END - 1.
+Result<pipeline::StageNode> parse_hop(const std::string& option, const std::string& text) {
+    const std::size_t colon = text.find(':'), dash = text.find('-');
+    const auto number = [&](std::size_t from, std::size_t to) -> std::optional<std::uint16_t> {
+        std::uint16_t out = 0;
+        const char* end = text.data() + std::min(to, text.size());
+        const auto [stop, error] = std::from_chars(text.data() + from, end, out);
+        return error == std::errc() && stop == end ? std::optional(out) : std::nullopt;
+    };
+    const bool shaped = colon != std::string::npos && dash != std::string::npos && colon < dash;
+    const auto first = shaped ? number(colon + 1, dash) : std::nullopt;
+    const auto end = shaped ? number(dash + 1, text.size()) : std::nullopt;
+    if (!first || !end || *first >= *end || *end > limits::model_layers_max) {
+        return fail(Errc::invalid,
+                    fmt::format("{} {}: must be NODE:FIRST-END, where END is one behind the last layer", option, text));
+    }
+    return pipeline::StageNode{TRY(parse_node(option, text.substr(0, colon))), {*first, *end}};
+}
+
+Status check_hops(const std::vector<pipeline::StageNode>& hops, const std::vector<pipeline::StageNode>& standbys) {
+    if (hops.size() > limits::stage_hops_max) {
+        return fail(Errc::invalid, fmt::format("--hop: at most {}", limits::stage_hops_max));
+    }
+    std::uint16_t next = 0;
+    for (const pipeline::StageNode& hop : hops) {
+        if (hop.layers.first != next) {
+            return fail(Errc::invalid,
+                        fmt::format("--hop {}:{}-{}: the hops before end with layer {}, so it must begin "
+                                    "with {}",
+                                    hop.node.hex(), hop.layers.first, hop.layers.end, next, next));
+        }
+        next = hop.layers.end;
+    }
+    for (const pipeline::StageNode& standby : standbys) {
+        const auto same = [&](const pipeline::StageNode& hop) { return hop.layers == standby.layers; };
+        if (std::none_of(hops.begin(), hops.end(), same)) {
+            return fail(Errc::invalid, fmt::format("--standby {}:{}-{}: no --hop has these layers", standby.node.hex(),
+                                                   standby.layers.first, standby.layers.end));
+        }
+    }
+    return ok();
+}
+
+Result<pipeline::LeadConfig> lead_config(const UpOptions& o) {
+    pipeline::LeadConfig out;
+    for (const std::string& text : o.hops) out.hops.push_back(TRY(parse_hop("--hop", text)));
+    for (const std::string& text : o.standbys) out.standbys.push_back(TRY(parse_hop("--standby", text)));
+    TRY(check_hops(out.hops, out.standbys));
+    if (!out.hops.empty() && o.models.size() != 1) {
+        return fail(Errc::invalid, "--hop says where the layers of one model are: name exactly one --model");
+    }
+    return out;
+}
+
+Status add_stage_role(const UpOptions& o, node::NodeConfig& node) {
+    if (o.stage.empty()) {
+        return o.stage_leads.empty() ? ok() : Status(fail(Errc::invalid, "--stage-for without --stage FILE"));
+    }
+    if (!std::filesystem::is_regular_file(o.stage)) {
+        return fail(Errc::not_found, fmt::format("--stage {}: no such file; give the path of a GGUF file", o.stage));
+    }
+    if (o.stage_leads.empty()) {
+        return fail(Errc::invalid,
+                    "--stage needs --stage-for NODE: hidden states can be turned back into text, so "
+                    "layers are computed for nodes that you name only");
+    }
+    node.roles |= wire::role_stage;
+    for (const std::string& text : o.stage_leads) node.stage_leads.insert(TRY(parse_node("--stage-for", text)));
+    return ok();
+}
+
 Result<DriverConfig> driver_config(const UpOptions& o) {
     DriverConfig out;
     out.state_directory = o.state_directory.empty() ? default_state_directory() : o.state_directory;
@@ -58,14 +140,15 @@ Result<DriverConfig> driver_config(const UpOptions& o) {
     if (o.relay) out.node.roles |= wire::role_relay | wire::role_guard;
     if (o.verifier) out.node.roles |= wire::role_verifier;
     if (!o.models.empty()) out.node.roles |= wire::role_model;
+    TRY(add_stage_role(o, out.node));
     out.node.client = o.client || out.node.roles == 0;
     if (out.node.roles != 0 && o.listen.empty()) {
         return fail(Errc::invalid,
-                    "--relay, --model and --verifier need --listen ADDRESS:PORT, where other nodes reach "
+                    "--relay, --model, --stage and --verifier need --listen ADDRESS:PORT, where other nodes reach "
                     "this one");
     }
     if (!o.listen.empty()) {
-        if (out.node.roles == 0) return fail(Errc::invalid, "--listen without --relay, --model or --verifier");
+        if (out.node.roles == 0) return fail(Errc::invalid, "--listen without --relay, --model, --stage or --verifier");
         out.listen = TRY(parse_endpoint("--listen", o.listen));
         if (!out.listen->is_any()) out.dial_from = out.listen->with_port(0);
         if (out.listen->is_any() && o.advertise.empty()) {
@@ -110,6 +193,8 @@ struct Running {
         bool death_reported = false;
     };
     std::vector<Served> served;  // bounded: models_per_node_max
+    std::unique_ptr<backend::StageWorkers> stages;
+    std::unique_ptr<pipeline::Lead> lead;  // of the only one served
     std::unique_ptr<NodeDriver> driver;
     std::unique_ptr<ApiBridge> api;
     std::vector<std::string> greeting;  // lines of the log once the start has succeeded
@@ -133,13 +218,28 @@ void on_engine(Running& run) {
     }
 }
 
+void make_stages(const UpOptions& o, const backend::EngineCommand& command, Running& run) {
+    backend::StageWorkersOptions options;
+    options.model_path = o.stage;
+    options.command = command;
+    options.threads = o.threads;
+    const auto wake = [&run] { run.loop.post([&run] { run.driver->on_stages(); }); };
+    run.stages = std::make_unique<backend::StageWorkers>(run.loop, *run.log, options, wake);
+}
+
+wire::ActivationType activation_type(const std::string& name) {
+    if (name == "f32") return wire::ActivationType::f32;
+    return name == "q8_0" ? wire::ActivationType::q8_0 : wire::ActivationType::f16;
+}
+
 Status make_engines(const UpOptions& o, Running& run) {
-    if (o.models.empty()) return ok();
+    if (o.models.empty() && o.stage.empty()) return ok();
     if (o.models.size() > limits::models_per_node_max) {
         return fail(Errc::invalid, fmt::format("--model: one node serves at most {}; start another node for the rest",
                                                limits::models_per_node_max));
     }
     const backend::EngineCommand command = TRY(backend::find_engine(backend::own_folder()));
+    if (!o.stage.empty()) make_stages(o, command, run);
     for (const std::string& text : o.models) {
         const auto [name, path] = TRY(split_model(text));
         backend::WorkerOptions options;
@@ -148,6 +248,11 @@ Status make_engines(const UpOptions& o, Running& run) {
         options.load.context_tokens = o.context;
         options.load.sequences = o.sequences;
         options.load.threads = o.threads;
+        if (!o.hops.empty()) {
+            const auto steps =
+                static_cast<std::uint16_t>(std::min<std::size_t>(o.hops.size(), limits::stage_unsettled_max));
+            options.lead = backend::WorkerOptions::Lead{activation_type(o.activations), steps};
+        }
         // From inside the engine's own callbacks: the node reads it at the next turn.
         const auto wake = [&run] { run.loop.post([&run] { on_engine(run); }); };
         run.served.push_back({name, path, std::make_unique<backend::WorkerEngine>(run.loop, *run.log, options, wake)});
@@ -184,8 +289,17 @@ Status start(const UpOptions& o, Running& run) {
     const bool client = config.node.client;
     const api::GatewayOptions gateway = TRY(gateway_options(o));
     TRY(make_engines(o, run));
+    pipeline::LeadConfig lead = TRY(lead_config(o));
     run.driver = TRY(NodeDriver::start(run.loop, std::move(config), *run.log));
-    for (const Running::Served& served : run.served) run.driver->add_engine(*served.engine, served.name);
+    if (run.stages) run.driver->add_stages(*run.stages);
+    if (!lead.hops.empty()) {
+        lead.self = run.driver->node().id();
+        const auto report = [&run](const std::string& line) { run.log->write(LogLevel::info, "pipeline", line); };
+        run.lead = std::make_unique<pipeline::Lead>(std::move(lead), *run.served[0].engine, run.rng, report);
+        run.driver->add_lead(*run.lead, run.served[0].name);
+    } else {
+        for (const Running::Served& served : run.served) run.driver->add_engine(*served.engine, served.name);
+    }
     if (!o.listen.empty()) {
         run.greeting.push_back(
             fmt::format("node {} listens on {}", run.driver->node().id().hex(), run.driver->listening().text()));

@@ -1,12 +1,10 @@
 #include "backend/worker_engine.h"
 
 #include <csignal>
-#include <cstdio>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
+#include "backend/model_file.h"
 #include "net/loop.h"
 #include "wire/chat.h"
 #include "wire/text.h"
@@ -20,18 +18,6 @@ using engine::pipe::Fatal;
 namespace {
 
 constexpr std::size_t open_jobs_max = limits::engine_jobs_queued_max + limits::engine_sequences_max;
-constexpr int model_descriptor = 4;  // protocol/pipe.md
-
-struct CloseFile {
-    void operator()(std::FILE* file) const { (void)std::fclose(file); }
-};
-
-Result<std::unique_ptr<std::FILE, CloseFile>> open_model(const std::string& path) {
-    // "e": not inherited by accident; the child gets its copy by name.
-    std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "re"));
-    if (!file) return fail(Errc::not_found, "the model " + path + " cannot be opened: " + std::strerror(errno));
-    return file;
-}
 
 }  // namespace
 
@@ -91,6 +77,7 @@ void WorkerEngine::watch(Now now) {
 void WorkerEngine::check_silence(Now now) {
     check_at_.reset();
     if (open_.empty()) return;
+    if (forwards_ > 0) heard_ = true;
     silent_checks_ = std::exchange(heard_, false) ? 0 : silent_checks_ + 1;
     // Two in a row: with the time before the first, at least silence_max.
     if (silent_checks_ >= 2) return distrust("the engine hangs: it has not computed anything for too long");
@@ -113,13 +100,17 @@ std::optional<engine::Event> WorkerEngine::poll() {
 
 void WorkerEngine::start() {
     health_ = Health::starting;
-    frames_ = {};
+    frames_ = engine::pipe::Frames(options_.lead ? engine::pipe::lead_frame_bytes_max : limits::engine_frame_bytes_max);
     last_words_.reset();
-    auto model = open_model(options_.model_path);
+    auto model = open_model_file(options_.model_path);
     if (!model) return go_down(model.error().message, true);
     net::ChildOptions options;
     options.argv = options_.command.words;
-    options.fds = {{fileno(model->get()), model_descriptor}};
+    if (options_.lead) {
+        options.argv.emplace_back("--lead");
+        options.unsent_bytes_max = 2 * engine::pipe::lead_frame_bytes_max;
+    }
+    options.fds = {{model->descriptor(), model_descriptor}};
     options.socket = true;
     options.output = net::ChildOutput::discard;
     options.errors = net::ChildOutput::lines;
@@ -132,7 +123,9 @@ void WorkerEngine::start() {
     if (!child) return go_down("the engine cannot be started: " + child.error().message, false);
     child_ = std::move(*child);
     load_deadline_ = loop_.now().mono + limits::engine_start_timeout;
-    const auto load = engine::pipe::encode(engine::pipe::ToWorker(options_.load));
+    engine::pipe::ToWorker first = options_.load;
+    if (options_.lead) first = engine::pipe::Lead{options_.load, options_.lead->type, options_.lead->steps};
+    const auto load = engine::pipe::encode(first);
     ASSERT(load.has_value());
     unsent_.push_front(*load);  // before jobs that came while the engine started
     flush();
@@ -178,8 +171,14 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
         put(*loading);
         return true;
     }
+    if (const auto* ends = std::get_if<engine::pipe::Ends>(&message)) {
+        width_ = ends->width;
+        return health_ == Health::starting && options_.lead.has_value();
+    }
     if (health_ != Health::ready) return false;
     if (std::holds_alternative<engine::pipe::Working>(message)) return true;
+    if (auto* forward = std::get_if<engine::Forward>(&message)) return on_work(std::move(*forward));
+    if (const auto* forget = std::get_if<engine::Forget>(&message)) return on_work(*forget);
     // From here each message is about a job. One that is not open has ended here already: nothing to add to it.
     if (auto* started = std::get_if<engine::Started>(&message)) {
         const auto at = open_.find(started->job.value());
@@ -200,8 +199,40 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
     return true;
 }
 
+bool WorkerEngine::on_work(Work work) {
+    if (!shape_) return false;
+    if (std::holds_alternative<engine::Forward>(work) && ++forwards_ > options_.lead->steps) return false;
+    if (work_.size() >= options_.lead->steps + limits::engine_sequences_max) return false;
+    work_.push_back(std::move(work));
+    return true;
+}
+
+std::optional<engine::LeadEngine::Work> WorkerEngine::next_work() {
+    if (work_.empty()) return std::nullopt;
+    Work work = std::move(work_.front());
+    work_.pop_front();
+    return work;
+}
+
+void WorkerEngine::returned(Now, Bytes tensor) {
+    if (health_ != Health::ready || forwards_ == 0) return;  // of a worker that is gone
+    --forwards_;
+    send(engine::pipe::Returned{std::move(tensor)});
+}
+
+void WorkerEngine::broken(Now, const std::string& why) {
+    if (health_ != Health::ready) return;
+    forwards_ = 0;
+    work_.clear();
+    send(engine::pipe::Broken{wire::plain_text(why, engine::pipe::reason_bytes_max)});
+}
+
 bool WorkerEngine::on_ready(engine::Ready ready) {
-    if (health_ != Health::starting) return false;
+    if (health_ != Health::starting || (options_.lead && width_ == 0)) return false;
+    if (options_.lead) {
+        shape_ = engine::LeadShape{options_.lead->type, width_, ready.model.context_tokens,
+                                   static_cast<std::uint16_t>(ready.model.sequences)};
+    }
     health_ = Health::ready;
     load_deadline_.reset();
     crashes_ = 0;
@@ -245,6 +276,9 @@ void WorkerEngine::go_down(const std::string& reason, bool permanent) {
     health_ = permanent ? Health::dead : Health::down;
     for (Bytes& frame : unsent_) wipe(frame.data(), frame.size());
     unsent_.clear();
+    work_.clear();
+    forwards_ = 0;
+    width_ = 0;
     for (const auto& [id, open] : std::exchange(open_, {})) {
         fail_job(JobId(id), AskFault::engine_failed, "the engine died: " + reason, open.usage);
     }

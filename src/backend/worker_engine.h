@@ -11,6 +11,7 @@
 //   4. A ready worker that has jobs and says nothing for limits::engine_silence_max is killed: it says that it computes
 //      every second. Time counts only between two calls of on_tick(), so that a node that stood still itself blames
 //      nobody.
+//      A lead that waits for rows has nothing to say, and is not judged.
 //   5. Jobs wait while the model is loaded; they are refused while the engine is down, so that the scheduler can hand
 //      them to another node.
 //
@@ -38,11 +39,17 @@ namespace shoal::backend {
 struct WorkerOptions {
     std::string model_path;
     engine::pipe::Load load;
+    // Only the ends of the model: the layers are elsewhere (engine/lead.h).
+    struct Lead {
+        wire::ActivationType type = wire::ActivationType::f16;
+        std::uint16_t steps = 1;
+    };
+    std::optional<Lead> lead = std::nullopt;
     EngineCommand command;
     Duration silence_max = limits::engine_silence_max;  // rule 4
 };
 
-class WorkerEngine final : public engine::Engine {
+class WorkerEngine final : public engine::LeadEngine {
 public:
     static constexpr unsigned crashes_max = 3;
 
@@ -57,6 +64,10 @@ public:
     std::optional<engine::Event> poll() override;
     engine::Health health() const override { return health_; }
     const engine::ModelInfo* model() const override { return model_ ? &*model_ : nullptr; }
+    const engine::LeadShape* shape() const override { return shape_ ? &*shape_ : nullptr; }
+    std::optional<Work> next_work() override;
+    void returned(Now now, Bytes tensor) override;
+    void broken(Now now, const std::string& why) override;
 
     // Of the last death, empty before the first. One line.
     const std::string& down_reason() const { return down_reason_; }
@@ -75,6 +86,7 @@ private:
     // False: the message cannot come now, so the worker is broken.
     bool on_message(engine::pipe::FromWorker message);
     bool on_ready(engine::Ready ready);
+    bool on_work(Work work);
     void end_job(JobId job, engine::Event event);
     void distrust(const std::string& why);
     void go_down(const std::string& reason, bool permanent);
@@ -97,8 +109,12 @@ private:
     std::optional<engine::pipe::Fatal> last_words_;
     std::string down_reason_;
     std::map<std::uint64_t, Open> open_;  // at most engine_jobs_queued_max and engine_sequences_max together
-    std::deque<Bytes> unsent_;            // at most two for each open job, and Load
-    std::deque<engine::Event> events_;    // drained by the owner each turn; a worker sends at most what jobs ask
+    std::deque<Bytes> unsent_;            // at most two for each open job, one for each step, and Load
+    std::optional<engine::LeadShape> shape_;
+    std::uint32_t width_ = 0;           // said by a lead that loads
+    std::deque<Work> work_;             // at most `steps` Forwards, and a Forget for each sequence
+    std::size_t forwards_ = 0;          // that have not returned
+    std::deque<engine::Event> events_;  // drained by the owner each turn; a worker sends at most what jobs ask
     std::optional<Instant> start_at_;
     std::optional<Instant> load_deadline_;
     std::optional<Instant> check_at_;  // while a ready worker has jobs

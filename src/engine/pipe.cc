@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "wire/chat.h"
+#include "wire/stage.h"
 #include "wire/text.h"
 
 namespace shoal::engine::pipe {
@@ -13,6 +14,9 @@ enum class Kind : std::uint8_t {
     load = 1,
     submit = 2,
     cancel = 3,
+    lead = 4,
+    returned = 5,
+    broken = 6,
     loading = 16,
     ready = 17,
     started = 18,
@@ -21,6 +25,9 @@ enum class Kind : std::uint8_t {
     failed = 21,
     fatal = 22,
     working = 23,
+    ends = 24,
+    forward = 25,
+    forget = 26,
 };
 constexpr std::size_t length_bytes = 4;
 constexpr std::size_t submit_fixed_bytes = 1 + 8 + 32 + 4;
@@ -40,6 +47,15 @@ Status check(const Load& m) {
     if (m.cells > limits::context_tokens_max * limits::engine_sequences_max) return bad("cells is too large");
     if (m.kv != KvType::f16 && m.kv != KvType::q8_0) return bad("unknown kv type");
     return ok();
+}
+Status check(const Lead& m) {
+    if (static_cast<std::uint8_t>(m.type) > wire::activation_type_max) return bad("unknown activation type");
+    if (m.steps < 1 || m.steps > limits::stage_unsettled_max) return bad("steps is out of range");
+    return check(m.load);
+}
+Status check(const Returned& m) {
+    const bool fits = !m.tensor.empty() && m.tensor.size() <= limits::stage_tensor_bytes_max;
+    return fits ? ok() : Status(bad("a tensor of an impossible size"));
 }
 Status check(const Job& m) {
     return wire::check_chat_request(m.request);
@@ -78,6 +94,20 @@ Status check_line(const std::string& line) {
     if (line.size() > reason_bytes_max || !wire::is_plain_text(line)) return bad("a message is not one plain line");
     return ok();
 }
+Status check(const Broken& m) {
+    return check_line(m.reason);
+}
+Status check(const Ends& m) {
+    const bool fits = m.width > 0 && m.width % 32 == 0 && m.width <= limits::stage_width_max;
+    return fits ? ok() : Status(bad("width is out of range"));
+}
+Status check(const Forward& m) {
+    const std::string_view fault = wire::stage_rows_fault(m.rows, false);
+    return fault.empty() ? ok() : Status(fail(Errc::invalid, std::string(fault)));
+}
+Status check(const Forget& m) {
+    return m.sequence < limits::engine_sequences_max ? ok() : Status(bad("no such sequence"));
+}
 // An engine knows these five; the other faults of AskFault are made by those who carry a request.
 Status check(const Failed& m) {
     switch (m.fault) {
@@ -112,13 +142,48 @@ void put_kind(Writer& out, Kind kind) {
     out.u8(static_cast<std::uint8_t>(kind));
 }
 
-Status put(Writer& out, const Load& m) {
-    put_kind(out, Kind::load);
+void put_load(Writer& out, const Load& m) {
     out.u32(m.context_tokens);
     out.u16(m.sequences);
     out.u16(m.threads);
     out.u32(m.cells);
     out.u8(static_cast<std::uint8_t>(m.kv));
+}
+Status put(Writer& out, const Load& m) {
+    put_kind(out, Kind::load);
+    put_load(out, m);
+    return ok();
+}
+Status put(Writer& out, const Lead& m) {
+    put_kind(out, Kind::lead);
+    put_load(out, m.load);
+    out.u8(static_cast<std::uint8_t>(m.type));
+    out.u16(m.steps);
+    return ok();
+}
+Status put(Writer& out, const Returned& m) {
+    put_kind(out, Kind::returned);
+    out.bytes_u32(m.tensor);
+    return ok();
+}
+Status put(Writer& out, const Broken& m) {
+    put_kind(out, Kind::broken);
+    out.text_u16(m.reason);
+    return ok();
+}
+Status put(Writer& out, const Ends& m) {
+    put_kind(out, Kind::ends);
+    out.u32(m.width);
+    return ok();
+}
+Status put(Writer& out, const Forward& m) {
+    put_kind(out, Kind::forward);
+    wire::put_stage_rows(out, m.rows);
+    return ok();
+}
+Status put(Writer& out, const Forget& m) {
+    put_kind(out, Kind::forget);
+    out.u16(m.sequence);
     return ok();
 }
 Status put(Writer& out, const Job& m) {
@@ -196,11 +261,10 @@ Result<Bytes> encode_any(const Message& message) {
         return put(body, m);
     };
     TRY(std::visit(write, message));
-    Writer frame(length_bytes + body.size());
-    frame.bytes_u32(body.view());
     Bytes spent = body.take();
+    Bytes frame = frame_of(spent);
     wipe(spent.data(), spent.size());
-    return frame.take();
+    return frame;
 }
 
 // ---- reading -----------------------------------------------------------------------------------------------------
@@ -282,6 +346,18 @@ Result<ToWorker> decode_to_worker(ByteView frame) {
             Load m = read_load(in);
             return whole<ToWorker>(in, m, "pipe: load");
         }
+        case Kind::lead: {
+            Lead m{read_load(in), static_cast<wire::ActivationType>(in.u8()), in.u16()};
+            return whole<ToWorker>(in, m, "pipe: lead");
+        }
+        case Kind::returned: {
+            Returned m{to_bytes(in.bytes_u32(limits::stage_tensor_bytes_max))};
+            return whole<ToWorker>(in, std::move(m), "pipe: returned");
+        }
+        case Kind::broken: {
+            Broken m{in.text_u16(reason_bytes_max)};
+            return whole<ToWorker>(in, std::move(m), "pipe: broken");
+        }
         case Kind::submit: {
             Job m = TRY(read_job(in));
             return whole<ToWorker>(in, std::move(m), "pipe: submit");
@@ -330,9 +406,27 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
             Fatal m = TRY(read_fatal(in));
             return whole<FromWorker>(in, std::move(m), "pipe: fatal");
         }
+        case Kind::ends: {
+            const Ends m{in.u32()};
+            return whole<FromWorker>(in, m, "pipe: ends");
+        }
+        case Kind::forward: {
+            Forward m{TRY(wire::read_stage_rows(in))};
+            return whole<FromWorker>(in, std::move(m), "pipe: forward");
+        }
+        case Kind::forget: {
+            const Forget m{in.u16()};
+            return whole<FromWorker>(in, m, "pipe: forget");
+        }
         case Kind::working: return whole<FromWorker>(in, Working{}, "pipe: working");
         default: return fail(Errc::malformed, "pipe: unknown frame from a worker");
     }
+}
+
+Bytes frame_of(ByteView kind_and_body) {
+    Writer frame(length_bytes + kind_and_body.size());
+    frame.bytes_u32(kind_and_body);
+    return frame.take();
 }
 
 Result<std::vector<Bytes>> Frames::feed(ByteView bytes) {
@@ -346,7 +440,7 @@ Result<std::vector<Bytes>> Frames::feed(ByteView bytes) {
         if (pending_.size() < want) break;
         if (header) {
             const std::uint32_t length = load_le<std::uint32_t>(pending_.data());
-            if (length == 0 || length > limits::engine_frame_bytes_max) {
+            if (length == 0 || length > most_) {
                 return fail(Errc::malformed, "pipe: a frame of an impossible length");
             }
             pending_.reserve(length_bytes + length);

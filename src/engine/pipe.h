@@ -4,6 +4,9 @@
 // strangers ask. So both ends bound every length before they hold it, and a decoder gives a value that cannot be
 // invalid, or a reason. A worker that meets a bad frame ends; a node that meets one kills the worker.
 //
+// A worker that holds the ends of a model speaks the same frames and a few more; those of hidden states may be as long
+// as a message of a channel.
+//
 // Pure. Decoding is linear in the frame's length, and encoding is canonical: what decodes, encodes to the same bytes.
 #pragma once
 
@@ -12,7 +15,7 @@
 
 #include "base/codec.h"
 #include "base/limits.h"
-#include "engine/engine.h"
+#include "engine/lead.h"
 
 namespace shoal::engine::pipe {
 
@@ -22,6 +25,8 @@ inline constexpr std::size_t reason_bytes_max = 512;
 // Text of one frame; the same as a reply frame's (protocol/chat.md), so that it is handed on without being cut.
 inline constexpr std::size_t text_bytes_max = 8192;
 inline constexpr std::uint16_t threads_max = 1024;
+
+inline constexpr std::size_t lead_frame_bytes_max = limits::channel_message_bytes_max;
 
 enum class KvType : std::uint8_t { f16 = 0, q8_0 = 1 };
 
@@ -34,8 +39,26 @@ struct Load {
     KvType kv = KvType::f16;
     friend bool operator==(const Load&, const Load&) = default;
 };
+// The first frame to a worker that holds the ends of the model only (engine/lead.h).
+struct Lead {
+    Load load;
+    wire::ActivationType type = wire::ActivationType::f16;
+    std::uint16_t steps = 1;  // under way at once, at most limits::stage_unsettled_max
+};
 struct Cancel {
     JobId job;
+};
+// The rows of the oldest Forward, behind the last layer.
+struct Returned {
+    Bytes tensor;
+};
+// Rows that were handed out will not come: every job that runs ends with engine_failed.
+struct Broken {
+    std::string reason;  // one line
+};
+// Of a lead, before Ready.
+struct Ends {
+    std::uint32_t width = 0;
 };
 // Jobs are being computed, and there was nothing else to say for a while.
 struct Working {};
@@ -45,8 +68,8 @@ struct Fatal {
     bool permanent = false;  // the model file is at fault: do not start again
 };
 
-using ToWorker = std::variant<Load, Job, Cancel>;
-using FromWorker = std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working>;
+using ToWorker = std::variant<Load, Lead, Job, Cancel, Returned, Broken>;
+using FromWorker = std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward, Forget>;
 
 // A whole frame, length included. Errc::invalid: a field is outside what the page gives (for a Job: what
 // wire::check_chat_request says); Errc::exhausted: the request is longer than limits::chat_body_bytes_max.
@@ -57,15 +80,20 @@ Result<Bytes> encode(const FromWorker& message);
 Result<ToWorker> decode_to_worker(ByteView frame);
 Result<FromWorker> decode_from_worker(ByteView frame);
 
+// The frame around a kind and its body.
+Bytes frame_of(ByteView kind_and_body);
+
 // Cuts the byte stream into frames; holds at most one incomplete frame, and wipes what it drops.
 class Frames {
 public:
-    // Every frame that is complete now, in order. Errc::malformed: a length of zero or above
-    // limits::engine_frame_bytes_max; the object is then spent.
+    explicit Frames(std::size_t frame_bytes_max = limits::engine_frame_bytes_max) : most_(frame_bytes_max) {}
+    // Every frame that is complete now, in order. Errc::malformed: a length of zero or above the most; the object is
+    // then spent.
     Result<std::vector<Bytes>> feed(ByteView bytes);
     bool at_boundary() const { return pending_.empty(); }
 
 private:
+    std::size_t most_;
     Bytes pending_;
 };
 

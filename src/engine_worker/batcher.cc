@@ -1,6 +1,7 @@
 #include "engine_worker/batcher.h"
 
 #include <algorithm>
+#include <set>
 
 #include "wire/text.h"
 
@@ -11,23 +12,16 @@ using engine::Finished;
 using engine::Started;
 using engine::Text;
 
-Batcher::Batcher(Model& model, Emit emit)
-    : model_(model),
-      emit_(std::move(emit)),
-      batch_(llama_batch_init(static_cast<std::int32_t>(limits::prefill_chunk_tokens), 0, 1)),
-      free_cells_(model.cells) {
+Batcher::Batcher(Model& model, Backbone& backbone, Emit emit)
+    : model_(model), backbone_(backbone), emit_(std::move(emit)), free_cells_(model.cells) {
     for (std::uint32_t i = model.info.sequences; i > 0; --i)
         free_sequences_.push_back(static_cast<llama_seq_id>(i - 1));
-    batch_.n_tokens = 0;
-}
-
-Batcher::~Batcher() {
-    llama_batch_free(batch_);
 }
 
 bool Batcher::is_known(JobId job) const {
     return std::any_of(queue_.begin(), queue_.end(), [job](const Waiting& w) { return w.job.id == job; }) ||
-           std::any_of(running_.begin(), running_.end(), [job](const auto& r) { return r->job == job; });
+           std::any_of(running_.begin(), running_.end(),
+                       [job](const auto& r) { return r->job == job && !r->cancelled; });
 }
 
 void Batcher::submit(engine::Job job) {
@@ -61,11 +55,14 @@ void Batcher::cancel(JobId job) {
         return fail_job(job, AskFault::cancelled, "cancelled");
     }
     for (auto at = running_.begin(); at != running_.end(); ++at) {
-        if ((*at)->job != job) continue;
-        const Usage used = usage(**at);
-        release(**at);
+        Running& run = **at;
+        if (run.job != job || run.cancelled) continue;
+        fail_job(job, AskFault::cancelled, "cancelled", usage(run));
+        run.cancelled = true;
+        if (run.steps > 0) return;  // released when they are back
+        release(run);
         running_.erase(at);
-        return fail_job(job, AskFault::cancelled, "cancelled", used);
+        return;
     }
 }
 
@@ -94,44 +91,54 @@ void Batcher::start(Waiting waiting) {
     running_.push_back(std::move(run));
 }
 
-void Batcher::add_row(Running& run, llama_token token, std::uint32_t position, bool wanted) {
-    const std::int32_t row = batch_.n_tokens++;
-    batch_.token[row] = token;
-    batch_.pos[row] = static_cast<llama_pos>(position);
-    batch_.n_seq_id[row] = 1;
-    batch_.seq_id[row][0] = run.sequence;
-    batch_.logits[row] = wanted ? 1 : 0;
-    if (wanted) run.row = row;
+void Batcher::add_row(Step& step, Running& run, llama_token token, std::uint32_t position, bool wanted) {
+    if (step.runs.empty() || step.runs.back() != &run) {
+        step.runs.push_back(&run);
+        ++run.steps;
+    }
+    if (wanted) {
+        step.wanted.push_back(rows_.size());
+        step.takers.push_back(&run);
+        run.awaits = true;
+    }
+    rows_.push_back({token, position, run.sequence, wanted});
 }
 
-void Batcher::fill_batch() {
-    batch_.n_tokens = 0;
-    for (auto& run : running_) run->row = -1;
-    const bool prompts = std::any_of(running_.begin(), running_.end(), [](const auto& r) { return r->reading(); });
-    const bool decodes = std::any_of(running_.begin(), running_.end(), [](const auto& r) { return !r->reading(); });
+void Batcher::fill(Step& step) {
+    rows_.clear();
+    const bool prompts =
+        std::any_of(running_.begin(), running_.end(), [](const auto& r) { return r->reading() && !r->cancelled; });
+    const bool decodes = std::any_of(running_.begin(), running_.end(),
+                                     [](const auto& r) { return !r->reading() && !r->awaits && !r->cancelled; });
     // Recurrent layers take rows of one kind only: then the two kinds take turns.
     const bool only_prompts = model_.one_kind_a_step && prompts && !(decodes && prompts_last_);
-    if (!only_prompts) {
-        for (auto& run : running_) {
-            if (run->reading()) continue;
-            const auto position = static_cast<std::uint32_t>(run->prompt.expose().size()) + run->completion - 1;
-            add_row(*run, run->pending, position, true);
-        }
-    }
+    if (!only_prompts) add_decodes(step);
     const bool with_prompts = prompts && (!model_.one_kind_a_step || only_prompts);
     if (with_prompts) {
-        const std::uint32_t limit = running_.size() == 1 ? limits::prefill_chunk_tokens : prompt_tokens_shared;
-        const auto rows = static_cast<std::uint32_t>(batch_.n_tokens);
-        add_prompts(std::min(limit, limits::prefill_chunk_tokens - rows));
+        const bool alone = running_.size() == 1 && backbone_.steps_max() == 1;
+        const std::uint32_t limit = alone ? limits::prefill_chunk_tokens : prompt_tokens_shared;
+        add_prompts(step, std::min(limit, limits::prefill_chunk_tokens - static_cast<std::uint32_t>(rows_.size())));
     }
     prompts_last_ = with_prompts;
 }
 
+void Batcher::add_decodes(Step& step) {
+    const auto decoding = static_cast<std::size_t>(
+        std::count_if(running_.begin(), running_.end(), [](const auto& r) { return !r->reading() && !r->cancelled; }));
+    const std::size_t share = (decoding + backbone_.steps_max() - 1) / backbone_.steps_max();
+    for (auto& run : running_) {
+        if (run->reading() || run->awaits || run->cancelled) continue;
+        if (rows_.size() >= share) return;
+        const auto position = static_cast<std::uint32_t>(run->prompt.expose().size()) + run->completion - 1;
+        add_row(step, *run, run->pending, position, true);
+    }
+}
+
 // Equal shares; what a short prompt leaves goes to the longer ones.
-void Batcher::add_prompts(std::uint32_t budget) {
+void Batcher::add_prompts(Step& step, std::uint32_t budget) {
     std::vector<Running*> reading;
     for (auto& run : running_) {
-        if (run->reading()) reading.push_back(run.get());
+        if (run->reading() && !run->cancelled) reading.push_back(run.get());
     }
     const auto left = [](const Running* run) {
         return static_cast<std::uint32_t>(run->prompt.expose().size()) - run->fed;
@@ -144,29 +151,50 @@ void Batcher::add_prompts(std::uint32_t budget) {
         const std::uint32_t count = std::min(left(&run), std::max(budget / sharing, 1U));
         for (std::uint32_t j = 0; j < count; ++j, ++run.fed) {
             const bool last = run.fed + 1 == run.prompt.expose().size();
-            add_row(run, run.prompt.expose()[run.fed], run.fed, last);
+            add_row(step, run, run.prompt.expose()[run.fed], run.fed, last);
         }
         budget -= count;
     }
 }
 
-void Batcher::step() {
+bool Batcher::begin_step() {
+    if (steps_.size() >= backbone_.steps_max()) return false;
     admit();
-    if (running_.empty()) return;
-    fill_batch();
-    if (llama_decode(model_.context.get(), batch_) != 0) return fail_step();
+    Step step;
+    fill(step);
+    if (rows_.empty()) return false;
+    steps_.push_back(std::move(step));
+    // Which sequence is at fault cannot be told, so all end.
+    if (const Status begun = backbone_.begin(rows_); !begun) {
+        fail_all(begun.error().message);
+        return false;
+    }
+    return true;
+}
+
+void Batcher::end_step(const std::function<const float*(std::size_t row)>& logits) {
+    ASSERT(!steps_.empty());
+    const Step step = std::move(steps_.front());
+    steps_.pop_front();
+    for (Running* run : step.runs) --run->steps;
+    std::set<const Running*> ended;
+    for (std::size_t i = 0; i < step.takers.size(); ++i) {
+        Running& run = *step.takers[i];
+        run.awaits = false;
+        if (!run.cancelled && take(run, logits(step.wanted[i]))) ended.insert(&run);
+    }
     for (std::size_t i = 0; i < running_.size();) {
-        if (running_[i]->row < 0 || !take(*running_[i])) {
+        Running& run = *running_[i];
+        if (!ended.contains(&run) && !(run.cancelled && run.steps == 0)) {
             ++i;
             continue;
         }
-        release(*running_[i]);
+        release(run);
         running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
     }
 }
 
-bool Batcher::take(Running& run) {
-    const float* logits = llama_get_logits_ith(model_.context.get(), run.row);
+bool Batcher::take(Running& run, const float* logits) {
     const auto count = static_cast<std::size_t>(llama_vocab_n_tokens(model_.vocab()));
     const std::optional<std::int32_t> token =
         logits == nullptr ? std::nullopt : run.sampler->next(std::span<const float>(logits, count));
@@ -206,20 +234,19 @@ void Batcher::end(Running& run, FinishReason reason) {
     emit_(Finished{run.job, reason, usage(run)});
 }
 
-void Batcher::release(const Running& run) {
-    llama_memory_seq_rm(llama_get_memory(model_.context.get()), run.sequence, -1, -1);
+void Batcher::release(Running& run) {
+    backbone_.forget(run.sequence);
     free_sequences_.push_back(run.sequence);
     free_cells_ += run.cells;
 }
 
-// The library refused the whole step: which sequence is at fault cannot be told, so all end and the memory is emptied.
-void Batcher::fail_step() {
+void Batcher::fail_all(const std::string& why) {
     for (const auto& run : running_) {
-        fail_job(run->job, AskFault::engine_failed, "the model cannot be computed", usage(*run));
+        if (!run->cancelled) fail_job(run->job, AskFault::engine_failed, why, usage(*run));
         release(*run);
     }
     running_.clear();
-    llama_memory_clear(llama_get_memory(model_.context.get()), true);
+    steps_.clear();
 }
 
 void Batcher::fail_job(JobId job, AskFault fault, const std::string& message, Usage usage) {

@@ -8,7 +8,10 @@
 //   2. Prompts share a step equally, so that a short one beside a long one is soon done.
 //   3. A job starts when a sequence is free and the cells that it may come to need are, in the order of arrival.
 //      Rationale: reserved, not hoped for: no running job is ever thrown out for want of memory.
-//   4. completion counts every token that was sampled, the one that ends the generation included; prompt counts what
+//   4. Over stages on other machines several steps are under way at once (Backbone::steps_max): then the sequences that
+//      decode are shared among them, and the pieces of a prompt follow each other without waiting for results.
+//      Rationale: while one stage computes a step the others would have nothing to do.
+//   5. completion counts every token that was sampled, the one that ends the generation included; prompt counts what
 //      was computed.
 //
 // A step's cost is the model's, and O(vocabulary) for each running sequence. One thread.
@@ -19,6 +22,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine_worker/backbone.h"
 #include "engine_worker/model.h"
 #include "engine_worker/sampler.h"
 #include "engine_worker/text_stream.h"
@@ -31,15 +35,21 @@ class Batcher {
 public:
     using Emit = std::function<void(const engine::pipe::FromWorker&)>;
 
-    // `model` must outlive it.
-    Batcher(Model& model, Emit emit);
-    ~Batcher();
+    // Both must outlive it. Of `model` the text side is used, and its sizes.
+    Batcher(Model& model, Backbone& backbone, Emit emit);
 
     void submit(engine::Job job);
     void cancel(JobId job);
     bool busy() const { return !queue_.empty() || !running_.empty(); }
-    // One step, when busy.
-    void step();
+    std::size_t under_way() const { return steps_.size(); }
+    // Begins one more step; false: there is nothing to begin now.
+    bool begin_step();
+    // Which rows of the oldest step under way have logits that are wanted.
+    const std::vector<std::size_t>& wanted_rows() const { return steps_.front().wanted; }
+    // It is computed. `logits` gives those of a wanted row, by its place in the step; nullptr: there are none.
+    void end_step(const std::function<const float*(std::size_t row)>& logits);
+    // Nothing that is under way will come: all that run end, and what waits goes on waiting.
+    void fail_all(const std::string& why);
 
 private:
     struct Waiting {
@@ -56,31 +66,40 @@ private:
         std::uint32_t completion_max = 0;
         std::uint32_t cells = 0;
         llama_token pending = 0;  // sampled, not computed yet
-        std::int32_t row = -1;    // of this step's batch, whose logits are wanted
+        std::uint32_t steps = 0;  // under way, with rows of it
+        bool awaits = false;      // logits are under way
+        bool cancelled = false;   // ends when nothing of it is under way
         std::unique_ptr<Sampler> sampler;
         std::unique_ptr<TextStream> text;
         bool reading() const { return fed < prompt.expose().size(); }
     };
+    struct Step {
+        std::vector<Running*> runs;       // each that has rows in it
+        std::vector<std::size_t> wanted;  // rows
+        std::vector<Running*> takers;     // one for each of them
+    };
 
     void admit();
     void start(Waiting waiting);
-    void fill_batch();
-    void add_prompts(std::uint32_t budget);
-    void add_row(Running& run, llama_token token, std::uint32_t position, bool wanted);
-    // What a row's logits mean for its sequence; true when that was its end.
-    bool take(Running& run);
+    void fill(Step& step);
+    void add_decodes(Step& step);
+    void add_prompts(Step& step, std::uint32_t budget);
+    void add_row(Step& step, Running& run, llama_token token, std::uint32_t position, bool wanted);
+    // What the logits mean for its sequence; true when that was its end.
+    bool take(Running& run, const float* logits);
     void give_text(Running& run, std::string text);
     void end(Running& run, FinishReason reason);
     void fail_job(JobId job, AskFault fault, const std::string& message, Usage usage = {});
-    void release(const Running& run);
-    void fail_step();
+    void release(Running& run);
     bool is_known(JobId job) const;
     Usage usage(const Running& run) const { return {TokenCount(run.fed), TokenCount(run.completion)}; }
 
     Model& model_;
+    Backbone& backbone_;
     Emit emit_;
-    llama_batch batch_;
-    std::deque<Waiting> queue_;  // at most limits::engine_jobs_queued_max
+    std::vector<BatchRow> rows_;  // of the step that is being filled; at most limits::prefill_chunk_tokens
+    std::deque<Step> steps_;      // under way; at most Backbone::steps_max
+    std::deque<Waiting> queue_;   // at most limits::engine_jobs_queued_max
     std::vector<std::unique_ptr<Running>> running_;
     std::vector<llama_seq_id> free_sequences_;
     std::uint32_t free_cells_;

@@ -24,8 +24,12 @@ bool readable(int descriptor, bool wait) {
 
 }  // namespace
 
-std::vector<engine::pipe::ToWorker> Channel::receive(bool wait) {
-    std::vector<engine::pipe::ToWorker> out;
+void Channel::end_at_bad_frame() {
+    end_process(exit_bad_frame);
+}
+
+std::vector<Bytes> Channel::receive_frames(bool wait) {
+    std::vector<Bytes> out;
     while (readable(descriptor_, wait && out.empty())) {
         std::uint8_t buffer[64 * 1024];
         const ssize_t count = read(descriptor_, buffer, sizeof buffer);
@@ -33,21 +37,10 @@ std::vector<engine::pipe::ToWorker> Channel::receive(bool wait) {
         if (count <= 0) end_process(0);  // the node is gone
         auto frames = frames_.feed(ByteView(buffer, static_cast<std::size_t>(count)));
         wipe(buffer, static_cast<std::size_t>(count));
-        if (!frames) end_process(exit_bad_frame);
-        for (Bytes& frame : *frames) {
-            auto message = engine::pipe::decode_to_worker(frame);
-            wipe(frame.data(), frame.size());
-            if (!message) end_process(exit_bad_frame);
-            out.push_back(std::move(*message));
-        }
+        if (!frames) end_at_bad_frame();
+        for (Bytes& frame : *frames) out.push_back(std::move(frame));
     }
     return out;
-}
-
-void Channel::send(const engine::pipe::FromWorker& message) {
-    const auto frame = engine::pipe::encode(message);
-    ASSERT(frame.has_value());  // what this process says of itself is valid, or it has a bug
-    append(unsent_, *frame);
 }
 
 void Channel::flush() {

@@ -12,16 +12,33 @@ namespace shoal::engine_worker {
 
 class Channel {
 public:
-    explicit Channel(int descriptor) : descriptor_(descriptor) {}
+    explicit Channel(int descriptor, std::size_t frame_bytes_max = limits::engine_frame_bytes_max)
+        : descriptor_(descriptor), frames_(frame_bytes_max) {}
 
-    // What has arrived; with `wait`, at least one message. Ends the process at the end of the stream.
-    std::vector<engine::pipe::ToWorker> receive(bool wait);
-    // Kept until flush(), so that a step's messages leave in one write.
-    void send(const engine::pipe::FromWorker& message);
+    // What has arrived, each frame given to `decode`; with `wait`, at least one message. Ends the process at the end of
+    // the stream.
+    template <typename Message>
+    std::vector<Message> receive(bool wait, Result<Message> (*decode)(ByteView)) {
+        std::vector<Message> out;
+        for (Bytes& frame : receive_frames(wait)) {
+            auto message = decode(frame);
+            wipe(frame.data(), frame.size());
+            if (!message) end_at_bad_frame();
+            out.push_back(std::move(*message));
+        }
+        return out;
+    }
+    // A whole frame; kept until flush(), so that a step's messages leave in one write.
+    void send(ByteView frame) { append(unsent_, frame); }
     // Returns when the socket has taken everything.
     void flush();
 
+    // The node speaks out of order.
+    [[noreturn]] static void end_at_bad_frame();
+
 private:
+    std::vector<Bytes> receive_frames(bool wait);
+
     int descriptor_;
     engine::pipe::Frames frames_;
     Bytes unsent_;

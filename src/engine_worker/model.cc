@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "engine_worker/read_stream.h"
 #include "wire/text.h"
 
 namespace shoal::engine_worker {
@@ -39,6 +40,13 @@ Error unloadable(const std::string& what) {
     return fail(Errc::unsupported, what + (reason.empty() ? "" : ": " + reason));
 }
 
+Status check_vocabulary(const Model& model) {
+    if (llama_vocab_type(model.vocab()) == LLAMA_VOCAB_TYPE_NONE || llama_vocab_n_tokens(model.vocab()) < 2) {
+        return fail(Errc::unsupported, "the model has no vocabulary");
+    }
+    return ok();
+}
+
 Status load_weights(int file, Model& model, const std::function<void(double)>& progress) {
     static ggml_backend_dev_t processor_only[] = {nullptr};
     llama_model_params params = llama_model_default_params();
@@ -63,10 +71,7 @@ Status load_weights(int file, Model& model, const std::function<void(double)>& p
         return fail(Errc::unsupported,
                     "the architecture " + model.info.architecture + " does not generate text step by step");
     }
-    if (llama_vocab_type(model.vocab()) == LLAMA_VOCAB_TYPE_NONE || llama_vocab_n_tokens(model.vocab()) < 2) {
-        return fail(Errc::unsupported, "the model has no vocabulary");
-    }
-    return ok();
+    return check_vocabulary(model);
 }
 
 std::uint64_t kv_bytes_per_token(const llama_model* model, ggml_type type) {
@@ -78,12 +83,15 @@ std::uint64_t kv_bytes_per_token(const llama_model* model, ggml_type type) {
         2 * layers * width * ggml_type_size(type) / static_cast<std::uint64_t>(ggml_blck_size(type)), 1);
 }
 
+std::uint32_t context_of(std::uint32_t wanted, const llama_model* weights) {
+    const auto trained = static_cast<std::uint32_t>(std::max(llama_model_n_ctx_train(weights), 0));
+    if (wanted == 0) wanted = trained == 0 ? context_default : std::min(trained, context_default);
+    return std::min(wanted, limits::context_tokens_max);
+}
+
 // How much each sequence and all together may hold.
 void size_context(Model& model, const engine::pipe::Load& options, ggml_type kv) {
-    const auto trained = static_cast<std::uint32_t>(std::max(llama_model_n_ctx_train(model.weights.get()), 0));
-    std::uint32_t context = options.context_tokens;
-    if (context == 0) context = trained == 0 ? context_default : std::min(trained, context_default);
-    context = std::min(context, limits::context_tokens_max);
+    const std::uint32_t context = context_of(options.context_tokens, model.weights.get());
     model.info.context_tokens = context;
     model.info.sequences = options.sequences;
     std::uint64_t cells = options.cells;
@@ -129,8 +137,35 @@ Status warm_up(Model& model) {
     return ok();
 }
 
+Result<std::uint64_t> bytes_of(int file) {
+    struct stat status {};
+    if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) return fail(Errc::malformed, "the model is not a file");
+    return static_cast<std::uint64_t>(status.st_size);
+}
+
+void describe(const Gguf& gguf, const ModelId& id, engine::ModelInfo& info) {
+    info.id = id;
+    info.architecture = gguf.architecture;
+    info.name = gguf.name;
+    info.quantisation = static_cast<std::uint8_t>(std::min<std::uint32_t>(gguf.file_type, UINT8_MAX));
+}
+
 std::string token_text(const llama_vocab* vocab, llama_token token) {
     return token == LLAMA_TOKEN_NULL ? std::string() : llama_vocab_get_text(vocab, token);
+}
+
+// The tokenizer and nothing else, through a stream of our own: the descriptor stays open.
+Status load_vocabulary(int file, std::uint64_t bytes, Model& model) {
+    llama_model_params params = llama_model_default_params();
+    params.vocab_only = true;
+    params.load_mode = LLAMA_LOAD_MODE_NONE;
+    ReadStream cookie{reader_of(file), bytes};
+    std::FILE* stream = fopencookie(&cookie, "rb", ReadStream::functions());
+    if (stream == nullptr) return fail(Errc::exhausted, "no memory for a stream");
+    model.weights.reset(llama_model_load_from_file_ptr(stream, params));
+    (void)std::fclose(stream);
+    if (!model.weights) return unloadable("the model's vocabulary cannot be loaded");
+    return check_vocabulary(model);
 }
 
 Status make_text_side(Model& model) {
@@ -192,16 +227,44 @@ Status load_backends(const std::string& folder) {
     return ok();
 }
 
+Result<OpenedModel> open_whole_model(int file, const std::function<void(double)>& progress) {
+    const ReadAt read = reader_of(file);
+    const std::uint64_t bytes = TRY(bytes_of(file));
+    Gguf gguf = TRY(read_gguf(read, bytes, library_block));
+    const ModelId id = TRY(model_id(gguf, read, progress));
+    WholeModel whole = TRY(WholeModel::open(std::move(gguf), read, library_block));
+    return OpenedModel{std::move(whole), id};
+}
+
+Result<EndsOfModel> load_ends(int file, const engine::pipe::Load& options,
+                              const std::function<void(double)>& progress) {
+    OpenedModel opened = TRY(open_whole_model(file, progress));
+    Model model;
+    describe(opened.model.gguf(), opened.id, model.info);
+    for (const GgufTensor& tensor : opened.model.gguf().tensors) {
+        std::uint64_t count = 1;
+        for (const std::uint64_t size : tensor.dims) count *= size;
+        model.info.parameters += count;
+    }
+    model.threads = options.threads;
+    forget_library_error();
+    const std::uint64_t bytes = TRY(bytes_of(file));
+    TRY(load_vocabulary(file, bytes, model));
+    model.one_kind_a_step = opened.model.shape().kind->recurrent;
+    TRY(make_text_side(model));
+    model.info.context_tokens = context_of(options.context_tokens, model.weights.get());
+    model.info.sequences = options.sequences;
+    model.cells = model.info.context_tokens * options.sequences;
+    return EndsOfModel{std::move(model), std::move(opened.model)};
+}
+
 Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress) {
-    struct stat status {};
-    if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) return fail(Errc::malformed, "the model is not a file");
     const ReadAt read = reader_of(file);
     Model model;
-    const Gguf gguf = TRY(read_gguf(read, static_cast<std::uint64_t>(status.st_size), library_block));
-    model.info.id = TRY(model_id(gguf, read, [&progress](double share) { progress(share * share_of_hashing); }));
-    model.info.architecture = gguf.architecture;
-    model.info.name = gguf.name;
-    model.info.quantisation = static_cast<std::uint8_t>(std::min<std::uint32_t>(gguf.file_type, UINT8_MAX));
+    const std::uint64_t bytes = TRY(bytes_of(file));
+    const Gguf gguf = TRY(read_gguf(read, bytes, library_block));
+    describe(gguf, TRY(model_id(gguf, read, [&progress](double share) { progress(share * share_of_hashing); })),
+             model.info);
     ASSERT(options.threads > 0);
     model.threads = options.threads;
     forget_library_error();

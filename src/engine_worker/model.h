@@ -11,7 +11,7 @@
 #include <string>
 
 #include "engine/pipe.h"
-#include "engine_worker/gguf.h"
+#include "engine_worker/shard.h"
 #include "engine_worker/tokenizer.h"
 
 namespace shoal::engine_worker {
@@ -46,6 +46,21 @@ std::uint16_t default_threads();
 // message of an error is one plain line; Errc::malformed and Errc::unsupported are the file's fault, Errc::exhausted
 // the machine's memory.
 Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress);
+
+// The ends of a model, for a lead: text side and sizes, without weights or context. The rest of it is read through
+// `whole` as it is wanted, so `file` must stay open.
+struct EndsOfModel {
+    Model model;
+    WholeModel whole;
+};
+Result<EndsOfModel> load_ends(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress);
+
+// The whole model behind an open descriptor, and its id; `progress` gets 0 to 1. Errors as of read_gguf and WholeModel.
+struct OpenedModel {
+    WholeModel model;
+    ModelId id;
+};
+Result<OpenedModel> open_whole_model(int file, const std::function<void(double)>& progress);
 
 // The first error that the library wrote since it was forgotten, made one plain line; empty when there was none.
 const std::string& last_library_error();

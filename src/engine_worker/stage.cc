@@ -7,34 +7,12 @@
 #include <cmath>
 #include <cstdio>
 
+#include "engine_worker/read_stream.h"
+
 namespace shoal::engine_worker {
 namespace {
 
 constexpr std::size_t stream_bytes = 1 << 20;
-
-// A shard as a stream: the library loads from it as from a file.
-struct ShardStream {
-    const Shard& shard;
-    std::uint64_t at = 0;
-
-    static ssize_t read(void* cookie, char* to, std::size_t bytes) {
-        auto& self = *static_cast<ShardStream*>(cookie);
-        const std::uint64_t left = self.shard.bytes() - self.at;
-        const std::size_t count = std::min<std::uint64_t>(bytes, left);
-        if (!self.shard.read(self.at, {reinterpret_cast<std::uint8_t*>(to), count})) return -1;
-        self.at += count;
-        return static_cast<ssize_t>(count);
-    }
-    static int seek(void* cookie, off64_t* offset, int whence) {
-        auto& self = *static_cast<ShardStream*>(cookie);
-        const auto size = static_cast<off64_t>(self.shard.bytes());
-        const off64_t base = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? static_cast<off64_t>(self.at) : size;
-        if (*offset < -base || *offset > size - base) return -1;
-        *offset += base;
-        self.at = static_cast<std::uint64_t>(*offset);
-        return 0;
-    }
-};
 
 Error refused(const std::string& what) {
     const std::string& reason = last_library_error();
@@ -53,8 +31,9 @@ Result<std::unique_ptr<llama_model, LlamaDelete>> load_weights(const Shard& shar
         return true;
     };
     params.progress_callback_user_data = const_cast<std::function<void(double)>*>(&progress);
-    ShardStream cookie{shard};
-    std::FILE* stream = fopencookie(&cookie, "rb", {ShardStream::read, nullptr, ShardStream::seek, nullptr});
+    const auto read = [&shard](std::uint64_t offset, ByteSpan out) { return shard.read(offset, out); };
+    ReadStream cookie{read, shard.bytes()};
+    std::FILE* stream = fopencookie(&cookie, "rb", ReadStream::functions());
     if (stream == nullptr) return fail(Errc::exhausted, "no memory for a stream");
     (void)std::setvbuf(stream, nullptr, _IOFBF, stream_bytes);
     forget_library_error();
@@ -277,6 +256,10 @@ Result<std::span<const float>> Stage::run(std::span<const float> rows, std::span
         return fail(Errc::internal, "the stage gave rows of another shape");
     }
     return std::span<const float>(out_);
+}
+
+void Stage::while_computing(ggml_abort_callback callback, void* data) {
+    llama_set_abort_callback(context_.get(), callback, data);
 }
 
 Status Stage::truncate(std::int32_t sequence, std::int32_t position) {

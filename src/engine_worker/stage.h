@@ -71,6 +71,9 @@ public:
     // for any position but 0.
     Status truncate(std::int32_t sequence, std::int32_t position);
 
+    // Is called now and then during run(); what it gives says whether to give up.
+    void while_computing(ggml_abort_callback callback, void* data);
+
     // The tensor that leaves the stage, as the library calls it.
     const std::string& boundary() const { return boundary_; }
 

@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -14,8 +13,13 @@
 #include "crypto/init.h"
 #include "engine_worker/batcher.h"
 #include "engine_worker/channel.h"
+#include "engine_worker/lead_server.h"
+#include "engine_worker/model_backbone.h"
 #include "engine_worker/pieces_command.h"
 #include "engine_worker/sandbox.h"
+#include "engine_worker/stage_server.h"
+#include "engine_worker/worker_say.h"
+#include "engine_worker/working_sign.h"
 #include "wire/text.h"
 
 namespace shoal::engine_worker {
@@ -24,9 +28,11 @@ namespace {
 constexpr int channel_descriptor = 3;
 constexpr int model_descriptor = 4;
 constexpr const char* help =
-    "shoal-engine [--backends FOLDER]\n"
+    "shoal-engine [--backends FOLDER] [--stage | --lead]\n"
     "Serves the model on descriptor 4 over the socket on descriptor 3 (protocol/pipe.md). Started by shoal.\n"
     "  --backends FOLDER     where ggml's compute backends are\n"
+    "  --stage               computes a range of its layers only (protocol/stage_pipe.md)\n"
+    "  --lead                holds its ends only, and no layer\n"
     "  --write-manifest      writes the manifest of the model on descriptor 4 to descriptor 3 (protocol/shard.md)\n"
     "  --check-manifest      checks the manifest on descriptor 4 against the model that it names\n"
     "  --list-forbidden      what the sandbox test knows, a name a line\n"
@@ -37,50 +43,32 @@ Channel* open_channel = nullptr;
 
 // The library stops the process on a state that it did not expect: for a model that is being loaded, the file's fault.
 bool loading = true;
+bool is_stage = false;
 void on_library_abort(const char* text) {
     if (open_channel == nullptr) return;
-    open_channel->send(engine::pipe::Fatal{
-        wire::plain_text(std::string("the inference library gave up: ") + text, engine::pipe::reason_bytes_max),
-        loading});
+    const std::string reason = std::string("the inference library gave up: ") + text;
+    if (is_stage) {
+        open_channel->send(engine::stage_pipe::encode(engine::stage_pipe::FromStage(engine::stage_pipe::Failed{
+            wire::StageFaultCode::engine, wire::plain_text(reason, limits::stage_fault_bytes_max)})));
+    } else {
+        say(*open_channel, engine::pipe::Fatal{wire::plain_text(reason, engine::pipe::reason_bytes_max), loading});
+    }
     open_channel->flush();
 }
 
-[[noreturn]] void give_up(Channel& channel, const Error& error) {
-    const bool files_fault = error.code == Errc::malformed || error.code == Errc::unsupported;
-    channel.send(engine::pipe::Fatal{wire::plain_text(error.message, engine::pipe::reason_bytes_max), files_fault});
-    channel.flush();
-    _exit(1);
+// The compute library opens files: before the walls, then.
+void prepare(Channel& channel, const std::string& backends) {
+    Status ready = load_backends(backends);
+    if (ready) ready = enter_sandbox();
+    if (!ready) give_up(channel, ready.error());
 }
 
-// Says that the worker computes, at most once in limits::engine_working_interval: a step of a long prompt takes longer
-// on some machines, and the node must know it from a worker that hangs.
-class WorkingSign {
-public:
-    explicit WorkingSign(Channel& channel) : channel_(channel) {}
-    void beat() {
-        const Instant now = clock_now();
-        if (now - last_ < limits::engine_working_interval) return;
-        last_ = now;
-        channel_.send(engine::pipe::Working{});
-        channel_.flush();
-    }
-    // For the library, which asks between two operations of a step whether it should give up.
-    static bool beat_and_go_on(void* sign) {
-        static_cast<WorkingSign*>(sign)->beat();
-        return false;
-    }
-
-private:
-    static Instant clock_now() { return Instant(std::chrono::steady_clock::now().time_since_epoch()); }
-    Channel& channel_;
-    Instant last_ = clock_now();
-};
-
-engine::pipe::Load first_message(Channel& channel, std::vector<engine::pipe::ToWorker>& rest) {
-    rest = channel.receive(true);
-    const auto* load = std::get_if<engine::pipe::Load>(&rest.front());
-    if (load == nullptr) _exit(3);
-    const engine::pipe::Load out = *load;
+template <typename Load>
+Load first_message(Channel& channel, std::vector<engine::pipe::ToWorker>& rest) {
+    rest = channel.receive(true, engine::pipe::decode_to_worker);
+    const auto* load = std::get_if<Load>(&rest.front());
+    if (load == nullptr) Channel::end_at_bad_frame();
+    const Load out = *load;
     rest.erase(rest.begin());
     return out;
 }
@@ -91,7 +79,7 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     } else if (const auto* cancel = std::get_if<engine::pipe::Cancel>(&message)) {
         batcher.cancel(cancel->job);
     } else {
-        _exit(3);  // a second Load
+        Channel::end_at_bad_frame();  // a second Load
     }
 }
 
@@ -99,36 +87,69 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     Channel channel(channel_descriptor);
     open_channel = &channel;
     std::vector<engine::pipe::ToWorker> early;
-    engine::pipe::Load options = first_message(channel, early);
+    auto options = first_message<engine::pipe::Load>(channel, early);
     if (options.threads == 0) options.threads = default_threads();
-    if (const Status loaded = load_backends(backends); !loaded) give_up(channel, loaded.error());
-    if (const Status walled = enter_sandbox(); !walled) give_up(channel, walled.error());
+    prepare(channel, backends);
 
     double shown = -1;
     const auto progress = [&channel, &shown](double share) {
         if (share - shown < 0.01) return;
         shown = share;
-        channel.send(engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
+        say(channel, engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
         channel.flush();
     };
     Result<Model> model = load_model(model_descriptor, options, progress);
     if (!model) give_up(channel, model.error());
     loading = false;
-    channel.send(engine::Ready{model->info});
+    say(channel, engine::Ready{model->info});
     channel.flush();
 
-    Batcher batcher(*model, [&channel](const engine::pipe::FromWorker& event) { channel.send(event); });
-    WorkingSign sign(channel);
+    ModelBackbone backbone(*model);
+    Batcher batcher(*model, backbone, [&channel](const engine::pipe::FromWorker& event) { say(channel, event); });
+    WorkingSign sign(channel, engine::pipe::encode(engine::pipe::FromWorker(engine::pipe::Working{})).value());
     llama_set_abort_callback(model->context.get(), WorkingSign::beat_and_go_on, &sign);
     for (engine::pipe::ToWorker& message : early) handle(batcher, std::move(message));
     for (;;) {
-        for (engine::pipe::ToWorker& message : channel.receive(!batcher.busy())) handle(batcher, std::move(message));
+        for (engine::pipe::ToWorker& message : channel.receive(!batcher.busy(), engine::pipe::decode_to_worker)) {
+            handle(batcher, std::move(message));
+        }
         if (batcher.busy()) {
-            batcher.step();
+            if (batcher.begin_step()) batcher.end_step([&](std::size_t row) { return backbone.logits(row); });
             sign.beat();  // where the library computes on other devices it does not ask
         }
         channel.flush();
     }
+}
+
+[[noreturn]] void run_lead(const std::string& backends) {
+    Channel channel(channel_descriptor, engine::pipe::lead_frame_bytes_max);
+    open_channel = &channel;
+    std::vector<engine::pipe::ToWorker> early;
+    auto options = first_message<engine::pipe::Lead>(channel, early);
+    if (options.load.threads == 0) options.load.threads = default_threads();
+    prepare(channel, backends);
+    serve_lead(channel, model_descriptor, options, std::move(early));
+}
+
+[[noreturn]] void run_stage(const std::string& backends) {
+    namespace pipe = engine::stage_pipe;
+    is_stage = true;
+    Channel channel(channel_descriptor, pipe::frame_bytes_max);
+    open_channel = &channel;
+    std::vector<pipe::ToStage> first = channel.receive(true, pipe::decode_to_stage);
+    const auto* load = std::get_if<pipe::Load>(&first.front());
+    if (load == nullptr || first.size() > 1) Channel::end_at_bad_frame();
+    pipe::Load options = *load;
+    if (options.threads == 0) options.threads = default_threads();
+    Status ready = load_backends(backends);
+    if (ready) ready = enter_sandbox();
+    if (!ready) {
+        channel.send(pipe::encode(pipe::FromStage(pipe::Failed{
+            wire::StageFaultCode::engine, wire::plain_text(ready.error().message, limits::stage_fault_bytes_max)})));
+        channel.flush();
+        _exit(1);
+    }
+    serve_stage(channel, model_descriptor, options);
 }
 
 // A command that reads a stranger's file, behind the walls. One line on standard error when it fails.
@@ -159,11 +180,16 @@ int try_one(const char* name) {
 
 int run(int argc, char** argv) {
     std::string backends;
+    bool stage = false, lead = false;
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];
         const char* value = i + 1 < argc ? argv[i + 1] : nullptr;
         if (word == "--backends" && value != nullptr) {
             backends = argv[++i];
+        } else if (word == "--stage") {
+            stage = true;
+        } else if (word == "--lead") {
+            lead = true;
         } else if (word == "--try-forbidden" && value != nullptr) {
             return try_one(value);
         } else if (word == "--write-manifest") {
@@ -180,6 +206,8 @@ int run(int argc, char** argv) {
             return word == "--help" ? 0 : 2;
         }
     }
+    if (stage) run_stage(backends);
+    if (lead) run_lead(backends);
     serve(backends);
 }
 

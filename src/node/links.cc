@@ -37,10 +37,9 @@ Link* Links::get(LinkId link) {
 void Links::on_connected(Now now, LinkId id, const NodeId& peer, std::optional<DialId> dial) {
     // What a client or newcomer may send as a directory message is small; a snapshot comes only where we asked.
     const std::size_t directory_max = dial ? limits::snapshot_bytes_max + 64 : limits::descriptor_bytes_max + 64;
-    auto link = std::make_unique<Link>(now, network_, rng_, directory_max);
+    auto link = std::make_unique<Link>(now, network_, rng_, dial.has_value(), directory_max);
     link->peer = peer;
     if (dial) {
-        link->we_dialled = true;
         link->identity = dialling_.at(*dial).identity;
         dialling_.erase(*dial);
     }
@@ -91,6 +90,11 @@ bool Links::send(LinkId id, const wire::Cell& cell) {
     if (!link->session.send(cell)) return false;
     if (!had_output) out_.emplace_back(Output{id});
     return true;
+}
+
+void Links::wake(LinkId id) {
+    Link* link = get(id);
+    if (link != nullptr && link->channels.has_cell()) out_.emplace_back(Output{id});
 }
 
 void Links::close(LinkId id) {

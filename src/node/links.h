@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "crypto/sign.h"
+#include "link/channels.h"
 #include "link/session.h"
 #include "wire/descriptor.h"
 #include "wire/snapshot.h"
@@ -32,12 +33,19 @@ struct Link {
     NodeId peer;
     Identity identity = Identity::own;
     bool we_dialled = false;
+    link::Channels channels;
     link::Session session;
     wire::DirectoryAssembler directory;
     Instant last_used;  // by anything but keep-alive
 
-    Link(Now now, NetworkId network, Rng& rng, std::size_t directory_bytes_max)
-        : session(now, network, rng), directory(directory_bytes_max), last_used(now.mono) {}
+    Link(Now now, NetworkId network, Rng& rng, bool dialled, std::size_t directory_bytes_max)
+        : we_dialled(dialled),
+          channels(dialled, rng),
+          session(now, network, rng),
+          directory(directory_bytes_max),
+          last_used(now.mono) {
+        session.set_source(&channels);
+    }
 };
 
 class Links {
@@ -86,6 +94,8 @@ public:
     // False: no such link, or its queue is full.
     [[nodiscard]] bool send(LinkId link, const wire::Cell& cell);
     void close(LinkId link);
+    // Its channels may have something to send.
+    void wake(LinkId link);
 
     // Ends sessions that are dead; `in_use` says which idle ones must stay.
     template <typename InUse>

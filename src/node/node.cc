@@ -35,7 +35,8 @@ Node::Node(Now now, NodeConfig config, const crypto::SigningKey& identity, Rng& 
       rng_(rng),
       observer_(observer),
       links_(identity, config_.genesis.network(), rng),
-      agent_(now, agent_config(config_), identity, rng) {
+      agent_(now, agent_config(config_), identity, rng),
+      stages_(self_, links_) {
     const NetworkId network = config_.genesis.network();
     if ((config_.roles & wire::role_relay) != 0) {
         relay_ = std::make_unique<circuit::Relay>(circuit::RelayConfig{self_, network}, rng);
@@ -66,6 +67,20 @@ void Node::on_persisted(Now now, StateFile file) {
 void Node::add_engine(engine::Engine& engine, std::string name) {
     ASSERT(model_);
     model_->add_engine(engine, std::move(name));
+}
+
+void Node::add_lead(pipeline::Lead& lead, std::string name) {
+    add_engine(lead, std::move(name));
+    stages_.add(lead);
+    leads_.push_back(&lead);
+}
+
+void Node::add_stages(engine::StageEngine& engine) {
+    ASSERT((config_.roles & wire::role_stage) != 0 && !host_);
+    pipeline::StageHostConfig config;
+    config.allowed = [this](const NodeId& from) { return config_.stage_leads.contains(from); };
+    host_ = std::make_unique<pipeline::StageHost>(config, engine);
+    stages_.add(*host_);
 }
 
 void Node::update_keys() {
@@ -132,6 +147,7 @@ void Node::on_link_up(Now now, LinkId id) {
                 waiting_extends_.push_back(waiting);
             }
         }
+        stages_.on_link_up(now, link.peer, id);
     } else if (client_) {
         client_->on_guard_up(now, link.peer, id);
     }
@@ -149,6 +165,7 @@ void Node::on_link_lost(Now now, LinkId id, const Link& link) {
     if (link.identity == Identity::own) {
         if (relay_) relay_->on_link_down(now, id);
         if (model_) model_->on_link_down(now, id);
+        stages_.on_link_down(now, id);
     }
 }
 
@@ -161,6 +178,7 @@ void Node::on_peer_failed(Now now, const NodeId& peer, Identity identity) {
                 waiting_extends_.push_back(waiting);
             }
         }
+        stages_.on_unreachable(now, peer);
     } else if (client_) {
         client_->on_guard_failed(now, peer);
     }
@@ -207,6 +225,12 @@ void Node::dispatch(Now now, LinkId id, Link& link, const wire::Cell& cell) {
             if (relay_) relay_->on_cell(now, id, cell);
             return;
         case CellCommand::directory: return on_directory_cell(now, id, link, cell);
+        case CellCommand::channel_open:
+        case CellCommand::channel_data:
+        case CellCommand::channel_credit:
+        case CellCommand::channel_close:
+            if (stages_.empty() || link.identity == Identity::ephemeral) return links_.close(id);
+            return stages_.on_cell(now, id, cell);
         case CellCommand::pad_negotiate: return;  // idle padding of guard links comes with the constant clock
         default: return links_.close(id);
     }
@@ -282,12 +306,18 @@ void Node::retry_held(Now now) {
             held_wants_.push_back(held);
         }
     }
+    for (const HeldHop& held : std::exchange(held_hops_, {})) link_to_hop(now, held.node, held.until);
 }
 
 void Node::expire_held(Now now) {
     while (!held_wants_.empty() && now.mono >= held_wants_.front().until) {
         relay_->on_link_failed(now, held_wants_.front().want.token, wire::DestroyReason::protocol);
         held_wants_.pop_front();
+    }
+    while (!held_hops_.empty() && now.mono >= held_hops_.front().until) {
+        const NodeId node = held_hops_.front().node;
+        held_hops_.pop_front();
+        stages_.on_unreachable(now, node);
     }
 }
 
@@ -298,6 +328,7 @@ void Node::drain(Now now) {
     while (more) {
         more = drain_links(now);
         more = drain_relay(now) || more;
+        more = drain_stages(now) || more;
         more = drain_model(now) || more;
         more = drain_client(now) || more;
         more = drain_agent(now) || more;
@@ -410,6 +441,28 @@ bool Node::drain_agent(Now now) {
     return any;
 }
 
+bool Node::drain_stages(Now now) {
+    if (stages_.empty()) return false;
+    bool any = stages_.drain(now);
+    if (any && model_) model_->on_engine(now);  // a lead may be ready, or not any more
+    while (const auto wanted = stages_.poll()) {
+        any = true;
+        // A hop that started with its lead is listed some seconds later.
+        link_to_hop(now, wanted->node, now.mono + limits::directory_fetch_timeout);
+    }
+    return any;
+}
+
+void Node::link_to_hop(Now now, const NodeId& node, Instant until) {
+    const auto address = agent_.address_of(node, now);
+    if (!address) {
+        (void)agent_.on_unknown_node(now);
+        held_hops_.push_back({node, until});
+    } else if (const auto link = links_.want(now, node, Identity::own, *address)) {
+        stages_.on_link_up(now, node, *link);
+    }
+}
+
 // ---- questions, time ---------------------------------------------------------------------------------------------
 
 std::variant<client::AskId, ChatFault> Node::ask(Now now, const ModelId& model, const ChatRequest& request) {
@@ -426,15 +479,21 @@ void Node::cancel(Now now, client::AskId ask) {
 
 void Node::on_engine(Now now) {
     if (!model_) return;
+    for (pipeline::Lead* lead : leads_) lead->on_ends(now);
     model_->on_engine(now);
     agent_.set_models(model_->offered());
+    drain(now);
+}
+
+void Node::on_stages(Now now) {
+    if (host_) host_->on_engine(now);
     drain(now);
 }
 
 void Node::on_tick(Now now) {
     links_.on_tick(now, [&](LinkId link) {
         return (relay_ && relay_->uses_link(link)) || (model_ && model_->uses_link(link)) ||
-               (client_ && client_->circuits().uses_link(link));
+               (client_ && client_->circuits().uses_link(link)) || stages_.uses_link(link);
     });
     expire_held(now);
     if (relay_) relay_->on_tick(now);
@@ -442,6 +501,7 @@ void Node::on_tick(Now now) {
         model_->on_tick(now);
         agent_.set_models(model_->offered());
     }
+    if (host_) host_->on_tick(now);
     if (client_) {
         client_->on_tick(now);
         agent_.set_starved(now, client_->starved());
@@ -454,8 +514,10 @@ void Node::on_tick(Now now) {
 Instant Node::next_deadline() const {
     Instant next = std::min(links_.next_deadline(), agent_.next_deadline());
     if (!held_wants_.empty()) next = std::min(next, held_wants_.front().until);
+    if (!held_hops_.empty()) next = std::min(next, held_hops_.front().until);
     if (relay_) next = std::min(next, relay_->next_deadline());
     if (model_) next = std::min(next, model_->next_deadline());
+    if (host_) next = std::min(next, host_->next_deadline());
     if (client_) next = std::min(next, client_->next_deadline());
     return next;
 }

@@ -3,7 +3,8 @@
 //   driver (app/ with net/ and store/, or sim/)
 //      | bytes, connections, time                ^ Dial, Close, Output, Persist, answers
 //      v                                         |
-//   Links --cells--> Relay (circuits), ModelNode (streams), Client (own circuits), DirectoryAgent
+//   Links --cells--> Relay (circuits), ModelNode (streams), Client (own circuits), DirectoryAgent,
+//                    Stages (channels) --messages--> StageHost, Leads
 //
 // Rules
 //   1. A link dialled under an ephemeral identity carries this node's own circuits and its directory fetches, nothing
@@ -18,6 +19,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -27,6 +29,9 @@
 #include "model/model_node.h"
 #include "node/directory_agent.h"
 #include "node/links.h"
+#include "node/stages.h"
+#include "pipeline/lead.h"
+#include "pipeline/stage_host.h"
 
 namespace shoal::node {
 
@@ -36,6 +41,7 @@ struct NodeConfig {
     bool client = true;
     std::vector<wire::Address> addresses;  // that others dial; needed with any role
     FamilyId family;
+    std::set<NodeId> stage_leads;  // with role_stage: for whom layers are computed
     PacerMode pacer = PacerMode::shaped;
     PacerClass rate = PacerClass::ten;
     circuit::Profile profile = circuit::profile_default;
@@ -67,6 +73,10 @@ public:
     void on_persisted(Now now, StateFile file);
     // Before the first tick. With role_model.
     void add_engine(engine::Engine& engine, std::string name);
+    // An engine whose layers are on other nodes.
+    void add_lead(pipeline::Lead& lead, std::string name);
+    // With role_stage, once: what computes layers here.
+    void add_stages(engine::StageEngine& engine);
 
 #ifdef SHOAL_TAP
     void set_peel_observer(circuit::PeelObserver* observer) {
@@ -82,6 +92,7 @@ public:
     // Up to `bytes_max` bytes to send on the link, whole cells, appended to `out`.
     void take_output(Now now, LinkId link, std::size_t bytes_max, Bytes& out);
     void on_engine(Now now);
+    void on_stages(Now now);
 
     // Questions of this machine's programs.
     std::variant<client::AskId, ChatFault> ask(Now now, const ModelId& model, const ChatRequest& request);
@@ -123,6 +134,8 @@ private:
     bool drain_model(Now now);
     bool drain_client(Now now);
     bool drain_agent(Now now);
+    bool drain_stages(Now now);
+    void link_to_hop(Now now, const NodeId& node, Instant until);
     void on_link_up(Now now, LinkId link);
     void on_link_lost(Now now, LinkId id, const Link& link);
     void on_want_link(Now now, const circuit::WantLink& want);
@@ -147,6 +160,9 @@ private:
     std::unique_ptr<circuit::Relay> relay_;
     std::unique_ptr<model::ModelNode> model_;
     std::unique_ptr<client::Client> client_;
+    std::unique_ptr<pipeline::StageHost> host_;
+    std::vector<pipeline::Lead*> leads_;  // bounded: models_per_node_max
+    Stages stages_;
 
     LinkId receiving_;  // while a session hands over cells
     struct WaitingExtend {
@@ -159,6 +175,11 @@ private:
         Instant until;
     };
     std::deque<HeldWant> held_wants_;  // bounded: unknown_nodes_held_max; the oldest first
+    struct HeldHop {
+        NodeId node;
+        Instant until;
+    };
+    std::deque<HeldHop> held_hops_;  // bounded: hops and standbys of this node's leads; the oldest first
     struct WaitingMessage {
         NodeId node;
         Bytes message;

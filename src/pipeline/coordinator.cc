@@ -9,7 +9,7 @@ namespace shoal::pipeline {
 Coordinator::Coordinator(Now now, CoordinatorConfig config, Rng& rng)
     : config_(std::move(config)),
       session_(rng.id<wire::StageSessionId>()),
-      standbys_(config_.standbys),
+      next_token_(config_.first_token),
       intended_(wire::activation_row_bytes(config_.type, config_.width), config_.context, config_.sequences, true),
       outlet_(wire::activation_row_bytes(config_.type, config_.width), config_.history_bytes_max, true),
       results_(wire::activation_row_bytes(config_.type, config_.width), config_.context, config_.sequences, true) {
@@ -17,8 +17,39 @@ Coordinator::Coordinator(Now now, CoordinatorConfig config, Rng& rng)
     for (std::size_t i = 1; i < config_.hops.size(); ++i) {
         ASSERT(config_.hops[i].layers.first == config_.hops[i - 1].layers.end);
     }
-    for (const StageNode& hop : config_.hops) places_.emplace_back().hop = hop;
-    for (std::size_t i = 0; i < hops(); ++i) open(now, i);
+    for (const StageNode& hop : config_.hops) places_.push_back({.hop = hop, .index = places_.size()});
+    for (const StageNode& standby : config_.standbys) {
+        const auto hop = std::find_if(places_.begin(), places_.end(),
+                                      [&](const Place& place) { return place.hop.layers == standby.layers; });
+        ASSERT(hop != places_.end());
+        standbys_.push_back({.hop = standby, .index = hop->index});
+    }
+    for (Place& place : places_) open(now, place);
+    for (Place& standby : standbys_) open(now, standby);
+}
+
+Coordinator::Place* Coordinator::by_token(std::uint64_t token) {
+    for (Place& place : places_) {
+        if (place.dialling == token) return &place;
+    }
+    for (Place& place : standbys_) {
+        if (place.dialling == token) return &place;
+    }
+    return nullptr;
+}
+
+Coordinator::Place* Coordinator::by_control(ChannelId channel) {
+    for (Place& place : places_) {
+        if (place.control == channel) return &place;
+    }
+    for (Place& place : standbys_) {
+        if (place.control == channel) return &place;
+    }
+    return nullptr;
+}
+
+bool Coordinator::is_standby(const Place& place) const {
+    return &place < places_.data() || &place >= places_.data() + places_.size();
 }
 
 std::uint64_t Coordinator::given_to(std::size_t index) const {
@@ -31,34 +62,32 @@ NodeId Coordinator::node_behind(std::size_t index) const {
 
 // ---- opening -----------------------------------------------------------------------------------------------------
 
-void Coordinator::open(Now now, std::size_t index) {
-    Place& place = places_[index];
+void Coordinator::open(Now now, Place& place) {
     place.dialling = next_token_++;
     place.open_until = now.mono + limits::stage_open_timeout;
-    out_.emplace_back(Connect{*place.dialling, place.hop.node});
+    channels_out_.emplace_back(Connect{*place.dialling, place.hop.node});
 }
 
 void Coordinator::on_connected(Now now, std::uint64_t token, ChannelId channel) {
     if (dialling_first_ == token) {
         dialling_first_.reset();
         first_ = channel;
-        out_.emplace_back(SendMessage{channel, wire::StageJoin{session_, 1}});
+        channels_out_.emplace_back(SendMessage{channel, wire::StageJoin{session_, 1}});
         return;
     }
-    for (std::size_t i = 0; i < hops(); ++i) {
-        Place& place = places_[i];
-        if (place.dialling != token) continue;
-        place.dialling.reset();
-        place.control = channel;
-        place.told_next = node_behind(i);
-        place.heard = now.mono;
-        out_.emplace_back(SendMessage{
-            channel,
-            wire::StageOpen{session_, config_.model, place.hop.layers, static_cast<std::uint8_t>(i + 1), config_.type,
-                            config_.width, config_.context, config_.sequences, place.told_next}});
+    Place* place = by_token(token);
+    if (place == nullptr) {
+        channels_out_.emplace_back(CloseChannel{channel});
         return;
     }
-    out_.emplace_back(CloseChannel{channel});
+    place->dialling.reset();
+    place->control = channel;
+    place->told_next = node_behind(place->index);
+    place->heard = now.mono;
+    channels_out_.emplace_back(SendMessage{
+        channel,
+        wire::StageOpen{session_, config_.model, place->hop.layers, static_cast<std::uint8_t>(place->index + 1),
+                        config_.type, config_.width, config_.context, config_.sequences, place->told_next}});
 }
 
 void Coordinator::on_connect_failed(Now now, std::uint64_t token) {
@@ -66,16 +95,18 @@ void Coordinator::on_connect_failed(Now now, std::uint64_t token) {
         dialling_first_.reset();
         return lose(now, 0, "the node cannot be reached");
     }
-    for (std::size_t i = 0; i < hops(); ++i) {
-        if (places_[i].dialling == token) return lose(now, i, "the node cannot be reached");
-    }
+    if (Place* place = by_token(token)) lose(now, *place, "the node cannot be reached");
 }
 
-void Coordinator::on_opened(Now now, std::size_t index) {
-    Place& place = places_[index];
-    if (place.opened) return lose(now, index, "it says OPENED twice");
+void Coordinator::on_opened(Now now, Place& place) {
+    if (place.opened) return lose(now, place, "it says OPENED twice");
     place.opened = true;
     place.open_until = Instant::max();
+    if (is_standby(place)) return;
+    go_on(now);
+}
+
+void Coordinator::go_on(Now now) {
     tell_routes(now);
     const bool all = std::all_of(places_.begin(), places_.end(), [](const Place& p) { return p.opened; });
     if (!all || ready_) return;
@@ -90,7 +121,7 @@ void Coordinator::tell_routes(Now) {
         const bool next_is_there = i + 1 == hops() || places_[i + 1].opened;
         if (!place.opened || !next_is_there || place.told_next == node_behind(i)) continue;
         place.told_next = node_behind(i);
-        out_.emplace_back(SendMessage{*place.control, wire::StageReroute{place.told_next}});
+        channels_out_.emplace_back(SendMessage{*place.control, wire::StageReroute{place.told_next}});
     }
     const bool all = std::all_of(places_.begin(), places_.end(), [](const Place& p) { return p.opened; });
     if ((all || ready_) && places_[0].opened && !first_ && !dialling_first_) dial_first();
@@ -99,7 +130,7 @@ void Coordinator::tell_routes(Now) {
 void Coordinator::dial_first() {
     dialling_first_ = next_token_++;
     ++first_dials_;
-    out_.emplace_back(Connect{*dialling_first_, places_[0].hop.node});
+    channels_out_.emplace_back(Connect{*dialling_first_, places_[0].hop.node});
 }
 
 // ---- operations --------------------------------------------------------------------------------------------------
@@ -129,15 +160,22 @@ void Coordinator::send(Now now, Operation operation) {
 }
 
 void Coordinator::hand_on() {
-    while (first_) {
-        auto message = outlet_.poll();
-        if (!message) return;
-        out_.emplace_back(SendMessage{*first_, std::move(*message)});
-    }
+    if (first_ && outlet_.attached()) channels_out_.emplace_back(HasData{*first_});
+}
+
+std::optional<wire::StageMessage> Coordinator::next_data(ChannelId channel) {
+    if (channel != first_) return std::nullopt;
+    return outlet_.poll();
+}
+
+bool Coordinator::takes(const NodeId&, const wire::StageMessage& first) const {
+    const auto* join = std::get_if<wire::StageJoin>(&first);
+    return join != nullptr && join->session == session_ && join->hop == hops() + 1 && !over_;
 }
 
 void Coordinator::on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message) {
     if (over_) return;
+    channels_out_.emplace_back(Took{channel});
     if (channel == first_) {
         const auto* joined = std::get_if<wire::StageJoined>(&message);
         if (joined == nullptr || outlet_.attached()) return lose(now, 0, "it speaks out of turn");
@@ -146,41 +184,38 @@ void Coordinator::on_message(Now now, ChannelId channel, const NodeId& from, wir
         return hand_on();
     }
     if (channel == results_channel_) return on_result(now, std::move(message));
-    for (std::size_t i = 0; i < hops(); ++i) {
-        if (places_[i].control == channel) return on_control(now, i, message);
-    }
-    const auto* join = std::get_if<wire::StageJoin>(&message);
-    const bool last_hop =
-        join != nullptr && join->session == session_ && join->hop == hops() + 1 && from == places_.back().hop.node;
-    if (!last_hop) {
-        out_.emplace_back(CloseChannel{channel});
+    if (Place* place = by_control(channel)) return on_control(now, *place, message);
+    if (!takes(from, message) || from != places_.back().hop.node) {
+        channels_out_.emplace_back(CloseChannel{channel});
         return;
     }
-    if (results_channel_) out_.emplace_back(CloseChannel{*results_channel_});
+    if (results_channel_) channels_out_.emplace_back(CloseChannel{*results_channel_});
     results_channel_ = channel;
-    out_.emplace_back(SendMessage{channel, results_.joined()});
+    channels_out_.emplace_back(SendMessage{channel, results_.joined()});
 }
 
-void Coordinator::on_control(Now now, std::size_t index, const wire::StageMessage& message) {
-    Place& place = places_[index];
+void Coordinator::on_control(Now now, Place& place, const wire::StageMessage& message) {
     place.heard = now.mono;
     if (std::holds_alternative<wire::StageAlive>(message)) return;
-    if (std::holds_alternative<wire::StageOpened>(message)) return on_opened(now, index);
-    if (const auto* done = std::get_if<wire::StageDone>(&message)) {
-        // Smaller: again, after a replay. It may be ahead of the hop before, if that is a standby that catches up.
-        if (done->number <= place.done || done->number >= next_number_) return;
-        place.done = done->number;
-        Instant& next_heard = index + 1 < hops() ? places_[index + 1].heard : results_heard_;
-        const std::uint64_t next_done = index + 1 < hops() ? places_[index + 1].done : results_.last();
-        if (next_done + 1 == done->number) next_heard = now.mono;
-        return;
-    }
+    if (std::holds_alternative<wire::StageOpened>(message)) return on_opened(now, place);
+    if (const auto* done = std::get_if<wire::StageDone>(&message)) return on_done(now, place, *done);
     const auto* fault = std::get_if<wire::StageFault>(&message);
-    if (fault == nullptr) return lose(now, index, "it speaks out of turn");
-    if (fault->code != wire::StageFaultCode::next_lost) return lose(now, index, fault->text);
-    if (place.told_next != node_behind(index)) return;  // of one that is being replaced already
-    if (index + 1 < hops()) return lose(now, index + 1, "the hop before cannot reach it");
-    lose(now, index, "it cannot reach the coordinator");
+    if (fault == nullptr) return lose(now, place, "it speaks out of turn");
+    if (fault->code != wire::StageFaultCode::next_lost) return lose(now, place, fault->text);
+    // Of one that is being replaced already, or that is no hop yet.
+    if (is_standby(place) || place.told_next != node_behind(place.index)) return;
+    if (place.index + 1 < hops()) return lose(now, place.index + 1, "the hop before cannot reach it");
+    lose(now, place, "it cannot reach the coordinator");
+}
+
+void Coordinator::on_done(Now now, Place& place, const wire::StageDone& done) {
+    if (is_standby(place)) return lose(now, place, "it has computed what nobody asked");
+    // Smaller: again, after a replay. It may be ahead of the hop before, if that is a standby that catches up.
+    if (done.number <= place.done || done.number >= next_number_) return;
+    place.done = done.number;
+    Place* next = place.index + 1 < hops() ? &places_[place.index + 1] : nullptr;
+    const std::uint64_t next_done = next != nullptr ? next->done : results_.last();
+    if (next_done + 1 == done.number) (next != nullptr ? next->heard : results_heard_) = now.mono;
 }
 
 void Coordinator::on_result(Now now, wire::StageMessage message) {
@@ -213,42 +248,52 @@ void Coordinator::on_closed(Now now, ChannelId channel) {
         if (first_dials_ >= limits::stage_dials_max) return lose(now, 0, "it takes no rows");
         return tell_routes(now);
     }
-    for (std::size_t i = 0; i < hops(); ++i) {
-        if (places_[i].control != channel) continue;
-        places_[i].control.reset();
-        return lose(now, i, "the link to it was lost");
+    if (Place* place = by_control(channel)) {
+        place->control.reset();
+        lose(now, *place, "the link to it was lost");
     }
 }
 
 void Coordinator::drop_channels(Place& place) {
-    if (place.control) out_.emplace_back(CloseChannel{*place.control});
+    if (place.control) channels_out_.emplace_back(CloseChannel{*place.control});
     place.control.reset();
     place.dialling.reset();
     place.opened = false;
+}
+
+void Coordinator::lose(Now now, Place& place, std::string why) {
+    if (!is_standby(place)) return lose(now, place.index, std::move(why));
+    drop_channels(place);
+    out_.emplace_back(StandbyLost{place.hop.node, std::move(why)});
+    standbys_.remove_if([&](const Place& each) { return &each == &place; });
 }
 
 void Coordinator::lose(Now now, std::size_t index, std::string why) {
     Place& place = places_[index];
     drop_channels(place);
     if (index == 0) {
-        if (first_) out_.emplace_back(CloseChannel{*first_});
+        if (first_) channels_out_.emplace_back(CloseChannel{*first_});
         first_.reset();
         dialling_first_.reset();
         outlet_.detach();
         first_dials_ = 0;
     }
     if (index + 1 == hops() && results_channel_) {
-        out_.emplace_back(CloseChannel{*results_channel_});
+        channels_out_.emplace_back(CloseChannel{*results_channel_});
         results_channel_.reset();
     }
-    const auto standby = std::find_if(standbys_.begin(), standbys_.end(),
-                                      [&](const StageNode& hop) { return hop.layers == place.hop.layers; });
+    const auto fits = [&](const Place& standby) { return standby.index == index; };
+    auto standby =
+        std::find_if(standbys_.begin(), standbys_.end(), [&](const Place& each) { return fits(each) && each.opened; });
+    if (standby == standbys_.end()) standby = std::find_if(standbys_.begin(), standbys_.end(), fits);
     if (standby == standbys_.end()) return over(index, std::move(why));
-    out_.emplace_back(Replaced{static_cast<std::uint8_t>(index + 1), place.hop.node, standby->node, std::move(why)});
-    place.hop = *standby;
+    out_.emplace_back(
+        Replaced{static_cast<std::uint8_t>(index + 1), place.hop.node, standby->hop.node, std::move(why)});
+    place = std::move(*standby);
     standbys_.erase(standby);
     place.done = results_.last();
-    open(now, index);
+    place.heard = now.mono;
+    go_on(now);
 }
 
 void Coordinator::over(std::size_t index, std::string why) {
@@ -261,13 +306,18 @@ void Coordinator::close() {
     if (over_) return;
     over_ = true;
     for (Place& place : places_) drop_channels(place);
-    if (first_) out_.emplace_back(CloseChannel{*first_});
-    if (results_channel_) out_.emplace_back(CloseChannel{*results_channel_});
+    for (Place& standby : standbys_) drop_channels(standby);
+    if (first_) channels_out_.emplace_back(CloseChannel{*first_});
+    if (results_channel_) channels_out_.emplace_back(CloseChannel{*results_channel_});
     first_.reset();
     results_channel_.reset();
 }
 
 void Coordinator::on_tick(Now now) {
+    for (auto at = standbys_.begin(); at != standbys_.end();) {
+        Place& standby = *at++;  // lose() takes it out
+        if (now.mono >= standby.open_until) lose(now, standby, "it did not load its layers in time");
+    }
     for (std::size_t i = 0; i < hops() && !over_; ++i) {
         const Place& place = places_[i];
         if (now.mono >= place.open_until) {
@@ -285,12 +335,20 @@ void Coordinator::on_tick(Now now) {
 Instant Coordinator::next_deadline() const {
     Instant next = Instant::max();
     if (over_) return next;
+    for (const Place& standby : standbys_) next = std::min(next, standby.open_until);
     for (std::size_t i = 0; i < hops(); ++i) {
         const Place& place = places_[i];
         next = std::min(next, place.open_until);
         if (place.opened && place.done < given_to(i)) next = std::min(next, place.heard + limits::stage_silence_max);
     }
     if (places_.back().done > results_.last()) next = std::min(next, results_heard_ + limits::stage_silence_max);
+    return next;
+}
+
+std::optional<ChannelOutput> Coordinator::poll_channels() {
+    if (channels_out_.empty()) return std::nullopt;
+    ChannelOutput next = std::move(channels_out_.front());
+    channels_out_.pop_front();
     return next;
 }
 

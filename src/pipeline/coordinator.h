@@ -1,8 +1,8 @@
 // Coordinator: one model over several machines, seen from the node that leads. Rows go in, the same rows come out
 // behind the last hop; hops that are lost meanwhile are replaced and the rows come all the same.
 //
-//   start -> OPEN to every hop -> all OPENED: Ready -> step/truncate ... Result -> close()
-//                                    | a hop lost: a standby is opened, primed by the hop before, and goes on
+//   start -> OPEN to every hop and standby -> all hops OPENED: Ready -> step/truncate ... Result -> close()
+//                                    | a hop lost: a standby is primed by the hop before, and goes on
 //                                    +--> no standby: Over, naming the hop
 //
 // Rules
@@ -10,13 +10,15 @@
 //      checks (Intake).
 //   2. A hop is lost when its control channel closes, when it says a FAULT, when the hop before cannot reach it, or
 //      when it owes an operation and says nothing for stage_silence_max.
-//   3. A lost hop is replaced by the first standby for its layers that was not lost itself. Its predecessor is told
-//      when the standby has loaded; it then replays. Several may be lost at once.
+//   3. Standbys load their layers at the start as well. A lost hop is replaced by one of the same layers, by one that
+//      has loaded if there is one. Its predecessor is told when it has loaded, and then replays. Several may be lost
+//      at once. Rationale: layers are read in seconds at best, a replay takes a fraction of one.
 //   4. At most stage_unsettled_max operations are under way; step() says no beyond that.
 //
 // Pure; one thread. Cost of a loss: the standby's prefill of what the session holds, at the speed of its layers.
 #pragma once
 
+#include <list>
 #include <vector>
 
 #include "base/rng.h"
@@ -39,10 +41,11 @@ struct CoordinatorConfig {
     std::uint16_t sequences = 0;
     std::vector<StageNode> hops;      // 1 to limits::stage_hops_max, layers joined without a gap
     std::vector<StageNode> standbys;  // each for the hop of the same layers
+    std::uint64_t first_token = 1;    // of its Connects: one owner's coordinators must not share tokens
     std::size_t history_bytes_max = limits::stage_history_bytes_max;
 };
 
-class Coordinator {
+class Coordinator final : public ChannelUser {
 public:
     struct Ready {};
     struct Result {
@@ -55,15 +58,20 @@ public:
         NodeId to;
         std::string why;
     };
+    // A standby that is none any more.
+    struct StandbyLost {
+        NodeId node;
+        std::string why;
+    };
     // Final. `node` is whom the fault is counted against; zero: nobody's.
     struct Over {
         std::uint8_t hop;
         NodeId node;
         std::string why;
     };
-    using Output = std::variant<SendMessage, Connect, CloseChannel, Ready, Result, Replaced, Over>;
+    using Output = std::variant<Ready, Result, Replaced, StandbyLost, Over>;
 
-    // Dials every hop. `rng` draws the session's name.
+    // Dials every hop and standby. `rng` draws the session's name.
     Coordinator(Now now, CoordinatorConfig config, Rng& rng);
 
     const wire::StageSessionId& session() const { return session_; }
@@ -77,10 +85,13 @@ public:
     void close();
 
     // Channels that were dialled here, and the one that the last hop dials: it begins with JOIN of this session.
-    void on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message);
-    void on_connected(Now now, std::uint64_t token, ChannelId channel);
-    void on_connect_failed(Now now, std::uint64_t token);
-    void on_closed(Now now, ChannelId channel);
+    bool takes(const NodeId& from, const wire::StageMessage& first) const override;
+    void on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message) override;
+    void on_connected(Now now, std::uint64_t token, ChannelId channel) override;
+    void on_connect_failed(Now now, std::uint64_t token) override;
+    void on_closed(Now now, ChannelId channel) override;
+    std::optional<wire::StageMessage> next_data(ChannelId channel) override;
+    std::optional<ChannelOutput> poll_channels() override;
     void on_tick(Now now);
     Instant next_deadline() const;
     std::optional<Output> poll();
@@ -90,10 +101,11 @@ public:
 private:
     struct Place {
         StageNode hop;
-        std::optional<std::uint64_t> dialling;
-        std::optional<ChannelId> control;
+        std::size_t index = 0;  // of the hop that it is or stands by for
+        std::optional<std::uint64_t> dialling = std::nullopt;
+        std::optional<ChannelId> control = std::nullopt;
         bool opened = false;
-        NodeId told_next;        // whom it sends to
+        NodeId told_next = {};   // whom it sends to
         std::uint64_t done = 0;  // the last operation that it computed
         Instant heard{};         // on the control channel, or since it owes something
         Instant open_until{};
@@ -103,25 +115,32 @@ private:
     // Operations that hop `index` (from 0) has been given.
     std::uint64_t given_to(std::size_t index) const;
     NodeId node_behind(std::size_t index) const;
-    void open(Now now, std::size_t index);
-    void on_opened(Now now, std::size_t index);
-    void on_control(Now now, std::size_t index, const wire::StageMessage& message);
+    Place* by_token(std::uint64_t token);
+    Place* by_control(ChannelId channel);
+    bool is_standby(const Place& place) const;
+    void open(Now now, Place& place);
+    void on_opened(Now now, Place& place);
+    void on_control(Now now, Place& place, const wire::StageMessage& message);
+    void on_done(Now now, Place& place, const wire::StageDone& done);
     void on_result(Now now, wire::StageMessage message);
+    // After a hop has loaded, or one that has took its place.
+    void go_on(Now now);
     void tell_routes(Now now);
     void dial_first();
     void hand_on();
     void lose(Now now, std::size_t index, std::string why);
+    void lose(Now now, Place& place, std::string why);
     void drop_channels(Place& place);
     void over(std::size_t index, std::string why);
     void send(Now now, Operation operation);
 
     CoordinatorConfig config_;
     wire::StageSessionId session_;
-    std::vector<Place> places_;        // bounded: limits::stage_hops_max
-    std::vector<StageNode> standbys_;  // bounded: as the configuration; not used yet
+    std::vector<Place> places_;  // bounded: limits::stage_hops_max
+    std::list<Place> standbys_;  // bounded: as the configuration; not used yet
     bool ready_ = false;
     bool over_ = false;
-    std::uint64_t next_token_ = 1;
+    std::uint64_t next_token_;
     std::uint64_t next_number_ = 1;
     Intake intended_;  // holds step() and truncate() to the rules that the hops will check
     Outlet outlet_;
@@ -131,7 +150,8 @@ private:
     int first_dials_ = 0;             // since hop 1 last took rows
     std::optional<ChannelId> results_channel_;
     Instant results_heard_{};
-    std::deque<Output> out_;  // bounded: drained after every input
+    std::deque<ChannelOutput> channels_out_;  // bounded: drained after every input
+    std::deque<Output> out_;                  // bounded: drained after every input
 };
 
 }  // namespace shoal::pipeline

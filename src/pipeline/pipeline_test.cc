@@ -60,8 +60,12 @@ protected:
             const wire::LayerRange range{first, static_cast<std::uint16_t>(i + 1 == hops ? layers : first + each)};
             const auto number = static_cast<std::uint8_t>(i + 1);
             config.hops.push_back({node(number), range});
-            add(node(number));
+            if (!absent_.contains(node(number))) add(node(number));
             if (!standbys) continue;
+            if (more_standbys_) {
+                config.standbys.push_back({node(static_cast<std::uint8_t>(50 + number)), range});
+                add(node(static_cast<std::uint8_t>(50 + number)));
+            }
             config.standbys.push_back({node(static_cast<std::uint8_t>(100 + number)), range});
             add(node(static_cast<std::uint8_t>(100 + number)));
         }
@@ -109,6 +113,7 @@ protected:
         const End to = peer->second;
         // Over the codec, as it would travel.
         const Bytes bytes = wire::encode_stage_message(message);
+        most_under_way_ = std::max(most_under_way_, ++under_way_[from]);
         Instant& free = free_[from];
         free = std::max(free, now_.mono) + byte_time_ * static_cast<std::int64_t>(bytes.size());
         const Duration busy = free - now_.mono;
@@ -153,41 +158,69 @@ protected:
                 more = true;
                 handle(std::move(*output));
             }
+            while (auto output = coordinator_->poll_channels()) {
+                more = true;
+                handle(leader, *coordinator_, std::move(*output));
+            }
             for (auto& [id, machine] : machines_) {
                 if (!machine->alive) continue;
-                while (auto output = machine->host->poll()) {
+                while (auto output = machine->host->poll_channels()) {
                     more = true;
-                    handle(id, std::move(*output));
+                    handle(id, *machine->host, std::move(*output));
                 }
             }
         }
     }
     void handle(Coordinator::Output output) {
-        if (auto* send_ = std::get_if<SendMessage>(&output)) {
-            send({leader, send_->channel}, std::move(send_->message));
-        } else if (const auto* connect_ = std::get_if<Connect>(&output)) {
-            connect(leader, connect_->token, connect_->node);
-        } else if (const auto* close_ = std::get_if<CloseChannel>(&output)) {
-            close({leader, close_->channel});
-        } else if (auto* result = std::get_if<Coordinator::Result>(&output)) {
+        if (auto* result = std::get_if<Coordinator::Result>(&output)) {
             ASSERT_TRUE(expected_.contains(result->number));
             EXPECT_EQ(result->rows.tensor, expected_.at(result->number)) << "operation " << result->number;
             expected_.erase(result->number);
             arrived_.push_back(now_.mono);
         } else if (const auto* replaced = std::get_if<Coordinator::Replaced>(&output)) {
             replaced_.push_back(*replaced);
+        } else if (std::holds_alternative<Coordinator::StandbyLost>(output)) {
+            ++lost_standbys_;
         } else if (const auto* over = std::get_if<Coordinator::Over>(&output)) {
             over_ = *over;
         }
     }
-    void handle(const NodeId& id, ChannelOutput output) {
+    void handle(const NodeId& id, ChannelUser& user, ChannelOutput output) {
         if (auto* send_ = std::get_if<SendMessage>(&output)) {
             send({id, send_->channel}, std::move(send_->message));
+        } else if (const auto* data = std::get_if<HasData>(&output)) {
+            pump(id, user, data->channel);
+        } else if (const auto* took = std::get_if<Took>(&output)) {
+            take({id, took->channel});
         } else if (const auto* connect_ = std::get_if<Connect>(&output)) {
             connect(id, connect_->token, connect_->node);
         } else {
             close({id, std::get<CloseChannel>(output).channel});
         }
+    }
+    // Rows go out while fewer than `window_` of them are not taken; messages that are sent at once count as well.
+    void pump(const NodeId& id, ChannelUser& user, ChannelId channel) {
+        const End from{id, channel};
+        while (under_way_[from] < window_) {
+            auto message = user.next_data(channel);
+            if (!message) {
+                waiting_.erase(from);
+                return;
+            }
+            send(from, std::move(*message));
+        }
+        waiting_.insert(from);
+    }
+    void take(const End& at) {
+        const auto peer = peers_.find(at);
+        if (peer == peers_.end()) return;
+        const End from = peer->second;
+        later(from.node, [=, this] {
+            --under_way_[from];
+            if (!waiting_.contains(from)) return;
+            if (from.node == leader) return pump(leader, *coordinator_, from.channel);
+            pump(from.node, *machines_.at(from.node)->host, from.channel);
+        });
     }
     void pass(Duration time) {
         const Instant end = now_.mono + time;
@@ -276,6 +309,13 @@ protected:
     std::vector<Instant> arrived_;
     std::vector<Coordinator::Replaced> replaced_;
     std::optional<Coordinator::Over> over_;
+    std::set<NodeId> absent_;
+    bool more_standbys_ = false;
+    std::size_t lost_standbys_ = 0;
+    std::size_t window_ = 32;
+    std::map<End, std::size_t> under_way_;
+    std::set<End> waiting_;  // for the window
+    std::size_t most_under_way_ = 0;
     std::function<void(const NodeId& from, const NodeId& to, wire::StageMessage&)> spoil;
 };
 
@@ -297,6 +337,45 @@ TEST_F(PipelineTest, GivesWhatOneMachineGives) {
         EXPECT_TRUE(replaced_.empty());
         EXPECT_FALSE(over_);
     }
+}
+
+TEST_F(PipelineTest, AStandbyMakesUpForAHopThatIsNotThereAtTheStart) {
+    absent_.insert(node(2));
+    start(3);
+    ASSERT_TRUE(coordinator_->ready());
+    ASSERT_EQ(replaced_.size(), 1U);
+    ASSERT_TRUE(grow(0, 10));
+    pass(1s);
+    EXPECT_TRUE(expected_.empty());
+}
+
+TEST_F(PipelineTest, AStandbyThatHasLoadedIsTakenBeforeOneThatHasNot) {
+    more_standbys_ = true;  // machines 51 to 50+n stand by as well, and are asked first
+    start(3);
+    kill(node(52));
+    pass(1s);
+    ASSERT_EQ(lost_standbys_, 1U);
+    kill(node(2));
+    pass(1s);
+    ASSERT_EQ(replaced_.size(), 1U);
+    EXPECT_EQ(replaced_[0].to, node(102));
+}
+
+// The rows of a long history go to a standby no faster than it computes them.
+TEST_F(PipelineTest, ASlowHopHoldsBackTheOneBefore) {
+    window_ = 4;
+    start(3);
+    for (int i = 0; i < 7; ++i) {
+        ASSERT_TRUE(grow(0, 500));
+        pass(300ms);
+    }
+    most_under_way_ = 0;
+    kill(node(2));
+    ASSERT_TRUE(grow(0, 1));
+    pass(5s);
+    EXPECT_TRUE(expected_.empty());
+    ASSERT_EQ(replaced_.size(), 1U);
+    EXPECT_LE(most_under_way_, window_ + 2) << "the window, and what is said at once";
 }
 
 TEST_F(PipelineTest, StepsOverlapOnTheHops) {
@@ -445,7 +524,7 @@ TEST_F(PipelineTest, StrangersLeadNothingAndJoinNothing) {
                                .sequences = 1,
                                .next = leader};
     const auto answer = [&]() -> std::optional<wire::StageFaultCode> {
-        while (auto output = host.poll()) {
+        while (auto output = host.poll_channels()) {
             const auto* send_ = std::get_if<SendMessage>(&*output);
             const auto* fault = send_ != nullptr ? std::get_if<wire::StageFault>(&send_->message) : nullptr;
             if (fault != nullptr) return fault->code;
@@ -459,9 +538,9 @@ TEST_F(PipelineTest, StrangersLeadNothingAndJoinNothing) {
     EXPECT_EQ(host.sessions(), 1U);
     EXPECT_EQ(answer(), std::nullopt);
     host.on_message(now_, ChannelId(3), node(66), wire::StageJoin{wire::StageSessionId(ByteArray<16>{2}), 1});
-    const auto output = host.poll();
-    ASSERT_TRUE(output);
-    EXPECT_TRUE(std::holds_alternative<CloseChannel>(*output)) << "who does not know the session's name";
+    bool closed = false;
+    while (auto output = host.poll_channels()) closed = closed || std::holds_alternative<CloseChannel>(*output);
+    EXPECT_TRUE(closed) << "who does not know the session's name";
 }
 
 // Nothing is settled while a replay is on its way: who never takes it must not make the hop before grow.

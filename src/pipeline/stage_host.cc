@@ -19,6 +19,7 @@ struct StageHost::Session {
     // What the engine has not answered yet, in order; truncations wait for what is before them.
     struct Pending {
         std::variant<wire::StageReplay, Operation> what;  // the tensor is gone: the engine has it
+        ChannelId channel;                                // that brought it
         Instant since{};
         bool stale = false;  // of a replay that was broken off
     };
@@ -72,6 +73,9 @@ void StageHost::say(ChannelId channel, wire::StageMessage message) {
 
 void StageHost::on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message) {
     Session* session = by_channel(channel);
+    // Rows are taken once they are computed, everything else at once.
+    if (session != nullptr && channel == session->before) return on_data(now, *session, channel, std::move(message));
+    out_.emplace_back(Took{channel});
     if (session == nullptr) {
         if (const auto* open = std::get_if<wire::StageOpen>(&message)) return on_open(now, channel, from, *open);
         if (const auto* join = std::get_if<wire::StageJoin>(&message)) return on_join(now, channel, *join);
@@ -79,7 +83,6 @@ void StageHost::on_message(Now now, ChannelId channel, const NodeId& from, wire:
         return;
     }
     if (channel == session->control) return on_control(now, *session, message);
-    if (channel == session->before) return on_data(now, *session, std::move(message));
     on_successor(now, *session, message);
 }
 
@@ -149,11 +152,11 @@ void StageHost::on_control(Now now, Session& session, const wire::StageMessage& 
     if (session.before) dial_next(now, session);
 }
 
-void StageHost::on_data(Now now, Session& session, wire::StageMessage message) {
+void StageHost::on_data(Now now, Session& session, ChannelId channel, wire::StageMessage message) {
     if (session.pending.size() >= limits::stage_queued_max) {
         return end(now, session, StageFaultCode::busy, "more operations than the coordinator may have under way");
     }
-    Session::Pending pending{{}, now.mono};
+    Session::Pending pending{{}, channel, now.mono};
     if (auto* replay = std::get_if<wire::StageReplay>(&message)) {
         if (const Status taken = session.intake.take(*replay); !taken) {
             return end(now, session, StageFaultCode::protocol, taken.error().message);
@@ -217,6 +220,7 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
     ASSERT(!session.pending.empty());
     Session::Pending pending = std::move(session.pending.front());
     session.pending.pop_front();
+    out_.emplace_back(Took{pending.channel});
     const Duration waited = now.mono - pending.since - computed.busy;
     if (pending.stale) return pass_truncations(now, session);
     if (auto* replay = std::get_if<wire::StageReplay>(&pending.what)) {
@@ -250,6 +254,7 @@ void StageHost::pass_truncations(Now now, Session& session) {
             }
             say(session.control, wire::StageDone{number, 0, 0});
         }
+        out_.emplace_back(Took{session.pending.front().channel});
         session.pending.pop_front();
     }
     if (session.pending.empty()) session.alive_at = Instant::max();
@@ -257,11 +262,13 @@ void StageHost::pass_truncations(Now now, Session& session) {
 }
 
 void StageHost::hand_on(Session& session) {
-    while (session.after) {
-        auto message = session.outlet.poll();
-        if (!message) return;
-        say(*session.after, std::move(*message));
-    }
+    if (session.after && session.outlet.attached()) out_.emplace_back(HasData{*session.after});
+}
+
+std::optional<wire::StageMessage> StageHost::next_data(ChannelId channel) {
+    Session* session = by_channel(channel);
+    if (session == nullptr || channel != session->after) return std::nullopt;
+    return session->outlet.poll();
 }
 
 // ---- the way on --------------------------------------------------------------------------------------------------
@@ -343,7 +350,7 @@ Instant StageHost::next_deadline() const {
     return next;
 }
 
-std::optional<ChannelOutput> StageHost::poll() {
+std::optional<ChannelOutput> StageHost::poll_channels() {
     if (out_.empty()) return std::nullopt;
     ChannelOutput next = std::move(out_.front());
     out_.pop_front();

@@ -17,7 +17,7 @@
 //   5. While something is being computed, ALIVE leaves every stage_alive_interval. Rationale: silence means that this
 //      node is gone.
 //
-// Pure; one thread. Channels are made by the owner: each is a message stream to one node, reliable and in order.
+// Pure; one thread. Channels are made by the owner (channel.h).
 #pragma once
 
 #include <functional>
@@ -37,22 +37,23 @@ struct StageHostConfig {
     std::size_t history_bytes_max = limits::stage_history_bytes_max;  // of each session
 };
 
-class StageHost {
+class StageHost final : public ChannelUser {
 public:
     // `engine` outlives the host.
     StageHost(StageHostConfig config, engine::StageEngine& engine);
-    ~StageHost();
+    ~StageHost() override;
 
-    void on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message);
-    // Of a Connect of ours.
-    void on_connected(Now now, std::uint64_t token, ChannelId channel);
-    void on_connect_failed(Now now, std::uint64_t token);
-    void on_closed(Now now, ChannelId channel);
+    bool takes(const NodeId&, const wire::StageMessage&) const override { return true; }  // and says no by itself
+    void on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message) override;
+    void on_connected(Now now, std::uint64_t token, ChannelId channel) override;
+    void on_connect_failed(Now now, std::uint64_t token) override;
+    void on_closed(Now now, ChannelId channel) override;
+    std::optional<wire::StageMessage> next_data(ChannelId channel) override;
+    std::optional<ChannelOutput> poll_channels() override;
     // The engine has events.
     void on_engine(Now now);
     void on_tick(Now now);
     Instant next_deadline() const;
-    std::optional<ChannelOutput> poll();
 
     std::size_t sessions() const { return sessions_.size(); }
 
@@ -63,7 +64,7 @@ private:
     void on_open(Now now, ChannelId channel, const NodeId& from, const wire::StageOpen& open);
     void on_join(Now now, ChannelId channel, const wire::StageJoin& join);
     void on_control(Now now, Session& session, const wire::StageMessage& message);
-    void on_data(Now now, Session& session, wire::StageMessage message);
+    void on_data(Now now, Session& session, ChannelId channel, wire::StageMessage message);
     void on_successor(Now now, Session& session, const wire::StageMessage& message);
     void on_computed(Now now, Session& session, engine::StageComputed computed);
     void pass_truncations(Now now, Session& session);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace shoal::store {
 
@@ -43,7 +44,9 @@ public:
     ~TemporaryFile() {
         if (!path_.empty()) ::unlink(path_.c_str());
     }
+    TemporaryFile(TemporaryFile&& other) noexcept : path_(std::exchange(other.path_, {})) {}
     void keep() { path_.clear(); }
+    const std::string& path() const { return path_; }
 
 private:
     std::string path_;
@@ -116,6 +119,18 @@ Status sync_directory(const std::string& path) {
     return ok();
 }
 
+// Whole and on the disk, beside `path`.
+Result<TemporaryFile> write_temporary(const std::string& path, ByteView bytes, unsigned mode) {
+    std::string temporary = path + ".XXXXXX";
+    FileDescriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
+    if (!file.is_open()) return io_error("write", path);
+    TemporaryFile out(temporary);
+    if (!write_all(file.get(), bytes) || ::fchmod(file.get(), mode) != 0 || ::fsync(file.get()) != 0 || !file.close()) {
+        return io_error("write", path);
+    }
+    return out;
+}
+
 }  // namespace
 
 Result<Bytes> read_file(const std::string& path, std::size_t bytes_max) {
@@ -136,15 +151,9 @@ Result<Bytes> read_file(const std::string& path, std::size_t bytes_max) {
 
 Status write_file_atomic(const std::string& path, ByteView bytes, unsigned mode) {
     // In the same directory: a rename across file systems would be a copy.
-    std::string temporary = path + ".XXXXXX";
-    FileDescriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
-    if (!file.is_open()) return io_error("write", path);
-    TemporaryFile leftover(temporary);
-    if (!write_all(file.get(), bytes) || ::fchmod(file.get(), mode) != 0 || ::fsync(file.get()) != 0 || !file.close() ||
-        ::rename(temporary.c_str(), path.c_str()) != 0) {
-        return io_error("write", path);
-    }
-    leftover.keep();
+    TemporaryFile written = TRY(write_temporary(path, bytes, mode));
+    if (::rename(written.path().c_str(), path.c_str()) != 0) return io_error("write", path);
+    written.keep();
     return sync_directory(parent_of(path));
 }
 
@@ -180,11 +189,14 @@ Status remove_file(const std::string& path) {
 
 // ---- keys --------------------------------------------------------------------------------------------------------
 
-Status write_key(const std::string& path, const Key32& key) {
+Status make_key(const std::string& path, const Key32& key) {
     std::string text = to_hex(key.expose()) + "\n";
-    Status written = write_file_atomic(path, as_bytes(text), 0600);
+    const auto written = write_temporary(path, as_bytes(text), 0600);
     wipe(text.data(), text.size());
-    return written;
+    if (!written) return written.error();
+    // A link, and no rename: of two that make it at once the first one's stays.
+    if (::link(written->path().c_str(), path.c_str()) != 0 && errno != EEXIST) return io_error("write", path);
+    return sync_directory(parent_of(path));
 }
 
 Result<Key32> read_key(const std::string& path) {

@@ -34,8 +34,9 @@ bool file_exists(const std::string& path);
 Status remove_file(const std::string& path);
 
 // A key of 32 bytes as 64 hexadecimal digits and a newline, mode 0600. Reading refuses (unauthenticated) a file that
-// others can read, since the key may be known already, and (malformed) one that is not exactly a key.
-Status write_key(const std::string& path, const Key32& key);
+// others can read, since the key may be known already, and (malformed) one that is not exactly a key. A key that is
+// there already stays: read after making.
+Status make_key(const std::string& path, const Key32& key);
 Result<Key32> read_key(const std::string& path);
 
 // Held as long as this lives; the system releases it when the process dies, however it dies.

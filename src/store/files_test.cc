@@ -116,13 +116,22 @@ TEST_F(FilesTest, AKeyComesBackAndIsTheOwnersAlone) {
     ByteArray<32> raw{};
     raw[0] = 0xA7;
     raw[31] = 1;
-    ASSERT_TRUE(write_key(path("k"), Key32(raw)));
+    ASSERT_TRUE(make_key(path("k"), Key32(raw)));
     EXPECT_EQ(read_key(path("k"))->expose(), raw);
     EXPECT_EQ(mode_of(path("k")), 0600U);
 }
 
+TEST_F(FilesTest, AKeyThatIsThereStays) {
+    ByteArray<32> first{}, second{};
+    first[0] = 1;
+    second[0] = 2;
+    ASSERT_TRUE(make_key(path("k"), Key32(first)));
+    ASSERT_TRUE(make_key(path("k"), Key32(second)));
+    EXPECT_EQ(read_key(path("k"))->expose(), first);
+}
+
 TEST_F(FilesTest, AKeyThatOthersCanReadIsRefused) {
-    ASSERT_TRUE(write_key(path("k"), Key32()));
+    ASSERT_TRUE(make_key(path("k"), Key32()));
     for (const unsigned mode : {0640U, 0604U, 0620U, 0602U}) {
         ASSERT_EQ(::chmod(path("k").c_str(), mode), 0);
         EXPECT_EQ(read_key(path("k")).error().code, Errc::unauthenticated) << mode;

@@ -34,8 +34,9 @@ enum RoleBit : std::uint16_t {
     role_model = 1 << 1,
     role_verifier = 1 << 2,
     role_guard = 1 << 3,  // a relay that takes links with unknown client keys
+    role_stage = 1 << 4,  // computes layers for model nodes that it was told of
 };
-inline constexpr std::uint16_t role_bits_all = 0x000F;
+inline constexpr std::uint16_t role_bits_all = 0x001F;
 
 struct OfferedModel {
     ModelId model;

@@ -40,27 +40,6 @@ Status check(std::string_view fault) {
     return fault.empty() ? ok() : fail(Errc::invalid, std::string(fault));
 }
 
-void write_rows(Writer& out, const StageRows& rows) {
-    out.u16(static_cast<std::uint16_t>(rows.parts.size()));
-    for (const StagePart& part : rows.parts) {
-        out.u16(part.sequence);
-        out.u32(part.position);
-        out.u16(part.rows);
-    }
-    out.bytes_u32(rows.tensor);
-}
-
-Result<StageRows> read_rows(Reader& in, bool may_be_empty) {
-    StageRows rows;
-    const std::uint16_t count = in.u16();
-    if (count > limits::stage_sequences_max) return fail(Errc::invalid, "stage: too many sequences in one operation");
-    for (std::uint16_t i = 0; i < count; ++i) rows.parts.push_back({in.u16(), in.u32(), in.u16()});
-    rows.tensor = to_bytes(in.bytes_u32(limits::stage_tensor_bytes_max));
-    TRY(in.check("stage"));
-    TRY(check(stage_rows_fault(rows, may_be_empty)));
-    return rows;
-}
-
 struct BodyWriter {
     Writer& out;
 
@@ -95,7 +74,7 @@ struct BodyWriter {
         ASSERT(numbers_fault(m.number, m.settled).empty() && stage_rows_fault(m.rows, false).empty());
         out.u64(m.number);
         out.u64(m.settled);
-        write_rows(out, m.rows);
+        put_stage_rows(out, m.rows);
         return Kind::step;
     }
     Kind operator()(const StageTruncate& m) {
@@ -110,7 +89,7 @@ struct BodyWriter {
         ASSERT(stage_rows_fault(m.rows, m.final).empty());
         out.u64(m.settled);
         out.u8(m.final ? 1 : 0);
-        write_rows(out, m.rows);
+        put_stage_rows(out, m.rows);
         return Kind::replay;
     }
     Kind operator()(const StageReroute& m) {
@@ -173,7 +152,7 @@ Result<StageMessage> read_step(Reader& in) {
     StageStep m;
     m.number = in.u64();
     m.settled = in.u64();
-    m.rows = TRY(read_rows(in, false));
+    m.rows = TRY(read_stage_rows(in, false));
     TRY(in.finish("stage step"));
     TRY(check(numbers_fault(m.number, m.settled)));
     return StageMessage(m);
@@ -196,7 +175,7 @@ Result<StageMessage> read_replay(Reader& in) {
     StageReplay m;
     m.settled = in.u64();
     m.final = TRY(read_bool(in, "stage: final"));
-    m.rows = TRY(read_rows(in, m.final));
+    m.rows = TRY(read_stage_rows(in, m.final));
     TRY(in.finish("stage replay"));
     return StageMessage(m);
 }
@@ -263,6 +242,27 @@ std::string_view stage_rows_fault(const StageRows& rows, bool may_be_empty) {
     if (rows.tensor.size() < count * 34 || rows.tensor.size() % count != 0)
         return "stage: the tensor is not of its rows";
     return rows.tensor.size() > limits::stage_tensor_bytes_max ? "stage: the tensor is too large" : std::string_view();
+}
+
+void put_stage_rows(Writer& out, const StageRows& rows) {
+    out.u16(static_cast<std::uint16_t>(rows.parts.size()));
+    for (const StagePart& part : rows.parts) {
+        out.u16(part.sequence);
+        out.u32(part.position);
+        out.u16(part.rows);
+    }
+    out.bytes_u32(rows.tensor);
+}
+
+Result<StageRows> read_stage_rows(Reader& in, bool may_be_empty) {
+    StageRows rows;
+    const std::uint16_t count = in.u16();
+    if (count > limits::stage_sequences_max) return fail(Errc::invalid, "stage: too many sequences in one operation");
+    for (std::uint16_t i = 0; i < count; ++i) rows.parts.push_back({in.u16(), in.u32(), in.u16()});
+    rows.tensor = to_bytes(in.bytes_u32(limits::stage_tensor_bytes_max));
+    TRY(in.check("stage"));
+    TRY(check(stage_rows_fault(rows, may_be_empty)));
+    return rows;
 }
 
 Bytes encode_stage_message(const StageMessage& message) {

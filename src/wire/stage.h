@@ -117,6 +117,9 @@ struct StageFault {
 using StageMessage = std::variant<StageOpen, StageOpened, StageJoin, StageJoined, StageStep, StageTruncate, StageReplay,
                                   StageReroute, StageDone, StageAlive, StageFault>;
 
+// The rows of a message. Errc::malformed, Errc::invalid: what stage_rows_fault says.
+void put_stage_rows(Writer& out, const StageRows& rows);
+Result<StageRows> read_stage_rows(Reader& in, bool may_be_empty = false);
 // Empty, or why these rows are none of a session with this width, type and so on.
 std::string_view stage_rows_fault(const StageRows& rows, bool may_be_empty);
 

@@ -108,9 +108,13 @@ class Network:
         with Network(folder, relays=12, models=1) as net:
             net.client.api.chat("hello")
             net.relays[0].kill()
+
+    With `hops`, a list of (first, end), the layers of the first model node are on nodes of their own: `stages`, and
+    `standby_stages` for those of `standbys`.
     """
 
-    def __init__(self, folder, relays=12, models=1, clients=1, model_file=None, pacer="fast", tap=True, options=()):
+    def __init__(self, folder, relays=12, models=1, clients=1, model_file=None, pacer="fast", tap=True, options=(),
+                 hops=(), standbys=(), lead_options=()):
         self.folder = folder / "net"
         self.folder.mkdir()
         self.program = build_folder() / "shoal"
@@ -122,18 +126,23 @@ class Network:
         self.environment = engine_environment()
         self.options = tuple(options)
         self.network_file = self.folder / "genesis" / "network.toml"
-        self._addresses = [f"127.{number}.0.1" for number in range(1, 2 + relays + models)]
+        self.hops, self.standbys = tuple(hops), tuple(standbys)
+        self.lead_options = tuple(lead_options)
+        nodes = 1 + relays + models + len(self.hops) + len(self.standbys)
+        self._addresses = [f"127.{number}.0.1" for number in range(1, 1 + nodes)]
         self._port = free_port(self._addresses)
         self._next_client = 0
         self._relay_count, self._model_count, self._client_count = relays, models, clients
         self.verifier, self.relays, self.models, self.clients = None, [], [], []
+        self.stages, self.standby_stages = [], []  # nodes of `hops` and `standbys`, in their order
 
     @property
     def client(self):
         return self.clients[0]
 
     def nodes(self):
-        return [node for node in (self.verifier, *self.relays, *self.models, *self.clients) if node]
+        return [node for node in (self.verifier, *self.relays, *self.stages, *self.standby_stages, *self.models,
+                              *self.clients) if node]
 
     def __enter__(self):
         try:
@@ -164,11 +173,29 @@ class Network:
             self.relays.append(self._node(f"relay{index}", ["--relay"], 1 + index).start())
         for index in range(self._model_count):
             where = 1 + self._relay_count + index
-            self.models.append(self._node(f"model{index}", ["--model", self.model_file], where).start())
+            self.models.append(self._node(f"model{index}", ["--model", self.model_file], where))
+        if self.hops:
+            self._start_stages()
+        for node in self.models:
+            node.start()
         for _ in range(self._client_count):
             self.add_client()
         for client in self.clients:
             self.wait_ready(client)
+
+    def _start_stages(self):
+        """The lead has to know its hops, and they have to know it: ids come before processes."""
+        lead = self.models[0]
+        arguments = ["--stage", self.model_file, "--stage-for", lead.id()]
+        where = 1 + self._relay_count + self._model_count
+        for option, ranges, nodes in (("--hop", self.hops, self.stages),
+                                      ("--standby", self.standbys, self.standby_stages)):
+            for index, (first, end) in enumerate(ranges):
+                node = self._node(f"{option[2:]}{index}", arguments, where)
+                lead.arguments += [option, f"{node.id()}:{first}-{end}"]
+                nodes.append(node.start())
+                where += 1
+        lead.arguments += self.lead_options
 
     def _node(self, name, arguments, index, state=None):
         where = self._where(index)

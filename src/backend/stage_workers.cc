@@ -1,0 +1,178 @@
+#include "backend/stage_workers.h"
+
+#include <algorithm>
+
+#include "backend/model_file.h"
+#include "wire/text.h"
+
+namespace shoal::backend {
+
+namespace pipe = engine::stage_pipe;
+using wire::StageFaultCode;
+
+struct StageWorkers::Worker {
+    engine::StageHandle handle;
+    ModelId model;  // that was asked for
+    std::size_t row_bytes = 0;
+    std::unique_ptr<net::ChildProcess> child;
+    engine::pipe::Frames frames{pipe::frame_bytes_max};
+    std::deque<Bytes> unsent;           // bounded: what the host lets wait, stage_queued_max
+    std::deque<std::size_t> computing;  // bounded: as unsent; bytes of the answer that is owed
+    net::Timer silence;
+    bool loaded = false;
+    bool over = false;  // its Failed was put
+};
+
+StageWorkers::StageWorkers(net::Loop& loop, Log& log, StageWorkersOptions options, std::function<void()> wake)
+    : loop_(loop), log_(log), options_(std::move(options)), wake_(std::move(wake)) {}
+
+StageWorkers::~StageWorkers() = default;
+
+void StageWorkers::open(Now, engine::StageHandle handle, const engine::StageShape& shape) {
+    auto worker = std::make_unique<Worker>();
+    worker->handle = handle;
+    worker->model = shape.model;
+    worker->row_bytes = wire::activation_row_bytes(shape.type, shape.width);
+    Worker& opened = *workers_.emplace(handle, std::move(worker)).first->second;
+    if (const Status started = start(opened, shape); !started) {
+        give_up(opened, StageFaultCode::engine, started.error().message);
+    }
+}
+
+Status StageWorkers::start(Worker& worker, const engine::StageShape& shape) {
+    const ModelFile model = TRY(open_model_file(options_.model_path));
+    net::ChildOptions options;
+    options.argv = options_.command.words;
+    options.argv.emplace_back("--stage");
+    options.fds = {{model.descriptor(), model_descriptor}};
+    options.socket = true;
+    options.output = net::ChildOutput::discard;
+    options.errors = net::ChildOutput::lines;
+    options.unsent_bytes_max = 2 * pipe::frame_bytes_max;
+    net::ChildEvents events;
+    events.on_exit = [this, &worker](const net::ChildExit& exit) {
+        give_up(worker, StageFaultCode::engine, "the engine ended: " + exit.text());
+    };
+    events.on_line = [this](std::string_view line, bool) { log_.write(LogLevel::debug, "stage", line); };
+    events.on_bytes = [this, &worker](ByteView bytes) { on_bytes(worker, bytes); };
+    events.on_writable = [this, &worker] { flush(worker); };
+    worker.child = TRY(net::ChildProcess::spawn(loop_, std::move(options), std::move(events)));
+    watch(worker, limits::engine_start_timeout);
+    send(worker, pipe::Load{shape.layers, shape.type, shape.width, shape.context, shape.sequences, options_.threads,
+                            options_.kv});
+    return ok();
+}
+
+void StageWorkers::watch(Worker& worker, Duration silence_max) {
+    worker.silence = loop_.after(silence_max, [this, &worker] {
+        give_up(worker, StageFaultCode::engine, "the engine hangs: nothing was heard of it for too long");
+    });
+}
+
+void StageWorkers::compute(Now, engine::StageHandle handle, const wire::StageRows& rows) {
+    const auto at = workers_.find(handle);
+    if (at == workers_.end() || at->second->over) return;
+    Worker& worker = *at->second;
+    if (worker.computing.empty()) watch(worker, limits::engine_silence_max);
+    worker.computing.push_back(rows.tensor.size());
+    send(worker, pipe::Compute{rows});
+}
+
+void StageWorkers::truncate(Now, engine::StageHandle handle, std::uint16_t sequence, std::uint32_t length) {
+    const auto at = workers_.find(handle);
+    if (at != workers_.end() && !at->second->over) send(*at->second, pipe::Truncate{sequence, length});
+}
+
+void StageWorkers::close(Now, engine::StageHandle handle) {
+    workers_.erase(handle);
+    std::erase_if(events_, [&](const engine::StageEvent& event) {
+        return std::visit([&](const auto& each) { return each.handle == handle; }, event);
+    });
+}
+
+void StageWorkers::send(Worker& worker, const pipe::ToStage& message) {
+    worker.unsent.push_back(pipe::encode(message));
+    flush(worker);
+}
+
+void StageWorkers::flush(Worker& worker) {
+    while (worker.child && !worker.unsent.empty() && worker.child->send(worker.unsent.front())) {
+        worker.unsent.pop_front();
+    }
+}
+
+void StageWorkers::on_bytes(Worker& worker, ByteView bytes) {
+    if (worker.over) return;
+    auto frames = worker.frames.feed(bytes);
+    if (!frames) return give_up(worker, StageFaultCode::engine, "the engine sent a malformed frame");
+    for (const Bytes& frame : *frames) {
+        auto message = pipe::decode_from_stage(frame);
+        if (!message) {
+            return give_up(worker, StageFaultCode::engine,
+                           "the engine sent a malformed frame: " + message.error().message);
+        }
+        if (!on_message(worker, std::move(*message))) {
+            return give_up(worker, StageFaultCode::engine, "the engine sent a frame out of order");
+        }
+        if (worker.over) return;
+    }
+    if (!worker.loaded) return watch(worker, limits::engine_start_timeout);
+    if (worker.computing.empty()) return worker.silence.cancel();
+    watch(worker, limits::engine_silence_max);
+}
+
+bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
+    if (const auto* failed = std::get_if<pipe::Failed>(&message)) {
+        give_up(worker, failed->code, failed->text);
+        return true;
+    }
+    if (std::holds_alternative<engine::Loading>(message)) return !worker.loaded;
+    if (const auto* loaded = std::get_if<pipe::Loaded>(&message)) {
+        if (worker.loaded) return false;
+        worker.loaded = true;
+        if (loaded->model == worker.model) {
+            put(engine::StageReady{worker.handle});
+        } else {
+            give_up(worker, StageFaultCode::refused, "this node holds another model");
+        }
+        return true;
+    }
+    if (std::holds_alternative<engine::pipe::Working>(message)) return worker.loaded;
+    auto& computed = std::get<pipe::Computed>(message);
+    if (worker.computing.empty() || computed.tensor.size() != worker.computing.front()) return false;
+    worker.computing.pop_front();
+    put(engine::StageComputed{worker.handle, std::move(computed.tensor), std::chrono::microseconds(computed.busy_us)});
+    return true;
+}
+
+// The first reason counts: what follows it is the process that ends.
+void StageWorkers::give_up(Worker& worker, StageFaultCode code, std::string text) {
+    if (worker.over) return;
+    worker.over = true;
+    worker.silence.cancel();
+    worker.unsent.clear();
+    if (worker.child) worker.child->kill();
+    put(engine::StageFailed{worker.handle, code, wire::plain_text(text, limits::stage_fault_bytes_max)});
+}
+
+void StageWorkers::put(engine::StageEvent event) {
+    events_.push_back(std::move(event));
+    if (wake_) wake_();
+}
+
+std::optional<engine::StageEvent> StageWorkers::poll() {
+    if (events_.empty()) return std::nullopt;
+    engine::StageEvent event = std::move(events_.front());
+    events_.pop_front();
+    return event;
+}
+
+std::vector<int> StageWorkers::pids() const {
+    std::vector<int> out;
+    for (const auto& [handle, worker] : workers_) {
+        if (worker->child && worker->child->running()) out.push_back(worker->child->pid());
+    }
+    return out;
+}
+
+}  // namespace shoal::backend

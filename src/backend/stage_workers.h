@@ -1,0 +1,75 @@
+// Stages in processes of their own: one `shoal-engine --stage` for each session that this node computes layers for
+// (protocol/stage_pipe.md).
+//
+// Rules, beside those of engine/stage.h
+//   1. A session's process lives as long as the session: layers and cache are of one size for all of it, and a process
+//      that dies takes nothing of another session with it. It is not started again: what it held is gone, and the
+//      coordinator has standbys.
+//   2. The worker may die, lie or send noise at any moment: then its session fails, with the reason.
+//   3. A worker that is silent for limits::engine_start_timeout while loading, or for limits::engine_silence_max while
+//      it computes, is killed.
+//   4. What it loads must be the model that was asked for; a file is read for nothing else.
+//
+// Thread: the loop's. `wake` is called when poll() has something that was not there before, from inside: it must not call
+// this object.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "backend/engine_files.h"
+#include "base/log.h"
+#include "engine/stage.h"
+#include "engine/stage_pipe.h"
+#include "net/child.h"
+#include "net/loop.h"
+
+namespace shoal::backend {
+
+struct StageWorkersOptions {
+    std::string model_path;
+    EngineCommand command;
+    std::uint16_t threads = 0;
+    engine::pipe::KvType kv = engine::pipe::KvType::f16;
+};
+
+class StageWorkers final : public engine::StageEngine {
+public:
+    // `loop` and `log` must outlive it.
+    StageWorkers(net::Loop& loop, Log& log, StageWorkersOptions options, std::function<void()> wake);
+    ~StageWorkers() override;
+
+    void open(Now now, engine::StageHandle handle, const engine::StageShape& shape) override;
+    void compute(Now now, engine::StageHandle handle, const wire::StageRows& rows) override;
+    void truncate(Now now, engine::StageHandle handle, std::uint16_t sequence, std::uint32_t length) override;
+    void close(Now now, engine::StageHandle handle) override;
+    std::optional<engine::StageEvent> poll() override;
+
+    // Of the running workers, for tests and for people.
+    std::vector<int> pids() const;
+
+private:
+    struct Worker;
+
+    Status start(Worker& worker, const engine::StageShape& shape);
+    void on_bytes(Worker& worker, ByteView bytes);
+    // False: the message cannot come now, so the worker is broken.
+    bool on_message(Worker& worker, engine::stage_pipe::FromStage message);
+    void send(Worker& worker, const engine::stage_pipe::ToStage& message);
+    void flush(Worker& worker);
+    // Rule 3: from now on something is owed.
+    void watch(Worker& worker, Duration silence_max);
+    void give_up(Worker& worker, wire::StageFaultCode code, std::string text);
+    void put(engine::StageEvent event);
+
+    net::Loop& loop_;
+    Log& log_;
+    StageWorkersOptions options_;
+    std::function<void()> wake_;
+    std::map<engine::StageHandle, std::unique_ptr<Worker>> workers_;  // bounded: stage_sessions_max, by the host
+    std::deque<engine::StageEvent> events_;  // bounded: one for each operation under way, drained by the owner
+};
+
+}  // namespace shoal::backend

@@ -1,0 +1,44 @@
+// An engine whose layers are elsewhere: it turns a conversation into rows of the embedding, and rows of the hidden state
+// behind the last layer into text. Who owns it carries the rows through the layers.
+//
+// Rules, beside those of engine.h
+//   1. Each Forward is answered by one returned(), in their order, with as many rows of the same type and width. At most
+//      `steps` of the shape are out at once.
+//   2. Rows of a sequence follow on; Forget sets it back to nothing. Both take effect in the order in which next_work()
+//      gives them.
+//   3. broken() ends all jobs that run, with engine_failed; what was out counts as never sent, and all sequences as empty.
+//
+// Thread: the one that owns the object.
+#pragma once
+
+#include "engine/engine.h"
+#include "wire/stage.h"
+
+namespace shoal::engine {
+
+// What a session of stages must be opened with. Known when the model is.
+struct LeadShape {
+    wire::ActivationType type = wire::ActivationType::f16;
+    std::uint32_t width = 0;
+    std::uint32_t context = 0;  // of each sequence
+    std::uint16_t sequences = 0;
+};
+struct Forward {
+    wire::StageRows rows;
+};
+struct Forget {
+    std::uint16_t sequence = 0;
+};
+
+class LeadEngine : public Engine {
+public:
+    using Work = std::variant<Forward, Forget>;
+
+    // nullptr until the first Ready.
+    virtual const LeadShape* shape() const = 0;
+    virtual std::optional<Work> next_work() = 0;
+    virtual void returned(Now now, Bytes tensor) = 0;
+    virtual void broken(Now now, const std::string& why) = 0;
+};
+
+}  // namespace shoal::engine

@@ -1,0 +1,208 @@
+#include "engine/stage_pipe.h"
+
+#include <cmath>
+
+#include "wire/text.h"
+
+namespace shoal::engine::stage_pipe {
+namespace {
+
+enum class Kind : std::uint8_t {
+    load = 1,
+    compute = 2,
+    truncate = 3,
+    loading = 16,
+    loaded = 17,
+    computed = 18,
+    failed = 19,
+    working = 20,
+};
+
+std::string_view load_fault(const Load& m) {
+    if (m.layers.first >= m.layers.end || m.layers.end > limits::model_layers_max) return "no range of layers";
+    if (m.width == 0 || m.width % 32 != 0 || m.width > limits::stage_width_max) return "width out of range";
+    if (m.context == 0 || m.context > limits::context_tokens_max) return "context out of range";
+    if (m.sequences == 0 || m.sequences > limits::stage_sequences_max) return "sequences out of range";
+    return m.threads > pipe::threads_max ? "threads out of range" : std::string_view();
+}
+
+std::string_view truncate_fault(const Truncate& m) {
+    const bool fits = m.sequence < limits::stage_sequences_max && m.length < limits::context_tokens_max;
+    return fits ? std::string_view() : "no such place";
+}
+
+std::string_view failed_fault(const Failed& m) {
+    switch (m.code) {
+        case wire::StageFaultCode::busy:
+        case wire::StageFaultCode::next_lost: return "a code that no engine has";
+        default: break;
+    }
+    const bool plain = m.text.size() <= limits::stage_fault_bytes_max && wire::is_plain_text(m.text);
+    return plain ? std::string_view() : "text is not one plain line";
+}
+
+std::string_view computed_fault(const Computed& m) {
+    const bool fits = !m.tensor.empty() && m.tensor.size() <= limits::stage_tensor_bytes_max;
+    return fits ? std::string_view() : "a tensor of an impossible size";
+}
+
+Status check(std::string_view fault) {
+    return fault.empty() ? ok() : fail(Errc::invalid, "stage pipe: " + std::string(fault));
+}
+
+struct BodyWriter {
+    Writer& out;
+
+    void kind(Kind k) { out.u8(static_cast<std::uint8_t>(k)); }
+    void operator()(const Load& m) {
+        ASSERT(load_fault(m).empty());
+        kind(Kind::load);
+        out.u16(m.layers.first);
+        out.u16(m.layers.end);
+        out.u8(static_cast<std::uint8_t>(m.type));
+        out.u32(m.width);
+        out.u32(m.context);
+        out.u16(m.sequences);
+        out.u16(m.threads);
+        out.u8(static_cast<std::uint8_t>(m.kv));
+    }
+    void operator()(const Compute& m) {
+        kind(Kind::compute);
+        wire::put_stage_rows(out, m.rows);
+    }
+    void operator()(const Truncate& m) {
+        ASSERT(truncate_fault(m).empty());
+        kind(Kind::truncate);
+        out.u16(m.sequence);
+        out.u32(m.length);
+    }
+    void operator()(const Loading& m) {
+        ASSERT(m.share >= 0 && m.share <= 1);
+        kind(Kind::loading);
+        out.f32(m.share);
+    }
+    void operator()(const Loaded& m) {
+        ASSERT(!m.model.is_zero());
+        kind(Kind::loaded);
+        out.bytes(m.model.view());
+    }
+    void operator()(const Computed& m) {
+        ASSERT(computed_fault(m).empty());
+        kind(Kind::computed);
+        out.u32(m.busy_us);
+        out.bytes_u32(m.tensor);
+    }
+    void operator()(const Failed& m) {
+        ASSERT(failed_fault(m).empty());
+        kind(Kind::failed);
+        out.u8(static_cast<std::uint8_t>(m.code));
+        out.text_u16(m.text);
+    }
+    void operator()(const pipe::Working&) { kind(Kind::working); }
+};
+
+template <typename Message>
+Bytes encode_any(const Message& message) {
+    Writer body(64);
+    std::visit(BodyWriter{body}, message);
+    ASSERT(body.size() <= frame_bytes_max);
+    return pipe::frame_of(body.view());
+}
+
+Result<ToStage> read_load(Reader& in) {
+    Load m;
+    m.layers.first = in.u16();
+    m.layers.end = in.u16();
+    const std::uint8_t type = in.u8();
+    m.width = in.u32();
+    m.context = in.u32();
+    m.sequences = in.u16();
+    m.threads = in.u16();
+    const std::uint8_t kv = in.u8();
+    TRY(in.finish("stage pipe: load"));
+    if (type > wire::activation_type_max || kv > 1) return fail(Errc::malformed, "stage pipe: load: unknown type");
+    m.type = static_cast<wire::ActivationType>(type);
+    m.kv = static_cast<pipe::KvType>(kv);
+    TRY(check(load_fault(m)));
+    return ToStage(m);
+}
+
+Result<FromStage> read_loading(Reader& in) {
+    const Loading m{in.f32()};
+    TRY(in.finish("stage pipe: loading"));
+    if (!(m.share >= 0 && m.share <= 1) || std::signbit(m.share)) {
+        return fail(Errc::invalid, "stage pipe: share is not between 0 and 1");
+    }
+    return FromStage(m);
+}
+
+Result<FromStage> read_loaded(Reader& in) {
+    const Loaded m{ModelId(in.array<32>())};
+    TRY(in.finish("stage pipe: loaded"));
+    if (m.model.is_zero()) return fail(Errc::invalid, "stage pipe: the model has no id");
+    return FromStage(m);
+}
+
+Result<FromStage> read_computed(Reader& in) {
+    Computed m;
+    m.busy_us = in.u32();
+    m.tensor = to_bytes(in.bytes_u32(limits::stage_tensor_bytes_max));
+    TRY(in.finish("stage pipe: computed"));
+    TRY(check(computed_fault(m)));
+    return FromStage(std::move(m));
+}
+
+Result<FromStage> read_failed(Reader& in) {
+    Failed m;
+    const std::uint8_t code = in.u8();
+    m.text = in.text_u16(limits::stage_fault_bytes_max);
+    TRY(in.finish("stage pipe: failed"));
+    if (code > wire::stage_fault_code_max) return fail(Errc::malformed, "stage pipe: unknown code");
+    m.code = static_cast<wire::StageFaultCode>(code);
+    TRY(check(failed_fault(m)));
+    return FromStage(std::move(m));
+}
+
+}  // namespace
+
+Bytes encode(const ToStage& message) {
+    return encode_any(message);
+}
+Bytes encode(const FromStage& message) {
+    return encode_any(message);
+}
+
+Result<ToStage> decode_to_stage(ByteView frame) {
+    Reader in(frame);
+    switch (static_cast<Kind>(in.u8())) {
+        case Kind::load: return read_load(in);
+        case Kind::compute: {
+            Compute m{TRY(wire::read_stage_rows(in))};
+            TRY(in.finish("stage pipe: compute"));
+            return ToStage(std::move(m));
+        }
+        case Kind::truncate: {
+            Truncate m;
+            m.sequence = in.u16();
+            m.length = in.u32();
+            TRY(in.finish("stage pipe: truncate"));
+            TRY(check(truncate_fault(m)));
+            return ToStage(m);
+        }
+        default: return fail(Errc::malformed, "stage pipe: unknown frame to a stage");
+    }
+}
+
+Result<FromStage> decode_from_stage(ByteView frame) {
+    Reader in(frame);
+    switch (static_cast<Kind>(in.u8())) {
+        case Kind::loading: return read_loading(in);
+        case Kind::loaded: return read_loaded(in);
+        case Kind::computed: return read_computed(in);
+        case Kind::failed: return read_failed(in);
+        case Kind::working: TRY(in.finish("stage pipe: working")); return FromStage(pipe::Working{});
+        default: return fail(Errc::malformed, "stage pipe: unknown frame from a stage");
+    }
+}
+
+}  // namespace shoal::engine::stage_pipe

@@ -1,0 +1,73 @@
+#include "engine_worker/lead_backbone.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "engine_worker/activation.h"
+
+namespace shoal::engine_worker {
+
+LeadBackbone::LeadBackbone(Embedding embedding, std::unique_ptr<Head> head, wire::ActivationType type,
+                           std::size_t steps, Hand hand)
+    : embedding_(std::move(embedding)),
+      head_(std::move(head)),
+      type_(type),
+      steps_max_(steps),
+      hand_(std::move(hand)) {}
+
+Status LeadBackbone::begin(std::span<const BatchRow> rows) {
+    ASSERT(!rows.empty() && steps_.size() < steps_max_);
+    std::vector<std::size_t> order(rows.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return rows[a].sequence < rows[b].sequence; });
+    Step step;
+    step.rows = rows.size();
+    step.place.resize(rows.size());
+    std::vector<std::int32_t> tokens;
+    wire::StageRows out;
+    for (std::size_t i = 0; i < order.size(); ++i) {
+        const BatchRow& row = rows[order[i]];
+        step.place[order[i]] = i;
+        tokens.push_back(row.token);
+        const auto sequence = static_cast<std::uint16_t>(row.sequence);
+        if (out.parts.empty() || out.parts.back().sequence != sequence)
+            out.parts.push_back({sequence, row.position, 0});
+        ++out.parts.back().rows;
+        if (row.wanted) step.wanted.push_back(order[i]);
+    }
+    const std::vector<float> looked_up = TRY(embedding_.rows(tokens));
+    out.tensor = TRY(to_activation(type_, embedding_.width(), looked_up));
+    steps_.push_back(std::move(step));
+    hand_(engine::Forward{std::move(out)});
+    return ok();
+}
+
+void LeadBackbone::forget(llama_seq_id sequence) {
+    hand_(engine::Forget{static_cast<std::uint16_t>(sequence)});
+}
+
+Status LeadBackbone::returned(ByteView tensor) {
+    ASSERT(!steps_.empty());
+    const Step step = std::move(steps_.front());
+    steps_.pop_front();
+    const std::uint32_t width = embedding_.width();
+    const std::size_t row_bytes = wire::activation_row_bytes(type_, width);
+    if (tensor.size() != step.rows * row_bytes) return fail(Errc::invalid, "the stages gave rows of another shape");
+    logits_.clear();
+    logits_of_ = step.wanted;
+    if (step.wanted.empty()) return ok();
+    Bytes wanted;
+    for (const std::size_t row : step.wanted) append(wanted, tensor.subspan(step.place[row] * row_bytes, row_bytes));
+    const std::vector<float> hidden = TRY(from_activation(type_, width, wanted));
+    logits_ = TRY(head_->logits(hidden));
+    return ok();
+}
+
+const float* LeadBackbone::logits(std::size_t row) const {
+    const auto at = std::find(logits_of_.begin(), logits_of_.end(), row);
+    if (at == logits_of_.end()) return nullptr;
+    return logits_.data() + static_cast<std::size_t>(at - logits_of_.begin()) * head_->vocabulary();
+}
+
+}  // namespace shoal::engine_worker

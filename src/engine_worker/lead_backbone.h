@@ -1,0 +1,53 @@
+// Stages on other machines as the backbone of a batcher: rows of the embedding go out, hidden states come back, and the
+// head makes logits of those that are wanted.
+//
+// A Forward has its rows sorted by sequence; the batcher's order is another. One thread.
+#pragma once
+
+#include <deque>
+#include <functional>
+
+#include "engine/lead.h"
+#include "engine_worker/backbone.h"
+#include "engine_worker/embedding.h"
+#include "engine_worker/head.h"
+
+namespace shoal::engine_worker {
+
+class LeadBackbone final : public Backbone {
+public:
+    using Hand = std::function<void(const engine::LeadEngine::Work&)>;
+
+    LeadBackbone(Embedding embedding, std::unique_ptr<Head> head, wire::ActivationType type, std::size_t steps,
+                 Hand hand);
+
+    std::size_t steps_max() const override { return steps_max_; }
+    Status begin(std::span<const BatchRow> rows) override;
+    void forget(llama_seq_id sequence) override;
+
+    // Of the oldest step under way: its hidden states are here. Errc::invalid: they are not its rows, or numbers that
+    // are none. Then logits() gives those of its wanted rows until the next call.
+    Status returned(ByteView tensor);
+    const float* logits(std::size_t row) const;
+    // What is under way will not come.
+    void reset() { steps_.clear(); }
+    std::size_t under_way() const { return steps_.size(); }
+
+private:
+    struct Step {
+        std::size_t rows = 0;
+        std::vector<std::size_t> place;   // of each row in what went out
+        std::vector<std::size_t> wanted;  // rows
+    };
+
+    Embedding embedding_;
+    std::unique_ptr<Head> head_;
+    wire::ActivationType type_;
+    std::size_t steps_max_;
+    Hand hand_;
+    std::deque<Step> steps_;     // bounded: steps_max_
+    std::vector<float> logits_;  // of the step that came back last, one row for each that was wanted
+    std::vector<std::size_t> logits_of_;
+};
+
+}  // namespace shoal::engine_worker

@@ -1,0 +1,91 @@
+#include "engine_worker/lead_server.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "engine_worker/batcher.h"
+#include "engine_worker/lead_backbone.h"
+#include "engine_worker/worker_say.h"
+#include "engine_worker/working_sign.h"
+#include "wire/text.h"
+
+namespace shoal::engine_worker {
+
+namespace pipe = engine::pipe;
+
+namespace {
+
+class LeadServer {
+public:
+    LeadServer(Channel& channel, Model model, LeadBackbone backbone)
+        : channel_(channel),
+          model_(std::move(model)),
+          backbone_(std::move(backbone)),
+          batcher_(model_, backbone_, [this](const pipe::FromWorker& event) { say(channel_, event); }) {}
+
+    void handle(pipe::ToWorker message) {
+        if (auto* job = std::get_if<engine::Job>(&message)) return batcher_.submit(std::move(*job));
+        if (const auto* cancel = std::get_if<pipe::Cancel>(&message)) return batcher_.cancel(cancel->job);
+        if (const auto* broken = std::get_if<pipe::Broken>(&message)) {
+            backbone_.reset();
+            return batcher_.fail_all(broken->reason);
+        }
+        const auto* returned = std::get_if<pipe::Returned>(&message);
+        // A second load, or rows that nobody waits for.
+        if (returned == nullptr || batcher_.under_way() == 0) Channel::end_at_bad_frame();
+        if (const Status taken = backbone_.returned(returned->tensor); !taken) {
+            say(channel_, pipe::Fatal{wire::plain_text(taken.error().message, pipe::reason_bytes_max), false});
+            channel_.flush();
+            _exit(1);
+        }
+        batcher_.end_step([this](std::size_t row) { return backbone_.logits(row); });
+        sign_.beat();
+    }
+
+    [[noreturn]] void run() {
+        for (;;) {
+            while (batcher_.begin_step()) {
+            }
+            channel_.flush();
+            // What could be begun is under way: the next thing comes from the node.
+            for (pipe::ToWorker& message : channel_.receive(true, pipe::decode_to_worker)) handle(std::move(message));
+        }
+    }
+
+private:
+    Channel& channel_;
+    Model model_;
+    LeadBackbone backbone_;
+    Batcher batcher_;
+    WorkingSign sign_{channel_, pipe::encode(pipe::FromWorker(pipe::Working{})).value()};
+};
+
+}  // namespace
+
+void serve_lead(Channel& channel, int file, const pipe::Lead& lead, std::vector<pipe::ToWorker> early) {
+    const auto progress = [&channel, shown = -1.0](double share) mutable {
+        if (share - shown < 0.01) return;
+        shown = share;
+        say(channel, engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
+        channel.flush();
+    };
+    const auto load = [&]() -> Result<std::unique_ptr<LeadServer>> {
+        EndsOfModel ends = TRY(load_ends(file, lead.load, progress));
+        const auto hand = [&channel](const engine::LeadEngine::Work& work) {
+            std::visit([&channel](const auto& each) { say(channel, each); }, work);
+        };
+        Embedding embedding = TRY(Embedding::open(ends.whole));
+        std::unique_ptr<Head> head = TRY(Head::load(ends.whole, lead.load.threads));
+        LeadBackbone backbone(std::move(embedding), std::move(head), lead.type, lead.steps, hand);
+        say(channel, pipe::Ends{ends.whole.shape().width});
+        say(channel, engine::Ready{ends.model.info});
+        return std::make_unique<LeadServer>(channel, std::move(ends.model), std::move(backbone));
+    };
+    auto server = load();
+    if (!server) give_up(channel, server.error());
+    for (pipe::ToWorker& message : early) (*server)->handle(std::move(message));
+    (*server)->run();
+}
+
+}  // namespace shoal::engine_worker

@@ -1,0 +1,14 @@
+// `shoal-engine --lead`: the ends of a model, whose layers are on other machines (protocol/pipe.md).
+#pragma once
+
+#include "engine/pipe.h"
+#include "engine_worker/channel.h"
+
+namespace shoal::engine_worker {
+
+// Serves until the node is gone. The compute backends are loaded and the walls stand; `file` is the whole model, of
+// which embedding, norm and head are read. `early` came with the first frame.
+[[noreturn]] void serve_lead(Channel& channel, int file, const engine::pipe::Lead& lead,
+                             std::vector<engine::pipe::ToWorker> early);
+
+}  // namespace shoal::engine_worker

@@ -1,0 +1,35 @@
+#include "engine_worker/model_backbone.h"
+
+namespace shoal::engine_worker {
+
+ModelBackbone::ModelBackbone(Model& model)
+    : model_(model), batch_(llama_batch_init(static_cast<std::int32_t>(limits::prefill_chunk_tokens), 0, 1)) {}
+
+ModelBackbone::~ModelBackbone() {
+    llama_batch_free(batch_);
+}
+
+Status ModelBackbone::begin(std::span<const BatchRow> rows) {
+    ASSERT(rows.size() <= limits::prefill_chunk_tokens);
+    batch_.n_tokens = static_cast<std::int32_t>(rows.size());
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        batch_.token[i] = rows[i].token;
+        batch_.pos[i] = static_cast<llama_pos>(rows[i].position);
+        batch_.n_seq_id[i] = 1;
+        batch_.seq_id[i][0] = rows[i].sequence;
+        batch_.logits[i] = rows[i].wanted ? 1 : 0;
+    }
+    if (llama_decode(model_.context.get(), batch_) == 0) return ok();
+    llama_memory_clear(llama_get_memory(model_.context.get()), true);
+    return fail(Errc::internal, "the model cannot be computed");
+}
+
+void ModelBackbone::forget(llama_seq_id sequence) {
+    llama_memory_seq_rm(llama_get_memory(model_.context.get()), sequence, -1, -1);
+}
+
+const float* ModelBackbone::logits(std::size_t row) const {
+    return llama_get_logits_ith(model_.context.get(), static_cast<std::int32_t>(row));
+}
+
+}  // namespace shoal::engine_worker

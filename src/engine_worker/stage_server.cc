@@ -1,0 +1,119 @@
+#include "engine_worker/stage_server.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "engine_worker/activation.h"
+#include "engine_worker/stage.h"
+#include "engine_worker/working_sign.h"
+#include "wire/text.h"
+
+namespace shoal::engine_worker {
+
+namespace pipe = engine::stage_pipe;
+using wire::StageFaultCode;
+
+namespace {
+
+constexpr double share_of_hashing = 0.4;
+
+[[noreturn]] void end(Channel& channel, StageFaultCode code, const std::string& text) {
+    channel.send(
+        pipe::encode(pipe::FromStage(pipe::Failed{code, wire::plain_text(text, limits::stage_fault_bytes_max)})));
+    channel.flush();
+    _exit(1);
+}
+
+StageFaultCode code_of(const Error& error) {
+    return error.code == Errc::invalid || error.code == Errc::unsupported ? StageFaultCode::refused
+                                                                          : StageFaultCode::engine;
+}
+
+class StageServer {
+public:
+    StageServer(Channel& channel, const pipe::Load& load) : channel_(channel), load_(load) {}
+
+    Status open(int file) {
+        OpenedModel whole = TRY(open_whole_model(file, [this](double share) { show(share * share_of_hashing); }));
+        if (whole.model.shape().width != load_.width) {
+            return fail(Errc::invalid, "the model's width is " + std::to_string(whole.model.shape().width) + ", not " +
+                                           std::to_string(load_.width));
+        }
+        const Shard shard = TRY(whole.model.cut_without_head({load_.layers.first, load_.layers.end}));
+        StageOptions options;
+        options.cells = load_.context * load_.sequences;
+        options.sequences = load_.sequences;
+        options.rows_max = limits::stage_rows_max;
+        options.threads = load_.threads;
+        options.small_cache = load_.kv == engine::pipe::KvType::q8_0;
+        stage_ = TRY(Stage::load(shard, options,
+                                 [this](double share) { show(share_of_hashing + share * (1 - share_of_hashing)); }));
+        stage_->while_computing(WorkingSign::beat_and_go_on, &sign_);
+        say(pipe::Loaded{whole.id});
+        return ok();
+    }
+
+    void handle(pipe::ToStage message) {
+        if (const auto* compute = std::get_if<pipe::Compute>(&message)) return on_compute(compute->rows);
+        const auto* truncate = std::get_if<pipe::Truncate>(&message);
+        if (truncate == nullptr) Channel::end_at_bad_frame();  // a second load
+        const auto length = static_cast<std::int32_t>(truncate->length);
+        if (const Status done = stage_->truncate(truncate->sequence, length); !done) {
+            end(channel_, StageFaultCode::engine, done.error().message);
+        }
+    }
+
+private:
+    void say(const pipe::FromStage& message) {
+        channel_.send(pipe::encode(message));
+        channel_.flush();
+    }
+    void show(double share) {
+        if (share - shown_ < 0.01) return;
+        shown_ = share;
+        say(engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
+    }
+
+    void on_compute(const wire::StageRows& rows) {
+        const auto begin = std::chrono::steady_clock::now();
+        std::vector<Place> places;
+        for (const wire::StagePart& part : rows.parts) {
+            for (std::uint32_t i = 0; i < part.rows; ++i) {
+                places.push_back({static_cast<std::int32_t>(part.position + i), part.sequence, false});
+            }
+        }
+        const auto in = from_activation(load_.type, load_.width, rows.tensor);
+        if (!in) end(channel_, StageFaultCode::not_finite, in.error().message);
+        const auto out = stage_->run(*in, places);
+        if (!out) {
+            end(channel_, out.error().code == Errc::invalid ? StageFaultCode::protocol : StageFaultCode::engine,
+                out.error().message);
+        }
+        auto tensor = to_activation(load_.type, load_.width, *out);
+        if (!tensor) end(channel_, StageFaultCode::not_finite, tensor.error().message);
+        const auto busy =
+            std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin);
+        say(pipe::Computed{static_cast<std::uint32_t>(std::min<std::int64_t>(busy.count(), UINT32_MAX)),
+                           std::move(*tensor)});
+    }
+
+    Channel& channel_;
+    pipe::Load load_;
+    WorkingSign sign_{channel_, pipe::encode(pipe::FromStage(engine::pipe::Working{}))};
+    std::unique_ptr<Stage> stage_;
+    double shown_ = -1;
+};
+
+}  // namespace
+
+void serve_stage(Channel& channel, int file, const pipe::Load& load) {
+    StageServer server(channel, load);
+    if (const Status opened = server.open(file); !opened) end(channel, code_of(opened.error()), opened.error().message);
+    for (;;) {
+        for (pipe::ToStage& message : channel.receive(true, pipe::decode_to_stage)) server.handle(std::move(message));
+    }
+}
+
+}  // namespace shoal::engine_worker

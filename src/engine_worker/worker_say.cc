@@ -1,0 +1,22 @@
+#include "engine_worker/worker_say.h"
+
+#include <unistd.h>
+
+#include "wire/text.h"
+
+namespace shoal::engine_worker {
+
+void say(Channel& channel, const engine::pipe::FromWorker& message) {
+    const auto frame = engine::pipe::encode(message);
+    ASSERT(frame.has_value());  // what this process says of itself is valid, or it has a bug
+    channel.send(*frame);
+}
+
+void give_up(Channel& channel, const Error& error) {
+    const bool files_fault = error.code == Errc::malformed || error.code == Errc::unsupported;
+    say(channel, engine::pipe::Fatal{wire::plain_text(error.message, engine::pipe::reason_bytes_max), files_fault});
+    channel.flush();
+    _exit(1);
+}
+
+}  // namespace shoal::engine_worker

@@ -1,0 +1,89 @@
+// Lead: an engine whose layers are on other nodes. Joins the ends of a model (engine/lead.h) with a session of stages
+// (coordinator.h), and looks like any engine to the model node.
+//
+//   ends load -> a session is opened -> ready --ends die--> down ...   as the worker says; the session is closed
+//                    ^                    | session over
+//                    +---- delay ---------+ jobs that run end with engine_failed
+//
+// Rules
+//   1. It is ready when both the ends and all hops are. A hop that is lost and replaced is no news to its owner: the
+//      jobs pause.
+//   2. When a session is over (a hop lost and no standby), another is opened after engine_restart_min, doubling up to
+//      engine_restart_max; the delay falls back once a session has lasted for engine_restart_max.
+//   3. An operation is handed to the coordinator in the order in which the ends give it. A truncation of a sequence that
+//      holds nothing is dropped.
+//
+// Pure; one thread.
+#pragma once
+
+#include <deque>
+#include <memory>
+
+#include "engine/lead.h"
+#include "pipeline/coordinator.h"
+
+namespace shoal::pipeline {
+
+struct LeadConfig {
+    NodeId self;
+    std::vector<StageNode> hops;  // 1 to stage_hops_max, layers joined without a gap
+    std::vector<StageNode> standbys;
+};
+
+class Lead final : public engine::Engine, public ChannelUser {
+public:
+    // For people: what happened to the session, one line each.
+    using Report = std::function<void(const std::string& line)>;
+
+    // `ends` and `rng` outlive it.
+    Lead(LeadConfig config, engine::LeadEngine& ends, Rng& rng, Report report);
+
+    void submit(Now now, engine::Job job) override;
+    void cancel(Now now, JobId job) override;
+    void on_tick(Now now) override;
+    std::optional<Instant> next_deadline() const override;
+    std::optional<engine::Event> poll() override;
+    engine::Health health() const override;
+    // Not before all layers were together once.
+    const engine::ModelInfo* model() const override { return was_ready_ ? ends_.model() : nullptr; }
+
+    // The ends may have something to say.
+    void on_ends(Now now) { run(now); }
+
+    bool takes(const NodeId& from, const wire::StageMessage& first) const override;
+    void on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message) override;
+    void on_connected(Now now, std::uint64_t token, ChannelId channel) override;
+    void on_connect_failed(Now now, std::uint64_t token) override;
+    void on_closed(Now now, ChannelId channel) override;
+    std::optional<wire::StageMessage> next_data(ChannelId channel) override;
+    std::optional<ChannelOutput> poll_channels() override;
+
+private:
+    // Everything that can move on does.
+    void run(Now now);
+    void open_session(Now now);
+    void close_session();
+    void lose_session(Now now, std::string why);
+    void take(Now now, Coordinator::Output output);
+    bool hand_over(Now now, engine::LeadEngine::Work& work);
+    bool ready() const { return coordinator_ && coordinator_->ready(); }
+
+    LeadConfig config_;
+    engine::LeadEngine& ends_;
+    Rng& rng_;
+    Report report_;
+    std::unique_ptr<Coordinator> coordinator_;
+    std::optional<engine::LeadEngine::Work> waiting_;  // the coordinator had no room
+    std::map<std::uint16_t, std::uint32_t> lengths_;   // bounded: sequences of the session; rows that each holds
+    std::optional<engine::Ready> held_ready_;          // of the ends, until the session is open
+    bool was_ready_ = false;
+    std::string down_reason_;  // while it is down though the ends are not
+    std::uint64_t sessions_ = 0;
+    Instant opened_at_{};
+    std::optional<Instant> open_at_;
+    Duration delay_ = limits::engine_restart_min;
+    std::deque<engine::Event> events_;        // bounded: as those of the ends
+    std::deque<ChannelOutput> channels_out_;  // bounded: drained after every input
+};
+
+}  // namespace shoal::pipeline
