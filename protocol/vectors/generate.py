@@ -449,15 +449,17 @@ def descriptor_page():
     # Addresses sort by their 16 bytes: IPv4, under ::ffff:0:0/96, comes before 2001::.
     good("relay_and_guard", descriptor(), descriptor_fields())
     good("model_node", descriptor(roles=2, models=MODELS), descriptor_fields(roles=2, models=MODEL_FIELDS))
+    good("lead", descriptor(roles=32, models=MODELS), descriptor_fields(roles=32, models=MODEL_FIELDS))
     good("every_role_and_four_addresses",
-         descriptor(roles=31, until=T0 + 1, addresses=[v4(10, 0, 0, 1, 1), v4(10, 0, 0, 1, 2), v4(10, 0, 0, 2, 1),
+         descriptor(roles=29, until=T0 + 1, addresses=[v4(10, 0, 0, 1, 1), v4(10, 0, 0, 1, 2), v4(10, 0, 0, 2, 1),
                                                        v4(223, 255, 255, 255, 65535)]),
-         descriptor_fields(roles=31, until=T0 + 1,
+         descriptor_fields(roles=29, until=T0 + 1,
                            addresses=["10.0.0.1:1", "10.0.0.1:2", "10.0.0.2:1", "223.255.255.255:65535"]))
     bad("magic", "malformed", magic=b"SC1E")
     bad("version_2", "unsupported", version=2)
     bad("roles_none", roles=0)
-    bad("roles_unknown", roles=0x21)
+    bad("roles_unknown", roles=0x41)
+    bad("model_and_lead", roles=0x22)
     bad("guard_that_is_no_relay", roles=8)
     bad("flag_set", flags=1)
     bad("addresses_none", addresses=[])
@@ -758,44 +760,7 @@ def profile_page():
     p.write()
 
 
-# ---- shard -----------------------------------------------------------------------------------------------------------
-
-def manifest(magic=b"SC1M", version=1, model=run(0x21, 32), head=b"GGUF and more", pieces=(), count=None):
-    return (magic + u8(version) + model + t32(head) + u32(len(pieces) if count is None else count)
-            + b"".join(id + u64(offset) + u64(size) for id, offset, size in pieces))
-
-
-def shard_page():
-    p = Page("shard", {"manifest": 0})
-    a, b = run(0x40, 32), run(0x80, 32)
-
-    def good(name, head, pieces):
-        p.good(name, "manifest", manifest(head=head, pieces=pieces), model=run(0x21, 32).hex(), head=head.hex(),
-               pieces=[{"id": id.hex(), "offset": offset, "bytes": size} for id, offset, size in pieces])
-
-    def bad(name, error="invalid", **d):
-        d.setdefault("pieces", [(a, 32, 32)])
-        p.bad(name, "manifest", manifest(**d), error)
-
-    good("two_pieces", b"GGUF and more", [(a, 32, 100), (b, 160, 7)])
-    good("without_a_gap", b"12345678", [(a, 8, 1), (a, 9, 1)])
-    good("at_the_end_of_numbers", b"1", [(a, 2**64 - 2, 1)])
-    bad("magic", "malformed", magic=b"SC1D")
-    bad("version_2", "unsupported", version=2)
-    bad("no_head", head=b"")
-    bad("no_pieces", pieces=[])
-    bad("piece_of_nothing", pieces=[(a, 32, 0)])
-    bad("piece_in_the_head", pieces=[(a, 12, 8)])
-    bad("pieces_out_of_order", pieces=[(a, 64, 32), (b, 32, 32)])
-    bad("pieces_on_top_of_each_other", pieces=[(a, 32, 32), (b, 63, 32)])
-    bad("piece_beyond_numbers", pieces=[(a, 2**64 - 1, 1)])
-    bad("fewer_than_said", "malformed", count=2)
-    bad("more_than_said", "malformed", pieces=[(a, 32, 32), (b, 64, 32)], count=1)
-    bad("absurd_number", "malformed", count=2**32 - 1)
-    p.write()
-
-
 if __name__ == "__main__":
     for page in (cell_page, relay_page, record_page, request_page, chat_page, descriptor_page, snapshot_page,
-                 stage_page, profile_page, shard_page):
+                 stage_page, profile_page):
         page()

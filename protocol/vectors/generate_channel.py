@@ -3,8 +3,7 @@
 
 Run it again only when channel.md changes, and read the difference.
 """
-import generate as g
-from generate import u8, u32, u64, run
+from generate import Page, run, u8, u32, u64
 
 MESSAGE_MAX = 32 * 1024 * 1024 + 8 * 1024
 
@@ -14,7 +13,7 @@ def data(total, piece):
 
 
 def main():
-    p = g.Page("channel", {"open": 0, "data": 1, "credit": 2, "close": 3})
+    p = Page("channel", {"open": 0, "data": 1, "credit": 2, "close": 3})
 
     def good_data(name, total, piece):
         p.good(name, "data", data(total, piece), total=total, bytes=piece.hex())

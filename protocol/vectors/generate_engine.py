@@ -26,6 +26,20 @@ def chat(text="hi", temperature=0.0):
 def submit(body): return frame(2, p("Q", 7) + bytes(range(32)) + p("I", len(body)) + body)
 
 
+def lead(context=4096, sequences=4, threads=2, cells=0, cache=0, kind=1, steps=8):
+    return frame(4, p("IHHIBBH", context, sequences, threads, cells, cache, kind, steps))
+
+
+def rows(parts, tensor):
+    return p("H", len(parts)) + b"".join(p("HIH", *part) for part in parts) + p("I", len(tensor)) + tensor
+
+
+def returned(tensor): return frame(5, p("I", len(tensor)) + tensor)
+def forward(parts, tensor): return frame(25, rows(parts, tensor))
+
+
+# The least row that there is, width 32 in q8_0; and two of them.
+ROW, TWO = bytes(range(0x40, 0x40 + 34)), bytes(range(0x50, 0x50 + 68))
 MODEL = bytes(range(1, 33))
 READY = p("QBII", 1_100_048_384, 7, 4096, 16) + t16("llama") + t16("TinyLlama 1.1B")
 GOOD = [
@@ -45,6 +59,22 @@ GOOD = [
     ("failed_cancelled", "from_worker", "failed", frame(21, p("QBII", 7, 9, 19, 3) + t16(""))),
     ("fatal", "from_worker", "fatal", frame(22, p("B", 1) + t16("not a GGUF file"))),
     ("working", "from_worker", "working", frame(23, b"")),
+    ("lead", "to_worker", "lead", lead()),
+    ("lead_least", "to_worker", "lead", lead(0, 1, 0, 0, 0, 0, 1)),
+    ("lead_most", "to_worker", "lead", lead(1 << 20, 64, 1024, 1 << 26, 1, 2, 32)),
+    ("returned_row", "to_worker", "returned", returned(ROW)),
+    ("returned_rows", "to_worker", "returned", returned(bytes(3 * 128))),
+    ("broken", "to_worker", "broken", frame(6, t16("a hop is gone"))),
+    ("broken_without_reason", "to_worker", "broken", frame(6, t16(""))),
+    ("broken_longest", "to_worker", "broken", frame(6, t16("a" * 512))),
+    ("ends_least", "from_worker", "ends", frame(24, p("I", 32))),
+    ("ends_most", "from_worker", "ends", frame(24, p("I", 65536))),
+    ("forward", "from_worker", "forward", forward([(0, 0, 1)], ROW)),
+    ("forward_two_sequences", "from_worker", "forward", forward([(1, 5, 1), (255, 1048575, 1)], TWO)),
+    ("forward_most_rows", "from_worker", "forward", forward([(3, 1048064, 512)], bytes(512 * 34))),
+    ("forget_first", "from_worker", "forget", frame(26, p("H", 0))),
+    ("forget_last", "from_worker", "forget", frame(26, p("H", 63))),
+    ("cleared", "from_worker", "cleared", frame(27, b"")),
 ]
 BAD = [
     ("unknown_kind_to", "to_worker", frame(9, b"")),
@@ -73,6 +103,56 @@ BAD = [
     ("failed_two_lines", "from_worker", frame(21, p("QBII", 7, 6, 0, 0) + t16("a\nb"))),
     ("fatal_no_reason", "from_worker", frame(22, p("B", 1) + t16(""))),
     ("fatal_flag", "from_worker", frame(22, p("B", 2) + t16("x"))),
+    ("unknown_kind_7_to", "to_worker", frame(7, b"")),
+    ("unknown_kind_28_from", "from_worker", frame(28, b"")),
+    ("cleared_left_over", "from_worker", frame(27, b"\0")),
+    ("lead_wrong_way", "from_worker", lead()),
+    ("returned_wrong_way", "from_worker", returned(ROW)),
+    ("broken_wrong_way", "from_worker", frame(6, t16("a hop is gone"))),
+    ("ends_wrong_way", "to_worker", frame(24, p("I", 64))),
+    ("forward_wrong_way", "to_worker", forward([(0, 0, 1)], ROW)),
+    ("forget_wrong_way", "to_worker", frame(26, p("H", 0))),
+    ("lead_no_sequence", "to_worker", lead(sequences=0)),
+    ("lead_many_sequences", "to_worker", lead(sequences=65)),
+    ("lead_long_context", "to_worker", lead(context=(1 << 20) + 1)),
+    ("lead_many_threads", "to_worker", lead(threads=1025)),
+    ("lead_many_cells", "to_worker", lead(cells=(1 << 26) + 1)),
+    ("lead_unknown_cache", "to_worker", lead(cache=2)),
+    ("lead_unknown_type", "to_worker", lead(kind=3)),
+    ("lead_no_steps", "to_worker", lead(steps=0)),
+    ("lead_many_steps", "to_worker", lead(steps=33)),
+    ("lead_short", "to_worker", frame(4, p("IHHIBBB", 4096, 4, 2, 0, 0, 1, 8))),
+    ("lead_left_over", "to_worker", frame(4, p("IHHIBBHB", 4096, 4, 2, 0, 0, 1, 8, 0))),
+    ("returned_nothing", "to_worker", returned(b"")),
+    ("returned_less_than_a_row", "to_worker", returned(ROW[:33])),
+    ("returned_longer_than_the_frame", "to_worker", frame(5, p("I", 35) + ROW)),
+    ("returned_too_large", "to_worker", frame(5, p("I", (1 << 25) + 1) + ROW)),
+    ("returned_short", "to_worker", frame(5, p("H", 34))),
+    ("returned_left_over", "to_worker", frame(5, p("I", 34) + ROW + b"\0")),
+    ("broken_two_lines", "to_worker", frame(6, t16("a\nb"))),
+    ("broken_control", "to_worker", frame(6, t16("a\x1b[2J"))),
+    ("broken_no_utf8", "to_worker", frame(6, p("H", 1) + b"\xff")),
+    ("broken_too_long", "to_worker", frame(6, t16("a" * 513))),
+    ("broken_short", "to_worker", frame(6, p("H", 2) + b"a")),
+    ("broken_left_over", "to_worker", frame(6, t16("a") + b"\0")),
+    ("ends_no_width", "from_worker", frame(24, p("I", 0))),
+    ("ends_odd_width", "from_worker", frame(24, p("I", 80))),
+    ("ends_too_wide", "from_worker", frame(24, p("I", 65568))),
+    ("ends_short", "from_worker", frame(24, p("H", 64))),
+    ("ends_left_over", "from_worker", frame(24, p("IB", 64, 0))),
+    ("forward_no_rows", "from_worker", forward([], b"")),
+    ("forward_no_tensor", "from_worker", forward([(0, 0, 1)], b"")),
+    ("forward_part_without_rows", "from_worker", forward([(0, 0, 0)], ROW)),
+    ("forward_sequence_256", "from_worker", forward([(256, 0, 1)], ROW)),
+    ("forward_unsorted", "from_worker", forward([(1, 0, 1), (0, 0, 1)], TWO)),
+    ("forward_beyond_the_last", "from_worker", forward([(0, 1048575, 2)], TWO)),
+    ("forward_too_many_rows", "from_worker", forward([(0, 0, 513)], bytes(513 * 34))),
+    ("forward_not_of_rows", "from_worker", forward([(0, 0, 2)], TWO + b"\0")),
+    ("forward_longer_than_the_frame", "from_worker", frame(25, p("HHIHI", 1, 0, 0, 1, 35) + ROW)),
+    ("forward_left_over", "from_worker", frame(25, rows([(0, 0, 1)], ROW) + b"\0")),
+    ("forget_sequence_64", "from_worker", frame(26, p("H", 64))),
+    ("forget_short", "from_worker", frame(26, p("B", 0))),
+    ("forget_left_over", "from_worker", frame(26, p("HB", 0, 0))),
 ]
 
 

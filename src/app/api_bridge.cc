@@ -45,7 +45,8 @@ std::vector<api::ModelSummary> ApiBridge::models() const {
     const client::Client* client = driver_.node().client();
     if (client == nullptr || client->view() == nullptr) return out;
     for (const directory::ModelSummary& model : client->view()->models()) {
-        out.push_back({model.id, model.name, model.context_tokens, model.nodes});
+        const std::size_t nodes = client->nodes_for(model);
+        if (nodes > 0) out.push_back({model.id, model.name, model.context_tokens, static_cast<std::uint32_t>(nodes)});
     }
     return out;
 }

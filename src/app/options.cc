@@ -35,6 +35,8 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_option("--listen", o.listen, "address:port for links of other nodes")->envname("SHOAL_LISTEN");
     up->add_option("--advertise", o.advertise, "address:port that others dial, if not that of --listen");
     up->add_option("--family", o.family, "64 hexadecimal digits that all nodes of one operator share");
+    up->add_flag("--allow-pipelines", o.allow_pipelines,
+                 "ask models over stages too: every stage sees hidden states, which can be turned back into text");
     up->add_option("--api-port", o.api_port, fmt::format("port of the local API; default {}", limits::api_port_default))
         ->envname("SHOAL_API_PORT");
     up->add_option("--api-address", o.api_address, "address of the local API")

@@ -139,7 +139,8 @@ Result<DriverConfig> driver_config(const UpOptions& o) {
     out.node.genesis = TRY(read_network_file(network));
     if (o.relay) out.node.roles |= wire::role_relay | wire::role_guard;
     if (o.verifier) out.node.roles |= wire::role_verifier;
-    if (!o.models.empty()) out.node.roles |= wire::role_model;
+    if (!o.models.empty()) out.node.roles |= o.hops.empty() ? wire::role_model : wire::role_lead;
+    out.node.pipelines = o.allow_pipelines;
     TRY(add_stage_role(o, out.node));
     out.node.client = o.client || out.node.roles == 0;
     if (out.node.roles != 0 && o.listen.empty()) {

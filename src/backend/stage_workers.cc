@@ -19,6 +19,7 @@ struct StageWorkers::Worker {
     std::deque<Bytes> unsent;           // bounded: what the host lets wait, stage_queued_max
     std::deque<std::size_t> computing;  // bounded: as unsent; bytes of the answer that is owed
     net::Timer silence;
+    bool load_sent = false;
     bool loaded = false;
     bool over = false;  // its Failed was put
 };
@@ -73,7 +74,7 @@ void StageWorkers::compute(Now, engine::StageHandle handle, const wire::StageRow
     const auto at = workers_.find(handle);
     if (at == workers_.end() || at->second->over) return;
     Worker& worker = *at->second;
-    if (worker.computing.empty()) watch(worker, limits::engine_silence_max);
+    if (worker.loaded && worker.computing.empty()) watch(worker, limits::engine_silence_max);
     worker.computing.push_back(rows.tensor.size());
     send(worker, pipe::Compute{rows});
 }
@@ -95,9 +96,12 @@ void StageWorkers::send(Worker& worker, const pipe::ToStage& message) {
     flush(worker);
 }
 
+// What comes behind the load waits until it is done.
 void StageWorkers::flush(Worker& worker) {
-    while (worker.child && !worker.unsent.empty() && worker.child->send(worker.unsent.front())) {
+    while (worker.child && !worker.unsent.empty() && (worker.loaded || !worker.load_sent) &&
+           worker.child->send(worker.unsent.front())) {
         worker.unsent.pop_front();
+        worker.load_sent = true;
     }
 }
 
@@ -132,6 +136,7 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
         worker.loaded = true;
         if (loaded->model == worker.model) {
             put(engine::StageReady{worker.handle});
+            flush(worker);
         } else {
             give_up(worker, StageFaultCode::refused, "this node holds another model");
         }

@@ -10,8 +10,8 @@
 //      it computes, is killed.
 //   4. What it loads must be the model that was asked for; a file is read for nothing else.
 //
-// Thread: the loop's. `wake` is called when poll() has something that was not there before, from inside: it must not call
-// this object.
+// Thread: the loop's. `wake` is called when poll() has something that was not there before, from inside: it must not
+// call this object.
 #pragma once
 
 #include <deque>

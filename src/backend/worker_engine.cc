@@ -177,6 +177,7 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
     }
     if (health_ != Health::ready) return false;
     if (std::holds_alternative<engine::pipe::Working>(message)) return true;
+    if (std::holds_alternative<engine::pipe::Cleared>(message)) return breaks_ > 0 && breaks_-- > 0;
     if (auto* forward = std::get_if<engine::Forward>(&message)) return on_work(std::move(*forward));
     if (const auto* forget = std::get_if<engine::Forget>(&message)) return on_work(*forget);
     // From here each message is about a job. One that is not open has ended here already: nothing to add to it.
@@ -201,6 +202,7 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
 
 bool WorkerEngine::on_work(Work work) {
     if (!shape_) return false;
+    if (breaks_ > 0) return true;  // of what is broken
     if (std::holds_alternative<engine::Forward>(work) && ++forwards_ > options_.lead->steps) return false;
     if (work_.size() >= options_.lead->steps + limits::engine_sequences_max) return false;
     work_.push_back(std::move(work));
@@ -224,6 +226,7 @@ void WorkerEngine::broken(Now, const std::string& why) {
     if (health_ != Health::ready) return;
     forwards_ = 0;
     work_.clear();
+    ++breaks_;
     send(engine::pipe::Broken{wire::plain_text(why, engine::pipe::reason_bytes_max)});
 }
 
@@ -277,7 +280,7 @@ void WorkerEngine::go_down(const std::string& reason, bool permanent) {
     for (Bytes& frame : unsent_) wipe(frame.data(), frame.size());
     unsent_.clear();
     work_.clear();
-    forwards_ = 0;
+    forwards_ = breaks_ = 0;
     width_ = 0;
     for (const auto& [id, open] : std::exchange(open_, {})) {
         fail_job(JobId(id), AskFault::engine_failed, "the engine died: " + reason, open.usage);

@@ -114,6 +114,7 @@ private:
     std::uint32_t width_ = 0;           // said by a lead that loads
     std::deque<Work> work_;             // at most `steps` Forwards, and a Forget for each sequence
     std::size_t forwards_ = 0;          // that have not returned
+    std::size_t breaks_ = 0;            // that the worker has not answered
     std::deque<engine::Event> events_;  // drained by the owner each turn; a worker sends at most what jobs ask
     std::optional<Instant> start_at_;
     std::optional<Instant> load_deadline_;

@@ -6,14 +6,12 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
-#include "net/loop.h"
+#include "backend/test_engine.h"
 
 namespace shoal::backend {
 
 using engine::Down;
-using engine::Event;
 using engine::Failed;
 using engine::Finished;
 using engine::Health;
@@ -21,91 +19,6 @@ using engine::Ready;
 using engine::Text;
 
 namespace {
-
-// Long enough for the slowest machine; no test waits for it to pass.
-constexpr Duration patience = 120s;
-
-std::string fixture(const std::string& name) {
-    const char* folder = std::getenv("SHOAL_FIXTURES");
-    return (folder == nullptr ? own_folder() + "/fixtures" : std::string(folder)) + "/" + name + ".gguf";
-}
-
-engine::Job job_of(std::uint64_t id, std::string text, std::uint32_t tokens = 8) {
-    engine::Job job;
-    job.id = JobId(id);
-    job.request.messages.push_back({Role::user, Plaintext(std::move(text))});
-    job.request.sampling.temperature = 0;
-    job.request.completion_tokens_max = tokens;
-    return job;
-}
-
-// The engine on a loop, ticked as the node ticks it.
-struct Rig {
-    NullLog log;
-    net::Loop loop;
-    std::vector<Event> events;
-    std::unique_ptr<WorkerEngine> engine;
-    net::Timer timer;
-
-    Rig(std::string model, EngineCommand command, Duration silence_max = limits::engine_silence_max) {
-        WorkerOptions options;
-        options.silence_max = silence_max;
-        options.model_path = std::move(model);
-        options.load.context_tokens = 2048;
-        options.load.sequences = 4;
-        options.load.threads = 1;
-        options.command = std::move(command);
-        engine = std::make_unique<WorkerEngine>(loop, log, std::move(options), [this] { drain(); });
-        tick();
-    }
-    void tick() {
-        engine->on_tick(loop.now());
-        drain();
-    }
-    // Each event may have changed when the engine wants to be called again.
-    void drain() {
-        while (auto event = engine->poll()) events.push_back(std::move(*event));
-        const auto at = engine->next_deadline();
-        timer = at ? loop.at(*at, [this] { tick(); }) : net::Timer();
-    }
-    // Runs until `done`; restarts and time-outs are ticked on the way.
-    template <typename Done>
-    bool until(Done done) {
-        return loop.run_until(done, patience);
-    }
-    template <typename Kind>
-    std::vector<const Kind*> all() const {
-        std::vector<const Kind*> out;
-        for (const Event& event : events) {
-            if (const auto* one = std::get_if<Kind>(&event)) out.push_back(one);
-        }
-        return out;
-    }
-    bool until_ready() {
-        return until([this] { return engine->health() == Health::ready || engine->health() == Health::dead; }) &&
-               engine->health() == Health::ready;
-    }
-};
-
-EngineCommand shell(const std::string& script) {
-    return {{"/bin/sh", "-c", script}};
-}
-
-// For printf of a POSIX shell.
-std::string octal_of(std::uint8_t byte) {
-    const auto digit = [byte](int shift) { return static_cast<char>('0' + (byte >> shift & 7)); };
-    return {'\\', digit(6), digit(3), digit(0)};
-}
-
-class WithEngine : public testing::Test {
-protected:
-    void SetUp() override {
-        const auto found = find_engine(own_folder());
-        if (!found) GTEST_SKIP() << found.error().message;
-        command = *found;
-    }
-    EngineCommand command;
-};
 
 TEST_F(WithEngine, ServesAModel) {
     Rig rig(fixture("spm"), command);
@@ -213,9 +126,7 @@ EngineCommand ready_and_then(const std::string& rest) {
     model.context_tokens = 64;
     model.sequences = 1;
     const Bytes frame = *engine::pipe::encode(engine::pipe::FromWorker(Ready{model}));
-    std::string octal;
-    for (const std::uint8_t byte : frame) octal += octal_of(byte);
-    return shell("printf '" + octal + "' >&3; " + rest);
+    return shell("printf '" + octal_of(frame) + "' >&3; " + rest);
 }
 
 TEST(WorkerEngine, AWorkerThatHasJobsAndSaysNothingIsReplaced) {

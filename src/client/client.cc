@@ -95,7 +95,9 @@ std::optional<std::pair<AskId, prompt::LaneId>> Client::find_lane(CircuitNumber 
 std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const ChatRequest& request) {
     if (asks_.size() >= limits::asks_max) return ChatFault{AskFault::overloaded, "too many questions at once"};
     if (!view_ || !view_->running(now)) return ChatFault{AskFault::no_circuit, "no directory of the network yet"};
-    if (view_->nodes_of(model).empty()) return ChatFault{AskFault::no_model_node, "no node serves this model"};
+    const bool by_leads = config_.pipelines && !view_->leads_of(model).empty();
+    if (view_->nodes_of(model).empty() && !by_leads)
+        return ChatFault{AskFault::no_model_node, "no node serves this model"};
     auto body = wire::encode_chat_request(request);
     if (!body) return ChatFault{AskFault::bad_request, body.error().message};
 
@@ -119,9 +121,15 @@ std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const 
 }
 
 std::optional<NodeId> Client::choose_node(Now now, const Ask& ask) {
+    const auto whole = choose_among(now, ask, view_->nodes_of(ask.model));
+    if (whole || !config_.pipelines) return whole;
+    return choose_among(now, ask, view_->leads_of(ask.model));
+}
+
+std::optional<NodeId> Client::choose_among(Now now, const Ask& ask, const std::vector<NodeId>& nodes) {
     std::vector<NodeId> fresh;
     std::vector<NodeId> shunned;
-    for (const NodeId& node : view_->nodes_of(ask.model)) {
+    for (const NodeId& node : nodes) {
         if (std::find(ask.tried.begin(), ask.tried.end(), node) != ask.tried.end()) continue;
         const auto at = shunned_.find(node);
         (at != shunned_.end() && now.mono < at->second ? shunned : fresh).push_back(node);
@@ -325,8 +333,10 @@ std::size_t Client::waiting() const {
 std::size_t Client::model_nodes() const {
     if (!view_) return 0;
     const auto serves = [&](std::uint32_t index) { return !view_->entries()[index].descriptor.models.empty(); };
-    const auto nodes = view_->model_nodes();
-    return static_cast<std::size_t>(std::count_if(nodes.begin(), nodes.end(), serves));
+    const auto count = [&](std::span<const std::uint32_t> nodes) {
+        return static_cast<std::size_t>(std::count_if(nodes.begin(), nodes.end(), serves));
+    };
+    return count(view_->model_nodes()) + (config_.pipelines ? count(view_->leads()) : 0);
 }
 
 }  // namespace shoal::client

@@ -10,6 +10,9 @@
 //   2. Every question has fresh circuits, keys and ids: two questions have nothing in common outside the node.
 //   3. A question that cannot start now (no circuits yet) waits limits::circuits_wait, then says no_circuit.
 //   4. The seed of sampling is the client's: the program's `seed`, else drawn here (DESIGN 5.8).
+//   5. A question goes to nodes that hold all of their model. Only who allows pipelines is answered over stages as
+//      well, where no such node is left. Rationale: every stage sees hidden states, and those can be turned back into
+//      text.
 //
 // Pure; one thread.
 #pragma once
@@ -29,6 +32,7 @@ namespace shoal::client {
 struct ClientConfig {
     CircuitsConfig circuits;
     circuit::Profile profile = circuit::profile_default;
+    bool pipelines = false;  // rule 5
 };
 
 class Client {
@@ -73,6 +77,10 @@ public:
     std::size_t asks() const { return asks_.size(); }
     // That serve some model, by the directory.
     std::size_t model_nodes() const;
+    // Nodes that it would ask for this model.
+    std::size_t nodes_for(const directory::ModelSummary& model) const {
+        return model.nodes + (config_.pipelines ? model.leads : 0);
+    }
     // The directory cannot carry a question: a newer one is wanted soon, not in its own time.
     bool starved() const { return model_nodes() == 0 || circuits_.starved(config_.profile.n); }
 
@@ -100,6 +108,7 @@ private:
     };
 
     std::optional<NodeId> choose_node(Now now, const Ask& ask);
+    std::optional<NodeId> choose_among(Now now, const Ask& ask, const std::vector<NodeId>& nodes);
     // Tries to start a waiting question.
     void try_start(Now now, AskId id);
     void drain(Now now, AskId id);

@@ -14,13 +14,15 @@ const ModelId unknown(ByteArray<32>{2});
 // that die, are in node/node_test.cc, over a whole network.
 class ClientTest : public ::testing::Test {
 protected:
-    ClientTest() : net_({1}, 20) {
+    ClientTest() : net_({1}, 20) { make(false); }
+    void make(bool pipelines) {
         ClientConfig config;
         config.circuits.network = net_.genesis.network();
         config.circuits.pacer = PacerMode::fast;
+        config.pipelines = pipelines;
         client_.emplace(config, rng_);
     }
-    void give_directory(bool with_model = true) {
+    void give_directory(bool with_model = true, bool by_lead = false) {
         wire::Snapshot snapshot = net_.snapshot();
         if (with_model) {
             wire::OfferedModel offered;
@@ -28,6 +30,7 @@ protected:
             offered.context_tokens = 4096;
             offered.name = "tiny";
             snapshot.entries[3].descriptor = net_.model_node(3, {offered});
+            if (by_lead) snapshot.entries[3].descriptor.roles = wire::role_lead;
         }
         client_->on_directory(net_.now, std::make_shared<const directory::View>(*directory::View::verify(
                                             net_.genesis, net_.sign(snapshot, {0}), net_.now)));
@@ -79,6 +82,16 @@ TEST_F(ClientTest, WhatCannotBeAskedIsSaidAtOnce) {
     EXPECT_EQ(fault(client_->ask(net_.now, served, nothing)), AskFault::bad_request);
     EXPECT_EQ(fault(ask(served, std::string(2 * limits::chat_body_bytes_max, 'x'))), AskFault::bad_request);
     EXPECT_EQ(client_->asks(), 1U);
+}
+
+TEST_F(ClientTest, OnlyWhoAllowsPipelinesIsAnsweredByOne) {
+    give_directory(true, true);
+    EXPECT_EQ(client_->model_nodes(), 0U);
+    EXPECT_EQ(fault(ask(served)), AskFault::no_model_node);
+    make(true);
+    give_directory(true, true);
+    EXPECT_EQ(client_->model_nodes(), 1U);
+    EXPECT_TRUE(std::holds_alternative<AskId>(ask(served)));
 }
 
 TEST_F(ClientTest, ADirectoryThatHasEndedIsNone) {

@@ -106,6 +106,8 @@ void Publisher::touch() {
 
 void Publisher::set_roles(std::uint16_t roles) {
     roles &= wire::role_bits_all;
+    // What a lead serves is not whole: who has both says the one that warns.
+    if ((roles & wire::role_lead) != 0) roles &= static_cast<std::uint16_t>(~wire::role_model);
     if ((roles & wire::role_relay) == 0) roles &= static_cast<std::uint16_t>(~wire::role_guard);
     if (std::exchange(roles_, roles) != roles) touch();
 }
@@ -173,7 +175,7 @@ void Publisher::sign(Now now) {
     d.valid_after = now.wall;
     d.valid_until = later(now.wall, limits::descriptor_age_max);
     d.family = family_;
-    if ((roles_ & wire::role_model) != 0) d.models = models_;
+    if ((roles_ & (wire::role_model | wire::role_lead)) != 0) d.models = models_;
     signed_ = sign_descriptor(identity_, network_, std::move(d));
     changed_ = shown_ = waiting_ = false;
     persist_due_ = offer_due_ = true;

@@ -52,7 +52,7 @@ public:
     void set_roles(std::uint16_t roles);
     void set_family(FamilyId family);
     void set_addresses(std::vector<wire::Address> addresses);
-    // Published only with role_model.
+    // Published only with role_model or role_lead.
     void set_models(std::vector<wire::OfferedModel> models);
 
     void on_tick(Now now);

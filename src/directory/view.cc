@@ -103,14 +103,18 @@ void View::index_roles() {
         if ((roles & wire::role_relay) != 0) relays_.push_back(i);
         if ((roles & wire::role_guard) != 0) guards_.push_back(i);
         if ((roles & wire::role_model) != 0) model_nodes_.push_back(i);
+        if ((roles & wire::role_lead) != 0) leads_.push_back(i);
     }
 }
 
 void View::index_models() {
-    for (const std::uint32_t i : model_nodes_) {
+    const auto add = [this](std::uint32_t i, bool lead) {
         const auto& models = snapshot_.entries[i].descriptor.models;
-        for (std::uint32_t slot = 0; slot < models.size(); ++slot) offers_.push_back({models[slot].model, i, slot});
-    }
+        for (std::uint32_t slot = 0; slot < models.size(); ++slot)
+            offers_.push_back({models[slot].model, i, slot, lead});
+    };
+    for (const std::uint32_t i : model_nodes_) add(i, false);
+    for (const std::uint32_t i : leads_) add(i, true);
     std::ranges::sort(offers_, {}, [](const Offer& o) { return std::tie(o.model, o.entry, o.slot); });
 
     std::map<std::pair<std::string, ModelId>, std::uint64_t> claims;  // weight behind "this name means this model"
@@ -118,8 +122,9 @@ void View::index_models() {
         const auto end = std::ranges::upper_bound(at, offers_.end(), at->model, {}, &Offer::model);
         std::map<std::string, std::uint64_t> names;
         std::map<std::uint32_t, std::uint64_t> contexts;
-        ModelSummary summary{at->model, {}, 0, static_cast<std::uint32_t>(end - at)};
+        ModelSummary summary{at->model, {}};
         for (; at != end; ++at) {
+            ++(at->lead ? summary.leads : summary.nodes);
             const wire::SnapshotEntry& entry = snapshot_.entries[at->entry];
             const wire::OfferedModel& offered = entry.descriptor.models[at->slot];
             names[offered.name] += entry.weight;
@@ -151,10 +156,12 @@ const wire::SnapshotEntry* View::find(const NodeId& node) const {
     return at != snapshot_.entries.end() && id(*at) == node ? &*at : nullptr;
 }
 
-std::vector<NodeId> View::nodes_of(const ModelId& model) const {
+std::vector<NodeId> View::offering(const ModelId& model, bool lead) const {
     std::vector<NodeId> out;
     auto at = std::ranges::lower_bound(offers_, model, {}, &Offer::model);
-    for (; at != offers_.end() && at->model == model; ++at) out.push_back(snapshot_.entries[at->entry].descriptor.node);
+    for (; at != offers_.end() && at->model == model; ++at) {
+        if (at->lead == lead) out.push_back(snapshot_.entries[at->entry].descriptor.node);
+    }
     return out;
 }
 

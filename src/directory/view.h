@@ -40,7 +40,8 @@ struct ModelSummary {
     ModelId id;
     std::string name;                  // by rule 4; several models may bear one name, find_model picks
     std::uint32_t context_tokens = 0;  // by rule 4
-    std::uint32_t nodes = 0;           // that offer it
+    std::uint32_t nodes = 0;           // that hold all of it
+    std::uint32_t leads = 0;           // that serve it over stages
 };
 
 class View {
@@ -73,11 +74,13 @@ public:
     std::span<const std::uint32_t> relays() const { return relays_; }
     std::span<const std::uint32_t> guards() const { return guards_; }
     std::span<const std::uint32_t> model_nodes() const { return model_nodes_; }
+    std::span<const std::uint32_t> leads() const { return leads_; }
 
     // Every model that is offered, by id. Many nodes: O(1), computed in verify.
     std::span<const ModelSummary> models() const { return models_; }
-    // Who offers it, ascending by node; empty when nobody does.
-    std::vector<NodeId> nodes_of(const ModelId& model) const;
+    // Who holds all of it, and who serves it over stages: ascending by node; empty when nobody does.
+    std::vector<NodeId> nodes_of(const ModelId& model) const { return offering(model, false); }
+    std::vector<NodeId> leads_of(const ModelId& model) const { return offering(model, true); }
     // The model that a program means by this name (rule 4).
     std::optional<ModelId> find_model(std::string_view name) const;
 
@@ -86,6 +89,7 @@ private:
         ModelId model;
         std::uint32_t entry;
         std::uint32_t slot;  // in its descriptor's models
+        bool lead;
     };
     struct Name {
         std::string name;
@@ -95,6 +99,7 @@ private:
     View() = default;
     void index_roles();
     void index_models();
+    std::vector<NodeId> offering(const ModelId& model, bool lead) const;
 
     // bounded: by snapshot_bytes_max; the lists below by its snapshot_nodes_max entries and their models_per_node_max
     wire::Snapshot snapshot_;
@@ -103,6 +108,7 @@ private:
     std::vector<std::uint32_t> relays_;
     std::vector<std::uint32_t> guards_;
     std::vector<std::uint32_t> model_nodes_;
+    std::vector<std::uint32_t> leads_;
     std::vector<Offer> offers_;         // by model, then entry
     std::vector<ModelSummary> models_;  // by id
     std::vector<Name> names_;           // by name

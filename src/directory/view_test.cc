@@ -215,6 +215,23 @@ TEST(View, SumsUpModelsByWhatMostWeightClaims) {
     EXPECT_EQ(view->find_model(""), std::nullopt);
 }
 
+TEST(View, TellsWhoHoldsAModelFromWhoLeadsIt) {
+    const TestNetwork net({1}, 3);
+    wire::Snapshot s = net.snapshot();
+    s.entries[0].descriptor = net.model_node(0, {offer(1, "mini")});
+    s.entries[1].descriptor = net.model_node(1, {offer(1, "mini"), offer(2, "large")});
+    s.entries[1].descriptor.roles = wire::role_lead;
+    const auto view = View::verify(net.genesis, net.sign(s, {0}), net.now);
+    ASSERT_TRUE(view);
+    EXPECT_EQ(view->nodes_of(offer(1, "").model), std::vector{net.nodes[0].node_id()});
+    EXPECT_EQ(view->leads_of(offer(1, "").model), std::vector{net.nodes[1].node_id()});
+    EXPECT_TRUE(view->nodes_of(offer(2, "").model).empty());
+    ASSERT_EQ(view->models().size(), 2U);
+    EXPECT_EQ(view->models()[0].nodes + view->models()[0].leads, 2U);
+    EXPECT_EQ(view->models()[1].nodes, 0U);
+    EXPECT_EQ(view->models()[1].leads, 1U);
+}
+
 TEST(View, GivesAContestedNameToWeightAndThenToTheSmallerId) {
     const TestNetwork net({1}, 2);
     wire::Snapshot s = net.snapshot();

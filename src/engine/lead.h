@@ -1,12 +1,13 @@
-// An engine whose layers are elsewhere: it turns a conversation into rows of the embedding, and rows of the hidden state
-// behind the last layer into text. Who owns it carries the rows through the layers.
+// An engine whose layers are elsewhere: it turns a conversation into rows of the embedding, and rows of the hidden
+// state behind the last layer into text. Who owns it carries the rows through the layers.
 //
 // Rules, beside those of engine.h
-//   1. Each Forward is answered by one returned(), in their order, with as many rows of the same type and width. At most
-//      `steps` of the shape are out at once.
+//   1. Each Forward is answered by one returned(), in their order, with as many rows of the same type and width. At
+//      most `steps` of the shape are out at once.
 //   2. Rows of a sequence follow on; Forget sets it back to nothing. Both take effect in the order in which next_work()
 //      gives them.
-//   3. broken() ends all jobs that run, with engine_failed; what was out counts as never sent, and all sequences as empty.
+//   3. broken() ends all jobs that run, with engine_failed; what was out counts as never sent, and all sequences as
+//      empty.
 //
 // Thread: the one that owns the object.
 #pragma once

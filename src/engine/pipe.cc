@@ -28,6 +28,7 @@ enum class Kind : std::uint8_t {
     ends = 24,
     forward = 25,
     forget = 26,
+    cleared = 27,
 };
 constexpr std::size_t length_bytes = 4;
 constexpr std::size_t submit_fixed_bytes = 1 + 8 + 32 + 4;
@@ -54,7 +55,8 @@ Status check(const Lead& m) {
     return check(m.load);
 }
 Status check(const Returned& m) {
-    const bool fits = !m.tensor.empty() && m.tensor.size() <= limits::stage_tensor_bytes_max;
+    const std::size_t least = wire::activation_row_bytes(wire::ActivationType::q8_0, 32);  // one row
+    const bool fits = m.tensor.size() >= least && m.tensor.size() <= limits::stage_tensor_bytes_max;
     return fits ? ok() : Status(bad("a tensor of an impossible size"));
 }
 Status check(const Job& m) {
@@ -107,6 +109,9 @@ Status check(const Forward& m) {
 }
 Status check(const Forget& m) {
     return m.sequence < limits::engine_sequences_max ? ok() : Status(bad("no such sequence"));
+}
+Status check(const Cleared&) {
+    return ok();
 }
 // An engine knows these five; the other faults of AskFault are made by those who carry a request.
 Status check(const Failed& m) {
@@ -250,6 +255,11 @@ Status put(Writer& out, const Fatal& m) {
     put_kind(out, Kind::fatal);
     out.u8(m.permanent ? 1 : 0);
     out.text_u16(m.reason);
+    return ok();
+}
+
+Status put(Writer& out, const Cleared&) {
+    put_kind(out, Kind::cleared);
     return ok();
 }
 
@@ -418,6 +428,7 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
             const Forget m{in.u16()};
             return whole<FromWorker>(in, m, "pipe: forget");
         }
+        case Kind::cleared: return whole<FromWorker>(in, Cleared{}, "pipe: cleared");
         case Kind::working: return whole<FromWorker>(in, Working{}, "pipe: working");
         default: return fail(Errc::malformed, "pipe: unknown frame from a worker");
     }

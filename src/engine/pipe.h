@@ -56,6 +56,8 @@ struct Returned {
 struct Broken {
     std::string reason;  // one line
 };
+// The answer to Broken: what a lead said before it belongs to what was broken.
+struct Cleared {};
 // Of a lead, before Ready.
 struct Ends {
     std::uint32_t width = 0;
@@ -69,7 +71,8 @@ struct Fatal {
 };
 
 using ToWorker = std::variant<Load, Lead, Job, Cancel, Returned, Broken>;
-using FromWorker = std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward, Forget>;
+using FromWorker =
+    std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward, Forget, Cleared>;
 
 // A whole frame, length included. Errc::invalid: a field is outside what the page gives (for a Job: what
 // wire::check_chat_request says); Errc::exhausted: the request is longer than limits::chat_body_bytes_max.

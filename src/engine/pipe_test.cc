@@ -6,6 +6,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/test_rng.h"
+
 namespace shoal::engine::pipe {
 namespace {
 
@@ -22,11 +24,12 @@ Bytes frame_of(const nlohmann::json& entry) {
 }
 
 const char* kind_of(const ToWorker& message) {
-    constexpr const char* names[] = {"load", "submit", "cancel"};
+    constexpr const char* names[] = {"load", "lead", "submit", "cancel", "returned", "broken"};
     return names[message.index()];
 }
 const char* kind_of(const FromWorker& message) {
-    constexpr const char* names[] = {"loading", "ready", "started", "text", "finished", "failed", "fatal", "working"};
+    constexpr const char* names[] = {"loading", "ready",   "started", "text",    "finished", "failed",
+                                     "fatal",   "working", "ends",    "forward", "forget",   "cleared"};
     return names[message.index()];
 }
 
@@ -66,7 +69,7 @@ TEST(Pipe, RefusesEachBadVector) {
         EXPECT_FALSE(accepted) << entry["name"];
         ++seen;
     }
-    EXPECT_GT(seen, 20);
+    EXPECT_GT(seen, 60);
 }
 
 // What one side refuses, the other never sends.
@@ -82,6 +85,22 @@ TEST(Pipe, RefusesToEncodeWhatWouldBeRefused) {
     job.request.sampling.temperature = 9;
     job.request.messages.push_back({Role::user, Plaintext("hi")});
     EXPECT_FALSE(encode(ToWorker(std::move(job))).has_value());
+}
+
+TEST(Pipe, RefusesToEncodeWhatNoLeadSays) {
+    Lead lead;
+    lead.load.sequences = 65;
+    EXPECT_FALSE(encode(ToWorker(lead)).has_value());
+    EXPECT_FALSE(encode(ToWorker(Lead{{}, wire::ActivationType::f16, 0})).has_value());
+    EXPECT_FALSE(encode(ToWorker(Lead{{}, wire::ActivationType::f16, limits::stage_unsettled_max + 1})).has_value());
+    EXPECT_FALSE(encode(ToWorker(Returned{})).has_value());
+    EXPECT_FALSE(encode(ToWorker(Returned{Bytes(33)})).has_value());
+    EXPECT_FALSE(encode(ToWorker(Returned{Bytes(limits::stage_tensor_bytes_max + 1)})).has_value());
+    EXPECT_FALSE(encode(ToWorker(Broken{"two\nlines"})).has_value());
+    EXPECT_FALSE(encode(FromWorker(Ends{80})).has_value());
+    EXPECT_FALSE(encode(FromWorker(Forward{})).has_value());
+    EXPECT_FALSE(encode(FromWorker(Forward{{{{0, 0, 2}}, Bytes(69)}})).has_value());
+    EXPECT_FALSE(encode(FromWorker(Forget{limits::engine_sequences_max})).has_value());
 }
 
 TEST(Pipe, CarriesAJobWhole) {
@@ -108,6 +127,69 @@ TEST(Pipe, RefusesAnImpossibleLengthBeforeTheBytesCome) {
         store_le<std::uint32_t>(raw, length);
         EXPECT_FALSE(frames.feed(raw).has_value());
     }
+}
+
+// Only a lead's frames may be long, and its longest fits.
+TEST(Pipe, CarriesTheLargestTensorOfALead) {
+    static_assert(lead_frame_bytes_max == 33'562'624);  // as the page has it
+    Forward forward;
+    for (std::uint16_t i = 0; i < limits::stage_sequences_max; ++i) forward.rows.parts.push_back({i, i, 1});
+    forward.rows.tensor = Bytes(limits::stage_tensor_bytes_max, 7);
+    const Bytes bytes = *encode(FromWorker(forward));
+    EXPECT_FALSE(Frames().feed(bytes).has_value());
+    const auto frames = Frames(lead_frame_bytes_max).feed(bytes);
+    ASSERT_TRUE(frames.has_value() && frames->size() == 1);
+    const auto back = decode_from_worker(frames->front());
+    ASSERT_TRUE(back.has_value());
+    EXPECT_TRUE(std::get<Forward>(*back).rows.parts == forward.rows.parts);
+    EXPECT_TRUE(std::get<Forward>(*back).rows.tensor == forward.rows.tensor);
+}
+
+template <typename Kept, typename Message>
+Kept through_a_pipe(const Message& message, Result<Message> (*decode)(ByteView)) {
+    const auto bytes = encode(message);
+    RC_ASSERT(bytes.has_value());
+    auto back = decode(ByteView(*bytes).subspan(4));
+    RC_ASSERT(back.has_value());
+    RC_ASSERT(std::holds_alternative<Kept>(*back));
+    return std::get<Kept>(std::move(*back));
+}
+
+RC_GTEST_PROP(Pipe, EverythingThatIsSaidToALeadComesBack, (std::uint64_t seed)) {
+    TestRng rng(seed);
+    Lead lead;
+    lead.load.context_tokens = static_cast<std::uint32_t>(rng.below(limits::context_tokens_max + 1));
+    lead.load.sequences = static_cast<std::uint16_t>(1 + rng.below(limits::engine_sequences_max));
+    lead.load.threads = static_cast<std::uint16_t>(rng.below(threads_max + 1));
+    lead.load.cells = static_cast<std::uint32_t>(rng.below(1 << 26));
+    lead.load.kv = static_cast<KvType>(rng.below(2));
+    lead.type = static_cast<wire::ActivationType>(rng.below(wire::activation_type_max + 1));
+    lead.steps = static_cast<std::uint16_t>(1 + rng.below(limits::stage_unsettled_max));
+    const Lead led = through_a_pipe<Lead>(ToWorker(lead), decode_to_worker);
+    RC_ASSERT(led.load == lead.load && led.type == lead.type && led.steps == lead.steps);
+
+    const Bytes tensor = rng.bytes(34 + rng.below(3000));
+    RC_ASSERT(through_a_pipe<Returned>(ToWorker(Returned{tensor}), decode_to_worker).tensor == tensor);
+    const std::string reason(rng.below(reason_bytes_max + 1), static_cast<char>(' ' + rng.below(95)));
+    RC_ASSERT(through_a_pipe<Broken>(ToWorker(Broken{reason}), decode_to_worker).reason == reason);
+}
+
+RC_GTEST_PROP(Pipe, EverythingThatALeadSaysComesBack, (std::uint64_t seed)) {
+    TestRng rng(seed);
+    const auto width = static_cast<std::uint32_t>(32 * (1 + rng.below(limits::stage_width_max / 32)));
+    RC_ASSERT(through_a_pipe<Ends>(FromWorker(Ends{width}), decode_from_worker).width == width);
+    const auto sequence = static_cast<std::uint16_t>(rng.below(limits::engine_sequences_max));
+    RC_ASSERT(through_a_pipe<Forget>(FromWorker(Forget{sequence}), decode_from_worker).sequence == sequence);
+
+    Forward forward;
+    const auto rows = static_cast<std::uint16_t>(1 + rng.below(50));
+    for (std::uint16_t i = 0; i < 3; ++i) {
+        const auto position = static_cast<std::uint32_t>(rng.below(limits::context_tokens_max - rows));
+        forward.rows.parts.push_back({static_cast<std::uint16_t>(sequence + i * 60), position, rows});
+    }
+    forward.rows.tensor = rng.bytes(std::size_t{3} * rows * (34 + rng.below(10)));
+    const Forward out = through_a_pipe<Forward>(FromWorker(forward), decode_from_worker);
+    RC_ASSERT(out.rows.parts == forward.rows.parts && out.rows.tensor == forward.rows.tensor);
 }
 
 RC_GTEST_PROP(Pipe, FramesDoNotDependOnHowTheStreamIsCut, ()) {

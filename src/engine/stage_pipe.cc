@@ -31,6 +31,11 @@ std::string_view truncate_fault(const Truncate& m) {
     return fits ? std::string_view() : "no such place";
 }
 
+std::string_view loading_fault(const Loading& m) {
+    const bool share = m.share >= 0 && m.share <= 1 && !std::signbit(m.share);  // NaN fails both
+    return share ? std::string_view() : "share is not between 0 and 1";
+}
+
 std::string_view failed_fault(const Failed& m) {
     switch (m.code) {
         case wire::StageFaultCode::busy:
@@ -42,7 +47,8 @@ std::string_view failed_fault(const Failed& m) {
 }
 
 std::string_view computed_fault(const Computed& m) {
-    const bool fits = !m.tensor.empty() && m.tensor.size() <= limits::stage_tensor_bytes_max;
+    const std::size_t least = wire::activation_row_bytes(wire::ActivationType::q8_0, 32);  // one row
+    const bool fits = m.tensor.size() >= least && m.tensor.size() <= limits::stage_tensor_bytes_max;
     return fits ? std::string_view() : "a tensor of an impossible size";
 }
 
@@ -67,6 +73,7 @@ struct BodyWriter {
         out.u8(static_cast<std::uint8_t>(m.kv));
     }
     void operator()(const Compute& m) {
+        ASSERT(wire::stage_rows_fault(m.rows, false).empty());
         kind(Kind::compute);
         wire::put_stage_rows(out, m.rows);
     }
@@ -77,7 +84,7 @@ struct BodyWriter {
         out.u32(m.length);
     }
     void operator()(const Loading& m) {
-        ASSERT(m.share >= 0 && m.share <= 1);
+        ASSERT(loading_fault(m).empty());
         kind(Kind::loading);
         out.f32(m.share);
     }
@@ -130,9 +137,7 @@ Result<ToStage> read_load(Reader& in) {
 Result<FromStage> read_loading(Reader& in) {
     const Loading m{in.f32()};
     TRY(in.finish("stage pipe: loading"));
-    if (!(m.share >= 0 && m.share <= 1) || std::signbit(m.share)) {
-        return fail(Errc::invalid, "stage pipe: share is not between 0 and 1");
-    }
+    TRY(check(loading_fault(m)));
     return FromStage(m);
 }
 

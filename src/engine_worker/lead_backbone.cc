@@ -8,12 +8,13 @@
 namespace shoal::engine_worker {
 
 LeadBackbone::LeadBackbone(Embedding embedding, std::unique_ptr<Head> head, wire::ActivationType type,
-                           std::size_t steps, Hand hand)
+                           std::size_t steps, Hand hand, GiveUp give_up)
     : embedding_(std::move(embedding)),
       head_(std::move(head)),
       type_(type),
       steps_max_(steps),
-      hand_(std::move(hand)) {}
+      hand_(std::move(hand)),
+      give_up_(std::move(give_up)) {}
 
 Status LeadBackbone::begin(std::span<const BatchRow> rows) {
     ASSERT(!rows.empty() && steps_.size() < steps_max_);
@@ -36,11 +37,20 @@ Status LeadBackbone::begin(std::span<const BatchRow> rows) {
         ++out.parts.back().rows;
         if (row.wanted) step.wanted.push_back(order[i]);
     }
-    const std::vector<float> looked_up = TRY(embedding_.rows(tokens));
-    out.tensor = TRY(to_activation(type_, embedding_.width(), looked_up));
+    auto tensor = look_up(tokens);
+    if (!tensor) {
+        give_up_(tensor.error());
+        return tensor.error();
+    }
+    out.tensor = std::move(*tensor);
     steps_.push_back(std::move(step));
     hand_(engine::Forward{std::move(out)});
     return ok();
+}
+
+Result<Bytes> LeadBackbone::look_up(std::span<const std::int32_t> tokens) const {
+    const std::vector<float> rows = TRY(embedding_.rows(tokens));
+    return to_activation(type_, embedding_.width(), rows);
 }
 
 void LeadBackbone::forget(llama_seq_id sequence) {

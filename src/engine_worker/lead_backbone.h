@@ -17,9 +17,11 @@ namespace shoal::engine_worker {
 class LeadBackbone final : public Backbone {
 public:
     using Hand = std::function<void(const engine::LeadEngine::Work&)>;
+    // Does not return: with an embedding that cannot travel nothing that is under way can be told apart any more.
+    using GiveUp = std::function<void(const Error&)>;
 
     LeadBackbone(Embedding embedding, std::unique_ptr<Head> head, wire::ActivationType type, std::size_t steps,
-                 Hand hand);
+                 Hand hand, GiveUp give_up);
 
     std::size_t steps_max() const override { return steps_max_; }
     Status begin(std::span<const BatchRow> rows) override;
@@ -40,11 +42,14 @@ private:
         std::vector<std::size_t> wanted;  // rows
     };
 
+    Result<Bytes> look_up(std::span<const std::int32_t> tokens) const;
+
     Embedding embedding_;
     std::unique_ptr<Head> head_;
     wire::ActivationType type_;
     std::size_t steps_max_;
     Hand hand_;
+    GiveUp give_up_;
     std::deque<Step> steps_;     // bounded: steps_max_
     std::vector<float> logits_;  // of the step that came back last, one row for each that was wanted
     std::vector<std::size_t> logits_of_;

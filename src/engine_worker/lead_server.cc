@@ -29,7 +29,8 @@ public:
         if (const auto* cancel = std::get_if<pipe::Cancel>(&message)) return batcher_.cancel(cancel->job);
         if (const auto* broken = std::get_if<pipe::Broken>(&message)) {
             backbone_.reset();
-            return batcher_.fail_all(broken->reason);
+            batcher_.fail_all(broken->reason);
+            return say(channel_, pipe::Cleared{});
         }
         const auto* returned = std::get_if<pipe::Returned>(&message);
         // A second load, or rows that nobody waits for.
@@ -77,7 +78,8 @@ void serve_lead(Channel& channel, int file, const pipe::Lead& lead, std::vector<
         };
         Embedding embedding = TRY(Embedding::open(ends.whole));
         std::unique_ptr<Head> head = TRY(Head::load(ends.whole, lead.load.threads));
-        LeadBackbone backbone(std::move(embedding), std::move(head), lead.type, lead.steps, hand);
+        LeadBackbone backbone(std::move(embedding), std::move(head), lead.type, lead.steps, hand,
+                              [&channel](const Error& error) { give_up(channel, error); });
         say(channel, pipe::Ends{ends.whole.shape().width});
         say(channel, engine::Ready{ends.model.info});
         return std::make_unique<LeadServer>(channel, std::move(ends.model), std::move(backbone));

@@ -293,76 +293,81 @@ TEST_F(ChannelsTest, CreditForAMessageThatHasNotLeftWholeIsALie) {
 
 // Two sides at random, with cells under way in both directions; the twin is a list of messages for each channel and
 // direction. What was sent arrives, in order, each once, until the channel closes.
-RC_GTEST_PROP(Channels, NothingIsLostOrReordered, (std::uint64_t seed)) {
-    TestRng rng(seed);
-    crypto::SeededRng ids(seed);
-    Channels sides[2] = {{true, ids}, {false, ids}};
-    std::deque<wire::Cell> wire[2];  // towards side i
-    using Key = std::pair<int, ChannelNumber>;
-    std::map<Key, std::deque<Bytes>> sent;  // by side i, not arrived
-    std::map<Key, std::size_t> untaken;
-    std::set<ChannelNumber> open;
-    for (int step = 0; step < 400; ++step) {
-        const int i = static_cast<int>(rng.below(2));
-        const auto pick = [&]() -> ChannelNumber {
-            return open.empty() ? 0 : *std::next(open.begin(), static_cast<std::ptrdiff_t>(rng.below(open.size())));
-        };
-        switch (rng.below(8)) {
+class RandomPair {
+public:
+    explicit RandomPair(std::uint64_t seed) : rng_(seed), ids_(seed) {}
+
+    void step(int number) {
+        const int i = static_cast<int>(rng_.below(2));
+        const ChannelNumber channel = pick();
+        switch (rng_.below(8)) {
             case 0:
-                if (open.size() < 4) {
-                    if (const auto number = sides[i].open(wire::ChannelProtocol::stage)) open.insert(*number);
-                }
+                if (open_.size() >= 4) break;
+                if (const auto opened = sides_[i].open(ChannelProtocol::stage)) open_.insert(*opened);
                 break;
-            case 1: {
-                const ChannelNumber number = pick();
-                Bytes message = message_of(1 + rng.below(4000), static_cast<std::uint8_t>(step));
-                if (sides[i].send(number, message)) sent[{i, number}].push_back(std::move(message));
+            case 1: send(i, channel, message_of(1 + rng_.below(4000), static_cast<std::uint8_t>(number))); break;
+            case 2:
+                if (rng_.below(10) != 0) break;
+                sides_[i].close(channel, ChannelCloseReason::done);
+                open_.erase(channel);
                 break;
-            }
-            case 2: {
-                const ChannelNumber number = pick();
-                if (rng.below(10) == 0) {
-                    sides[i].close(number, wire::ChannelCloseReason::done);
-                    open.erase(number);
-                }
+            case 3:
+                if (untaken_[{i, channel}] == 0) break;
+                sides_[i].took(channel);
+                --untaken_[{i, channel}];
                 break;
-            }
-            case 3: {
-                const ChannelNumber number = pick();
-                if (untaken[{i, number}] > 0) {
-                    sides[i].took(number);
-                    --untaken[{i, number}];
-                }
-                break;
-            }
             case 4:
             case 5:
-                if (sides[i].has_cell()) wire[1 - i].push_back(sides[i].next_cell());
+                if (sides_[i].has_cell()) wire_[1 - i].push_back(sides_[i].next_cell());
                 break;
             default:
-                if (!wire[i].empty()) {
-                    sides[i].on_cell(wire[i].front());
-                    wire[i].pop_front();
-                }
+                if (wire_[i].empty()) break;
+                sides_[i].on_cell(wire_[i].front());
+                wire_[i].pop_front();
                 break;
         }
-        for (int side = 0; side < 2; ++side) {
-            while (auto event = sides[side].poll()) {
-                if (auto* message = std::get_if<Channels::Message>(&*event)) {
-                    auto& expected = sent[{1 - side, message->channel}];
-                    RC_ASSERT(!expected.empty());
-                    RC_ASSERT(expected.front() == message->bytes);
-                    expected.pop_front();
-                    ++untaken[{side, message->channel}];
-                } else if (const auto* closed = std::get_if<Channels::Closed>(&*event)) {
-                    RC_ASSERT(closed->reason == wire::ChannelCloseReason::done);
-                    open.erase(closed->channel);
-                    untaken.erase({side, closed->channel});
-                }
-            }
-            RC_ASSERT(sides[side].check());
-        }
+        for (int side = 0; side < 2; ++side) check(side);
     }
+
+private:
+    using Key = std::pair<int, ChannelNumber>;
+
+    ChannelNumber pick() {
+        if (open_.empty()) return 0;
+        return *std::next(open_.begin(), static_cast<std::ptrdiff_t>(rng_.below(open_.size())));
+    }
+    void send(int side, ChannelNumber channel, Bytes message) {
+        if (sides_[side].send(channel, message)) sent_[{side, channel}].push_back(std::move(message));
+    }
+    void check(int side) {
+        while (auto event = sides_[side].poll()) {
+            if (auto* message = std::get_if<Channels::Message>(&*event)) {
+                auto& expected = sent_[{1 - side, message->channel}];
+                RC_ASSERT(!expected.empty());
+                RC_ASSERT(expected.front() == message->bytes);
+                expected.pop_front();
+                ++untaken_[{side, message->channel}];
+            } else if (const auto* closed = std::get_if<Channels::Closed>(&*event)) {
+                RC_ASSERT(closed->reason == ChannelCloseReason::done);
+                open_.erase(closed->channel);
+                untaken_.erase({side, closed->channel});
+            }
+        }
+        RC_ASSERT(sides_[side].check());
+    }
+
+    TestRng rng_;
+    crypto::SeededRng ids_;
+    Channels sides_[2] = {{true, ids_}, {false, ids_}};
+    std::deque<wire::Cell> wire_[2];         // towards side i
+    std::map<Key, std::deque<Bytes>> sent_;  // by side i, not arrived
+    std::map<Key, std::size_t> untaken_;
+    std::set<ChannelNumber> open_;
+};
+
+RC_GTEST_PROP(Channels, NothingIsLostOrReordered, (std::uint64_t seed)) {
+    RandomPair pair(seed);
+    for (int i = 0; i < 400; ++i) pair.step(i);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ namespace {
 client::ClientConfig client_config(const NodeConfig& config, const NodeId& self) {
     client::ClientConfig out;
     out.profile = config.profile;
+    out.pipelines = config.pipelines;
     out.circuits.network = config.genesis.network();
     out.circuits.pacer = config.pacer;
     out.circuits.rate = config.rate;
@@ -41,7 +42,7 @@ Node::Node(Now now, NodeConfig config, const crypto::SigningKey& identity, Rng& 
     if ((config_.roles & wire::role_relay) != 0) {
         relay_ = std::make_unique<circuit::Relay>(circuit::RelayConfig{self_, network}, rng);
     }
-    if ((config_.roles & wire::role_model) != 0) {
+    if ((config_.roles & (wire::role_model | wire::role_lead)) != 0) {
         model_ = std::make_unique<model::ModelNode>(prompt::ServerConfig{self_, network, now.wall});
     }
     if (config_.client) client_ = std::make_unique<client::Client>(client_config(config_, self_), rng);
@@ -283,7 +284,7 @@ void Node::on_want_link(Now now, const circuit::WantLink& want) {
     const wire::Descriptor* node = agent_.book().find(want.node, now);
     const std::uint16_t roles = want.purpose == circuit::LinkPurpose::extend
                                     ? std::uint16_t{wire::role_relay}
-                                    : std::uint16_t(wire::role_model | wire::role_verifier);
+                                    : std::uint16_t(wire::role_model | wire::role_lead | wire::role_verifier);
     if (node == nullptr && want.node != self_ && held_wants_.size() < limits::unknown_nodes_held_max &&
         agent_.on_unknown_node(now)) {
         held_wants_.push_back({want, now.mono + limits::unknown_node_wait});

@@ -9,8 +9,8 @@
 // Rules
 //   1. A link dialled under an ephemeral identity carries this node's own circuits and its directory fetches, nothing
 //      else; cells that a peer sends there for a relay or a model node end it.
-//   2. EXTEND goes to listed relays, CONNECT to listed model nodes and verifiers; else it is refused. Who names a node
-//      that is not listed waits unknown_node_wait for a newer directory. Rationale: the client's may be newer.
+//   2. EXTEND goes to listed relays, CONNECT to listed model nodes, leads and verifiers; else it is refused. Who names
+//      a node that is not listed waits unknown_node_wait for a newer directory. Rationale: the client's may be newer.
 //   3. After every input the driver drains poll() until it is empty.
 //
 // Pure; one thread.
@@ -42,6 +42,7 @@ struct NodeConfig {
     std::vector<wire::Address> addresses;  // that others dial; needed with any role
     FamilyId family;
     std::set<NodeId> stage_leads;  // with role_stage: for whom layers are computed
+    bool pipelines = false;        // as a client: models over stages too
     PacerMode pacer = PacerMode::shaped;
     PacerClass rate = PacerClass::ten;
     circuit::Profile profile = circuit::profile_default;
@@ -71,7 +72,7 @@ public:
     // Once, before anything else.
     Status restore(Now now, StateFile file, ByteView bytes);
     void on_persisted(Now now, StateFile file);
-    // Before the first tick. With role_model.
+    // Before the first tick. With role_model or role_lead.
     void add_engine(engine::Engine& engine, std::string name);
     // An engine whose layers are on other nodes.
     void add_lead(pipeline::Lead& lead, std::string name);

@@ -122,6 +122,7 @@ void Lead::run(Now now) {
             open_at_ = now.mono;
         } else if (std::holds_alternative<engine::Down>(*event)) {
             close_session();
+            down_reason_.clear();
             open_at_.reset();
             held_ready_.reset();
             events_.push_back(std::move(*event));

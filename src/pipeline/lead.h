@@ -10,8 +10,8 @@
 //      jobs pause.
 //   2. When a session is over (a hop lost and no standby), another is opened after engine_restart_min, doubling up to
 //      engine_restart_max; the delay falls back once a session has lasted for engine_restart_max.
-//   3. An operation is handed to the coordinator in the order in which the ends give it. A truncation of a sequence that
-//      holds nothing is dropped.
+//   3. An operation is handed to the coordinator in the order in which the ends give it. A truncation of a sequence
+//      that holds nothing is dropped.
 //
 // Pure; one thread.
 #pragma once

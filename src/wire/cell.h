@@ -60,7 +60,8 @@ inline constexpr std::uint8_t stream_end_reason_max = 7;
 
 // One cell, decoded: command and flags are known, length is within the body.
 struct Cell {
-    // Of a circuit, a stream or a channel, by command. Zero where neither applies: padding, versions, pad_negotiate, directory.
+    // Of a circuit, a stream or a channel, by command. Zero where none applies: padding, versions, pad_negotiate,
+    // directory.
     std::uint32_t id = 0;
     CellCommand command = CellCommand::padding;
     std::uint8_t flags = 0;    // none is defined: zero

@@ -26,7 +26,8 @@ bool ascends(const List& list, Key key) {
 
 Status check_models(const Descriptor& d) {
     const auto no = [](const char* why) { return fail(Errc::invalid, std::string("descriptor: ") + why); };
-    if (!d.models.empty() && (d.roles & role_model) == 0) return no("models without the role that serves them");
+    if (!d.models.empty() && (d.roles & (role_model | role_lead)) == 0)
+        return no("models without the role that serves them");
     if (d.models.size() > limits::models_per_node_max) return no("too many models");
     if (!ascends(d.models, [](const OfferedModel& m) { return m.model; })) return no("models out of order");
     for (const OfferedModel& m : d.models) {
@@ -69,6 +70,8 @@ Status check_descriptor(const Descriptor& d) {
     const auto no = [](const char* why) { return fail(Errc::invalid, std::string("descriptor: ") + why); };
     if (d.roles == 0 || (d.roles & ~role_bits_all) != 0) return no("no role, or one that is not known");
     if ((d.roles & role_guard) != 0 && (d.roles & role_relay) == 0) return no("a guard must be a relay");
+    // Whoever asks must know who reads along.
+    if ((d.roles & role_model) != 0 && (d.roles & role_lead) != 0) return no("whole models and models over stages");
     if (d.flags != 0) return no("a reserved flag is set");
     if (d.addresses.empty() || d.addresses.size() > limits::addresses_per_node_max) return no("1 to 4 addresses");
     if (!ascends(d.addresses, [](const Address& a) { return a; })) return no("addresses out of order");

@@ -34,9 +34,10 @@ enum RoleBit : std::uint16_t {
     role_model = 1 << 1,
     role_verifier = 1 << 2,
     role_guard = 1 << 3,  // a relay that takes links with unknown client keys
-    role_stage = 1 << 4,  // computes layers for model nodes that it was told of
+    role_stage = 1 << 4,  // computes layers for leads that it was told of
+    role_lead = 1 << 5,   // serves models whose layers are on stages; never together with role_model
 };
-inline constexpr std::uint16_t role_bits_all = 0x001F;
+inline constexpr std::uint16_t role_bits_all = 0x003F;
 
 struct OfferedModel {
     ModelId model;
@@ -62,7 +63,7 @@ struct Descriptor {
     std::uint64_t bond = 0;
     ByteArray<32> kem_key_hash{};  // reserved for the hybrid handshake: zero
     FamilyId family;
-    std::vector<OfferedModel> models;  // only with role_model; strictly ascending by model
+    std::vector<OfferedModel> models;  // only with role_model or role_lead; ascending by model
     friend bool operator==(const Descriptor&, const Descriptor&) = default;
 };
 

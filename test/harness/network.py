@@ -4,6 +4,7 @@ import os
 import random
 import socket
 import subprocess
+import sys
 
 from harness.api import Api
 from harness.processes import Process
@@ -110,11 +111,12 @@ class Network:
             net.relays[0].kill()
 
     With `hops`, a list of (first, end), the layers of the first model node are on nodes of their own: `stages`, and
-    `standby_stages` for those of `standbys`.
+    `standby_stages` for those of `standbys`. With `delay_ms` every link to the first model node and to a stage has that
+    delay one way.
     """
 
     def __init__(self, folder, relays=12, models=1, clients=1, model_file=None, pacer="fast", tap=True, options=(),
-                 hops=(), standbys=(), lead_options=()):
+                 hops=(), standbys=(), lead_options=(), delay_ms=0):
         self.folder = folder / "net"
         self.folder.mkdir()
         self.program = build_folder() / "shoal"
@@ -128,6 +130,8 @@ class Network:
         self.network_file = self.folder / "genesis" / "network.toml"
         self.hops, self.standbys = tuple(hops), tuple(standbys)
         self.lead_options = tuple(lead_options)
+        self.delay_ms = delay_ms
+        self.delays = []
         nodes = 1 + relays + models + len(self.hops) + len(self.standbys)
         self._addresses = [f"127.{number}.0.1" for number in range(1, 1 + nodes)]
         self._port = free_port(self._addresses)
@@ -159,6 +163,8 @@ class Network:
         for node in reversed(self.nodes()):
             if node.process:
                 node.stop()
+        for delay in self.delays:
+            delay.stop()
 
     def _where(self, index):
         return f"{self._addresses[index]}:{self._port}"
@@ -193,9 +199,24 @@ class Network:
             for index, (first, end) in enumerate(ranges):
                 node = self._node(f"{option[2:]}{index}", arguments, where)
                 lead.arguments += [option, f"{node.id()}:{first}-{end}"]
+                self._delay(node)
                 nodes.append(node.start())
                 where += 1
         lead.arguments += self.lead_options
+        self._delay(lead)
+
+    def _delay(self, node):
+        """Others reach the node over a delayed link: it advertises the near end of it."""
+        if not self.delay_ms:
+            return
+        host = node.address.rsplit(":", 1)[0]
+        near = f"{host}:{free_port([host])}"
+        delay = Process(f"delay-{node.name}", [sys.executable, "-m", "harness.delay", near, node.address, "--delay-ms",
+                                               self.delay_ms], self.folder / f"delay-{node.name}.log",
+                        cwd=ROOT / "test")
+        delay.wait_line("listening")
+        self.delays.append(delay)
+        node.arguments += ["--advertise", near]
 
     def _node(self, name, arguments, index, state=None):
         where = self._where(index)
@@ -206,6 +227,9 @@ class Network:
         port = free_port(["127.0.0.1"])
         name = f"client{self._next_client}"
         self._next_client += 1
+        if self.hops and "--whole-only" not in more:
+            more = ("--allow-pipelines", *more)
+        more = tuple(word for word in more if word != "--whole-only")
         client = Node(self, name, ["--client", "--api-port", str(port), "--pacer", pacer or self.pacer,
                                   *self.options, *more])
         client.api = Api(port)

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Writes stage_pipe.json and the seeds of its fuzz target, from the page and not from the C++.
+
+Run it again only when stage_pipe.md, stage.md or pipe.md changes, and read the difference.
+"""
+import json
+import pathlib
+import struct
+
+HERE = pathlib.Path(__file__).resolve().parent
+SEEDS = HERE.parent.parent / "test" / "corpus" / "engine_stage_pipe_fuzz"
+TENSOR_MAX = 32 * 1024 * 1024
+
+
+def p(form, *values): return struct.pack("<" + form, *values)
+def t16(text): return p("H", len(text)) + text
+def t32(data): return p("I", len(data)) + data
+def run(first, count): return bytes((first + i) % 256 for i in range(count))
+def frame(kind, body): return p("IB", 1 + len(body), kind) + body
+
+
+# The first line of the page's example.
+LOAD = {"first": 2, "end": 4, "type": 1, "width": 64, "context": 128, "sequences": 2, "threads": 1, "cache": 0}
+LARGEST = {"first": 511, "end": 512, "type": 2, "width": 65536, "context": 1 << 20, "sequences": 256, "threads": 1024,
+           "cache": 1}
+SMALLEST = {"first": 0, "end": 1, "type": 0, "width": 32, "context": 1, "sequences": 1, "threads": 0, "cache": 0}
+MODEL = run(1, 32)
+# The least row that there is, width 32 in q8_0; and two of them.
+ROW, TWO = run(0x40, 34), run(0x50, 68)
+
+
+def load_body(**changed): return p("HHBIIHHB", *(LOAD | changed).values())
+def load(**changed): return frame(1, load_body(**changed))
+def rows(parts, tensor): return p("H", len(parts)) + b"".join(p("HIH", *part) for part in parts) + t32(tensor)
+def compute(parts=((0, 0, 1),), tensor=ROW): return frame(2, rows(parts, tensor))
+def truncate(sequence, length): return frame(3, p("HI", sequence, length))
+def loading(share): return frame(16, p("f", share))
+def computed(busy, tensor): return frame(18, p("I", busy) + t32(tensor))
+def failed(code, text=b""): return frame(19, p("B", code) + t16(text))
+
+
+def good_to_stage():
+    for name, changed in (("load", {}), ("load_largest", LARGEST), ("load_smallest", SMALLEST),
+                          ("load_all_layers", {"first": 0, "end": 512})):
+        yield name, "load", LOAD | changed, load(**changed)
+    for name, parts, tensor in (
+            ("compute", [(0, 0, 1)], bytes(128)), ("compute_least", [(0, 0, 1)], ROW),
+            ("compute_two_sequences", [(1, 5, 1), (255, 1048575, 1)], TWO),
+            ("compute_most_rows", [(3, 1048064, 512)], bytes(512 * 34)),
+            ("compute_most_sequences", [(i, i, 2) for i in range(256)], bytes(512 * 34))):
+        yield name, "compute", {"parts": parts, "tensor": tensor.hex()}, compute(parts, tensor)
+    for name, sequence, length in (("truncate", 1, 40), ("truncate_all", 0, 0), ("truncate_last", 255, 1048575)):
+        yield name, "truncate", {"sequence": sequence, "length": length}, truncate(sequence, length)
+
+
+def good_from_stage():
+    for name, share in (("loading_none", 0.0), ("loading_quarter", 0.25), ("loading_all", 1.0)):
+        yield name, "loading", {"share": share}, loading(share)
+    yield "loaded", "loaded", {"model_id": MODEL.hex()}, frame(17, MODEL)
+    for name, busy, tensor in (("computed", 1000, bytes(128)), ("computed_least", 0, ROW),
+                               ("computed_long", 2**32 - 1, TWO)):
+        yield name, "computed", {"busy_us": busy, "tensor": tensor.hex()}, computed(busy, tensor)
+    for name, code, text in (
+            ("failed_refused", 0, "the model's width is 64, not 32"), ("failed_protocol", 2, ""),
+            ("failed_engine", 3, "Größe 🐟"), ("failed_not_finite", 4, "a" * 512)):
+        yield name, "failed", {"code": code, "text": text}, failed(code, text.encode())
+    yield "working", "working", {}, frame(20, b"")
+
+
+def bad_to_stage():
+    for name, changed in (
+            ("no_layers", {"first": 4}), ("layers_backwards", {"first": 8}), ("too_many_layers", {"end": 513}),
+            ("unknown_type", {"type": 3}), ("no_width", {"width": 0}), ("odd_width", {"width": 80}),
+            ("width_too_large", {"width": 65568}), ("no_context", {"context": 0}),
+            ("context_too_large", {"context": (1 << 20) + 1}), ("no_sequences", {"sequences": 0}),
+            ("too_many_sequences", {"sequences": 257}), ("too_many_threads", {"threads": 1025}),
+            ("unknown_cache", {"cache": 2})):
+        yield f"load_{name}", load(**changed)
+    yield "load_short", frame(1, load_body()[:-1])
+    yield "load_left_over", frame(1, load_body() + b"\0")
+    for name, parts, tensor in (
+            ("no_rows", [], b""), ("tensor_of_nothing", [], ROW), ("no_tensor", [(0, 0, 1)], b""),
+            ("part_without_rows", [(0, 0, 0)], ROW), ("sequence_256", [(256, 0, 1)], ROW),
+            ("unsorted", [(1, 0, 1), (0, 0, 1)], TWO), ("twice_one_sequence", [(1, 0, 1), (1, 1, 1)], TWO),
+            ("position_out_of_range", [(0, 1048576, 1)], ROW), ("position_overflow", [(0, 2**32 - 1, 1)], ROW),
+            ("rows_beyond_the_last", [(0, 1048575, 2)], TWO), ("too_many_rows", [(0, 0, 513)], bytes(513 * 34)),
+            ("too_many_parts", [(i, 0, 1) for i in range(257)], bytes(257 * 34)),
+            ("tensor_too_short", [(0, 0, 1)], ROW[:33]), ("tensor_not_of_rows", [(0, 0, 2)], TWO + b"\0")):
+        yield f"compute_{name}", compute(parts, tensor)
+    yield "compute_tensor_longer_than_the_frame", frame(2, p("HHIHI", 1, 0, 0, 1, 35) + ROW)
+    yield "compute_tensor_too_large", frame(2, p("HHIHI", 1, 0, 0, 1, TENSOR_MAX + 1) + ROW)
+    yield "compute_short", frame(2, p("H", 1))
+    yield "compute_left_over", frame(2, rows([(0, 0, 1)], ROW) + b"\0")
+    yield "truncate_sequence_256", truncate(256, 40)
+    yield "truncate_too_long", truncate(1, 1 << 20)
+    yield "truncate_short", frame(3, p("HH", 1, 40))
+    yield "truncate_left_over", frame(3, p("HIB", 1, 40, 0))
+    yield "unknown_kind_0_to", frame(0, b"")
+    yield "unknown_kind_4_to", frame(4, b"")
+    for name, _, _, data in good_from_stage():
+        yield f"wrong_way_{name}", data
+
+
+def bad_from_stage():
+    for name, share in (("above_one", 1.5), ("below_zero", -0.5), ("negative_zero", -0.0), ("endless", float("inf")),
+                        ("not_a_number", float("nan"))):
+        yield f"loading_{name}", loading(share)
+    yield "loading_short", frame(16, p("H", 0))
+    yield "loading_left_over", frame(16, p("fB", 0.5, 0))
+    yield "loaded_no_id", frame(17, bytes(32))
+    yield "loaded_short", frame(17, MODEL[:31])
+    yield "loaded_left_over", frame(17, MODEL + b"\0")
+    yield "computed_no_tensor", computed(1000, b"")
+    yield "computed_less_than_a_row", computed(1000, ROW[:33])
+    yield "computed_tensor_longer_than_the_frame", frame(18, p("II", 1000, 35) + ROW)
+    yield "computed_tensor_too_large", frame(18, p("II", 1000, TENSOR_MAX + 1) + ROW)
+    yield "computed_short", frame(18, p("I", 1000))
+    yield "computed_left_over", frame(18, p("I", 1000) + t32(ROW) + b"\0")
+    for name, code, text in (
+            ("busy", 1, b""), ("next_lost", 5, b""), ("unknown_code", 6, b""), ("two_lines", 3, b"a\nb"),
+            ("escape", 3, b"a\x1b[2J"), ("no_utf8", 3, b"\xff"), ("too_long", 3, b"a" * 513)):
+        yield f"failed_{name}", failed(code, text)
+    yield "failed_short", frame(19, p("B", 3))
+    yield "failed_text_longer_than_the_frame", frame(19, p("BH", 3, 2) + b"a")
+    yield "failed_left_over", frame(19, p("B", 3) + t16(b"a") + b"\0")
+    yield "working_left_over", frame(20, b"\0")
+    yield "unknown_kind_15_from", frame(15, b"")
+    yield "unknown_kind_21_from", frame(21, b"")
+    for name, _, _, data in good_to_stage():
+        if len(data) < 2048:
+            yield f"wrong_way_{name}", data
+
+
+def main():
+    entries, seeds = [], {}
+    for way, (kind, good) in enumerate((("to_stage", good_to_stage), ("from_stage", good_from_stage))):
+        for name, what, fields, data in good():
+            entries.append({"name": name, "type": kind, "kind": what, "fields": fields, "hex": data.hex()})
+            if len(data) < 2048:
+                seeds[name] = p("B", way) + data[4:]
+    for kind, bad in (("to_stage", bad_to_stage), ("from_stage", bad_from_stage)):
+        entries += [{"name": name, "type": kind, "error": True, "hex": data.hex()} for name, data in bad()]
+    (HERE / "stage_pipe.json").write_text(json.dumps(entries, indent=1) + "\n")
+    SEEDS.mkdir(parents=True, exist_ok=True)
+    for name, data in seeds.items():
+        (SEEDS / name).write_bytes(data)
+
+
+main()

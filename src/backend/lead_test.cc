@@ -1,0 +1,322 @@
+// The ends of a model in one process and its layers in two others, over a small carrier.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <array>
+#include <deque>
+
+#include "backend/stage_workers.h"
+#include "backend/test_engine.h"
+
+namespace shoal::backend {
+
+using engine::Down;
+using engine::Failed;
+using engine::Finished;
+using engine::Forget;
+using engine::Forward;
+using engine::Ready;
+using engine::StageHandle;
+using engine::Started;
+
+namespace {
+
+// Carries what a lead hands out through two stages. A session is one pair of workers.
+class Carrier {
+public:
+    Carrier(Rig& lead, std::string model, EngineCommand command)
+        : lead_(lead), stages_(lead.loop, lead.log, {std::move(model), std::move(command), 1}, [this] {
+              lead_.loop.post([this] { run(); });
+          }) {
+        lead_.on_drained = [this] { run(); };
+    }
+    ~Carrier() { lead_.on_drained = nullptr; }
+
+    bool open_session(std::uint16_t cut, std::uint16_t layers) {
+        close_session();
+        const engine::LeadShape& shape = *lead_.engine->shape();
+        const std::array<wire::LayerRange, 2> ranges{{{0, cut}, {cut, layers}}};
+        for (std::size_t i = 0; i < 2; ++i) {
+            handles_[i] = StageHandle(next_handle_++);
+            stages_.open(
+                lead_.loop.now(), handles_[i],
+                {lead_.engine->model()->id, ranges[i], shape.type, shape.width, shape.context, shape.sequences});
+        }
+        return lead_.until([this] { return ready_ == 2 || !failure.empty(); }) && failure.empty();
+    }
+    void close_session() {
+        for (const StageHandle handle : handles_) stages_.close(lead_.loop.now(), handle);
+        behind_first_.clear();
+        held.clear();
+        out = 0;
+        ready_ = 0;
+    }
+    void let_go() {
+        hold = false;
+        for (Bytes& tensor : std::exchange(held, {})) give_back(std::move(tensor));
+        run();
+    }
+    void run() {
+        while (auto event = stages_.poll()) take(std::move(*event));
+        while (ready_ == 2) {
+            auto work = lead_.engine->next_work();
+            if (!work) return;
+            hand_over(std::move(*work));
+        }
+    }
+
+    bool hold = false;       // what comes back
+    std::deque<Bytes> held;  // in its order
+    std::string failure;     // of a stage
+    std::size_t out = 0;     // Forwards, not answered
+    std::size_t most_out = 0;
+
+private:
+    using Parts = std::vector<wire::StagePart>;
+
+    void hand_over(engine::LeadEngine::Work work) {
+        const Now now = lead_.loop.now();
+        if (auto* forward = std::get_if<Forward>(&work)) {
+            most_out = std::max(most_out, ++out);
+            behind_first_.emplace_back(forward->rows.parts);
+            return stages_.compute(now, handles_[0], forward->rows);
+        }
+        const Forget forget = std::get<Forget>(work);
+        stages_.truncate(now, handles_[0], forget.sequence, 0);
+        behind_first_.emplace_back(forget);
+        forget_what_is_next();
+    }
+    // At the second stage it comes behind the rows that were handed over before it.
+    void forget_what_is_next() {
+        while (!behind_first_.empty() && std::holds_alternative<Forget>(behind_first_.front())) {
+            const Forget forget = std::get<Forget>(behind_first_.front());
+            stages_.truncate(lead_.loop.now(), handles_[1], forget.sequence, 0);
+            behind_first_.pop_front();
+        }
+    }
+    void take(engine::StageEvent event) {
+        if (std::holds_alternative<engine::StageReady>(event)) {
+            ++ready_;
+        } else if (auto* computed = std::get_if<engine::StageComputed>(&event)) {
+            if (computed->handle == handles_[1]) {
+                if (!hold) return give_back(std::move(computed->tensor));
+                held.push_back(std::move(computed->tensor));
+                return;
+            }
+            Parts parts = std::get<Parts>(std::move(behind_first_.front()));
+            behind_first_.pop_front();
+            stages_.compute(lead_.loop.now(), handles_[1], {std::move(parts), std::move(computed->tensor)});
+            forget_what_is_next();
+        } else {
+            failure = std::get<engine::StageFailed>(event).text;
+        }
+    }
+    void give_back(Bytes tensor) {
+        --out;
+        lead_.engine->returned(lead_.loop.now(), std::move(tensor));
+    }
+
+    Rig& lead_;
+    StageWorkers stages_;
+    std::array<StageHandle, 2> handles_{};
+    std::uint64_t next_handle_ = 1;
+    int ready_ = 0;
+    std::deque<std::variant<Parts, Forget>> behind_first_;  // handed to the first stage, not to the second
+};
+
+std::string words(std::uint64_t job) {
+    std::string out = "tell me number " + std::to_string(job);
+    for (std::uint64_t i = 0; i < 20 * job; ++i) out += " and then";
+    return out;
+}
+
+class LeadTest : public WithEngine {
+protected:
+    static constexpr std::uint32_t tokens = 24;
+
+    // The texts that the whole model gives for words(1) and so on, one after the other.
+    std::vector<std::string> texts_of_whole(const std::string& name, std::uint64_t jobs) const {
+        Rig whole(fixture(name), command);
+        std::vector<std::string> out;
+        for (std::uint64_t job = 1; job <= jobs; ++job) {
+            whole.submit(job_of(job, words(job), tokens));
+            EXPECT_TRUE(whole.until([&] { return whole.ended(job); }));
+            out.push_back(whole.text_of(job));
+            EXPECT_FALSE(out.back().empty());
+        }
+        return out;
+    }
+    void start(const std::string& name, std::uint16_t layers, std::uint16_t steps) {
+        WorkerOptions options = small_engine(fixture(name), command);
+        options.lead = WorkerOptions::Lead{wire::ActivationType::f32, steps};
+        layers_ = layers;
+        rig = std::make_unique<Rig>(options);
+        ASSERT_TRUE(rig->until_ready());
+        carrier = std::make_unique<Carrier>(*rig, fixture(name), command);
+        ASSERT_TRUE(open_session()) << carrier->failure;
+    }
+    bool open_session() { return carrier->open_session(layers_ / 2, layers_); }
+    void submit(std::uint64_t job, std::uint64_t text) { rig->submit(job_of(job, words(text), tokens)); }
+    bool until_ended(std::uint64_t job) {
+        return rig->until([&] { return rig->ended(job) || !carrier->failure.empty(); }) && rig->ended(job);
+    }
+    bool until_held() {
+        return rig->until([&] { return !carrier->held.empty() || !carrier->failure.empty(); });
+    }
+
+    std::unique_ptr<Rig> rig;
+    std::unique_ptr<Carrier> carrier;
+
+private:
+    std::uint16_t layers_ = 0;
+};
+
+TEST_F(LeadTest, GivesTheTextOfTheWholeModel) {
+    for (const auto& [name, layers] : std::vector<std::pair<std::string, std::uint16_t>>{{"spm", 2}, {"slow", 8}}) {
+        const auto whole = texts_of_whole(name, 1);
+        start(name, layers, 1);
+        ASSERT_FALSE(HasFatalFailure());
+        EXPECT_EQ(rig->engine->shape()->sequences, 4);
+        EXPECT_EQ(rig->engine->shape()->context, rig->engine->model()->context_tokens);
+        submit(1, 1);
+        ASSERT_TRUE(until_ended(1)) << carrier->failure;
+        EXPECT_EQ(rig->text_of(1), whole[0]);
+        ASSERT_NE(rig->of<Finished>(1), nullptr);
+        EXPECT_EQ(rig->of<Finished>(1)->usage.prompt, rig->of<Started>(1)->prompt);
+        EXPECT_EQ(rig->of<Finished>(1)->usage.completion, TokenCount(tokens));
+        carrier.reset();
+    }
+}
+
+TEST_F(LeadTest, SeveralJobsAtOnceEndWithTheirOwnTexts) {
+    constexpr std::uint64_t jobs = 6;  // two more than there are sequences
+    const auto whole = texts_of_whole("spm", jobs);
+    for (const std::uint16_t steps : {std::uint16_t{1}, std::uint16_t{3}}) {
+        start("spm", 2, steps);
+        ASSERT_FALSE(HasFatalFailure());
+        for (std::uint64_t job = 1; job <= jobs; ++job) submit(job, job);
+        for (std::uint64_t job = 1; job <= jobs; ++job) {
+            ASSERT_TRUE(until_ended(job)) << carrier->failure;
+            EXPECT_EQ(rig->text_of(job), whole[job - 1]) << job << " over " << steps << " steps";
+        }
+        EXPECT_LE(carrier->most_out, steps);
+        EXPECT_EQ(carrier->out, 0U);
+        carrier.reset();
+    }
+}
+
+TEST_F(LeadTest, SeveralStepsAreUnderWayAtOnce) {
+    start("spm", 2, 3);
+    ASSERT_FALSE(HasFatalFailure());
+    submit(1, 8);  // a prompt of more than three pieces
+    ASSERT_TRUE(until_ended(1)) << carrier->failure;
+    EXPECT_EQ(carrier->most_out, 3U);
+}
+
+TEST_F(LeadTest, AJobThatIsCancelledWhileItsRowsAreOutLeavesNothingBehind) {
+    const auto whole = texts_of_whole("spm", 3);
+    start("spm", 2, 2);
+    ASSERT_FALSE(HasFatalFailure());
+    carrier->hold = true;
+    submit(1, 3);
+    ASSERT_TRUE(until_held());
+    rig->engine->cancel(rig->loop.now(), JobId(1));
+    ASSERT_TRUE(until_ended(1));
+    ASSERT_NE(rig->of<Failed>(1), nullptr);
+    EXPECT_EQ(rig->of<Failed>(1)->fault, AskFault::cancelled);
+    EXPECT_GT(carrier->out, 0U);
+    submit(2, 1);
+    carrier->let_go();
+    submit(3, 2);
+    ASSERT_TRUE(until_ended(2) && until_ended(3)) << carrier->failure;
+    EXPECT_EQ(rig->text_of(1), "");
+    EXPECT_EQ(rig->text_of(2), whole[0]);
+    EXPECT_EQ(rig->text_of(3), whole[1]);
+    EXPECT_TRUE(rig->all<Down>().empty());
+}
+
+TEST_F(LeadTest, ABrokenSessionEndsWhatRunsAndTheNextOneServesWhatWaits) {
+    const auto whole = texts_of_whole("spm", 3);
+    start("spm", 2, 1);
+    ASSERT_FALSE(HasFatalFailure());
+    carrier->hold = true;
+    submit(1, 3);
+    ASSERT_TRUE(until_held());
+    submit(2, 1);  // cannot begin before the rows are back
+    carrier->close_session();
+    rig->engine->broken(rig->loop.now(), "hop 2 was lost");
+    ASSERT_TRUE(until_ended(1));
+    ASSERT_NE(rig->of<Failed>(1), nullptr);
+    EXPECT_EQ(rig->of<Failed>(1)->fault, AskFault::engine_failed);
+    EXPECT_EQ(rig->of<Failed>(1)->message, "hop 2 was lost");
+    carrier->hold = false;
+    ASSERT_TRUE(open_session()) << carrier->failure;
+    submit(3, 2);
+    ASSERT_TRUE(until_ended(2) && until_ended(3)) << carrier->failure;
+    EXPECT_EQ(rig->text_of(2), whole[0]);
+    EXPECT_EQ(rig->text_of(3), whole[1]);
+    EXPECT_TRUE(rig->all<Down>().empty());
+}
+
+TEST_F(LeadTest, RowsOfABrokenSessionThatWereOnTheirWayAreNotHandedOut) {
+    WorkerOptions options = small_engine(fixture("slow"), command);
+    options.lead = WorkerOptions::Lead{wire::ActivationType::f32, 8};
+    Rig lead(options);
+    ASSERT_TRUE(lead.until_ready());
+    // Pieces of 128 rows of 2 KiB: more than the node reads at once.
+    bool broken = false;
+    std::size_t late = 0;
+    lead.on_drained = [&] {
+        while (auto work = lead.engine->next_work()) {
+            if (!std::holds_alternative<Forward>(*work)) continue;
+            late += broken ? 1 : 0;
+            if (!std::exchange(broken, true)) lead.engine->broken(lead.loop.now(), "hop 2 was lost");
+        }
+    };
+    lead.submit(job_of(1, words(12)));
+    ASSERT_TRUE(lead.until([&] { return lead.ended(1); }));
+    ASSERT_TRUE(broken);
+    EXPECT_EQ(late, 0U);
+}
+
+TEST_F(LeadTest, RowsOfAnotherSizeEndTheWorkerAndItComesBack) {
+    const auto whole = texts_of_whole("spm", 2);
+    start("spm", 2, 1);
+    ASSERT_FALSE(HasFatalFailure());
+    carrier->hold = true;
+    submit(1, 2);
+    ASSERT_TRUE(until_held());
+    carrier->held.front().resize(carrier->held.front().size() / 2);
+    carrier->let_go();
+    ASSERT_TRUE(rig->until([&] { return !rig->all<Down>().empty(); }));
+    EXPECT_NE(rig->all<Down>()[0]->reason.find("another shape"), std::string::npos) << rig->all<Down>()[0]->reason;
+    EXPECT_FALSE(rig->all<Down>()[0]->permanent);
+    ASSERT_NE(rig->of<Failed>(1), nullptr);
+    EXPECT_EQ(rig->of<Failed>(1)->fault, AskFault::engine_failed);
+    ASSERT_TRUE(rig->until([&] { return rig->all<Ready>().size() == 2; }));
+    ASSERT_TRUE(open_session()) << carrier->failure;
+    submit(2, 1);
+    ASSERT_TRUE(until_ended(2)) << carrier->failure;
+    EXPECT_EQ(rig->text_of(2), whole[0]);
+}
+
+TEST_F(LeadTest, ALeadThatDiesFailsItsJobsAndComesBack) {
+    const auto whole = texts_of_whole("spm", 2);
+    start("spm", 2, 2);
+    ASSERT_FALSE(HasFatalFailure());
+    carrier->hold = true;
+    submit(1, 2);
+    ASSERT_TRUE(until_held());
+    ASSERT_EQ(::kill(rig->engine->pid(), SIGKILL), 0);
+    ASSERT_TRUE(until_ended(1));
+    EXPECT_EQ(rig->of<Failed>(1)->fault, AskFault::engine_failed);
+    carrier->let_go();  // rows of a worker that is gone
+    ASSERT_TRUE(rig->until([&] { return rig->all<Ready>().size() == 2; }));
+    ASSERT_TRUE(open_session()) << carrier->failure;
+    submit(2, 1);
+    ASSERT_TRUE(until_ended(2)) << carrier->failure;
+    EXPECT_EQ(rig->text_of(2), whole[0]);
+}
+
+}  // namespace
+}  // namespace shoal::backend

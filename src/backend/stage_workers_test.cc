@@ -1,0 +1,334 @@
+#include "backend/stage_workers.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <cstring>
+
+#include "backend/test_engine.h"
+
+namespace shoal::backend {
+
+using engine::StageComputed;
+using engine::StageFailed;
+using engine::StageHandle;
+using engine::StageReady;
+using wire::StageFaultCode;
+
+namespace {
+
+constexpr std::uint32_t width = 64;  // of the small fixtures, which have two layers
+constexpr wire::ActivationType type = wire::ActivationType::f32;
+
+// Numbers of about the size that an embedding has.
+wire::StageRows rows_of(std::uint32_t position, std::uint16_t count, std::uint16_t sequence = 0,
+                        std::uint32_t columns = width) {
+    wire::StageRows out;
+    out.parts.push_back({sequence, position, count});
+    out.tensor.resize(std::size_t{count} * columns * sizeof(float));
+    for (std::size_t i = 0; i < std::size_t{count} * columns; ++i) {
+        const auto number = static_cast<float>((position * columns + i) * 7919 % 2001) / 1000.0F - 1.0F;
+        std::memcpy(out.tensor.data() + i * sizeof number, &number, sizeof number);
+    }
+    return out;
+}
+
+struct StageRig {
+    NullLog log;
+    net::Loop loop;
+    int woken = 0;
+    StageWorkers workers;
+    std::vector<engine::StageEvent> events;
+
+    StageRig(std::string model, EngineCommand command)
+        : workers(loop, log, {std::move(model), std::move(command), 1}, [this] { ++woken; }) {}
+
+    void open(std::uint64_t handle, const ModelId& model, wire::LayerRange layers = {0, 2},
+              std::uint32_t columns = width) {
+        workers.open(loop.now(), StageHandle(handle), {model, layers, type, columns, 128, 2});
+    }
+    void compute(std::uint64_t handle, const wire::StageRows& rows) {
+        workers.compute(loop.now(), StageHandle(handle), rows);
+    }
+    template <typename Kind>
+    std::vector<const Kind*> of(std::uint64_t handle) const {
+        std::vector<const Kind*> out;
+        for (const engine::StageEvent& event : events) {
+            const auto* one = std::get_if<Kind>(&event);
+            if (one != nullptr && one->handle == StageHandle(handle)) out.push_back(one);
+        }
+        return out;
+    }
+    bool until(const std::function<bool()>& done) {
+        return loop.run_until(
+            [&] {
+                while (auto event = workers.poll()) events.push_back(std::move(*event));
+                return done();
+            },
+            patience);
+    }
+    bool until_ready(std::uint64_t handle) {
+        return until([&] { return !of<StageReady>(handle).empty() || !of<StageFailed>(handle).empty(); }) &&
+               of<StageFailed>(handle).empty();
+    }
+    // Empty: it failed.
+    Bytes result_of(std::uint64_t handle, const wire::StageRows& rows) {
+        const std::size_t before = of<StageComputed>(handle).size();
+        compute(handle, rows);
+        const bool came =
+            until([&] { return of<StageComputed>(handle).size() > before || !of<StageFailed>(handle).empty(); });
+        return came && of<StageFailed>(handle).empty() ? of<StageComputed>(handle).back()->tensor : Bytes();
+    }
+    const StageFailed* failure_of(std::uint64_t handle) {
+        return until([&] { return !of<StageFailed>(handle).empty(); }) ? of<StageFailed>(handle)[0] : nullptr;
+    }
+};
+
+class StageWorkersTest : public WithEngine {
+protected:
+    // As the whole model's engine names it.
+    ModelId id_of(const std::string& name) {
+        Rig rig(fixture(name), command);
+        EXPECT_TRUE(rig.until_ready());
+        return rig.engine->model() == nullptr ? ModelId() : rig.engine->model()->id;
+    }
+    void SetUp() override {
+        WithEngine::SetUp();
+        if (!IsSkipped()) model = id_of("spm");
+    }
+    ModelId model;
+};
+
+TEST_F(StageWorkersTest, ARangeLoadsAndComputesAsManyRowsAsCame) {
+    StageRig rig(fixture("spm"), command);
+    rig.open(1, model, {0, 1});
+    ASSERT_TRUE(rig.until_ready(1));
+    EXPECT_GT(rig.woken, 0);
+    const wire::StageRows rows = rows_of(0, 5);
+    const Bytes result = rig.result_of(1, rows);
+    EXPECT_EQ(result.size(), rows.tensor.size());
+    EXPECT_NE(result, rows.tensor);
+    EXPECT_GT(rig.of<StageComputed>(1)[0]->busy, Duration::zero());
+}
+
+TEST_F(StageWorkersTest, TheSameRowsGiveTheSameBytesInEverySession) {
+    StageRig rig(fixture("spm"), command);
+    for (const std::uint64_t handle : {1U, 2U}) rig.open(handle, model);
+    ASSERT_TRUE(rig.until_ready(1) && rig.until_ready(2));
+    EXPECT_EQ(rig.workers.pids().size(), 2U) << "a process each";
+    const Bytes first = rig.result_of(1, rows_of(0, 7));
+    ASSERT_FALSE(first.empty());
+    EXPECT_EQ(first, rig.result_of(2, rows_of(0, 7)));
+    EXPECT_EQ(rig.result_of(1, rows_of(7, 1)), rig.result_of(2, rows_of(7, 1)));
+}
+
+TEST_F(StageWorkersTest, TwoRangesInARowGiveWhatOneDoes) {
+    StageRig rig(fixture("spm"), command);
+    rig.open(1, model, {0, 2});
+    rig.open(2, model, {0, 1});
+    rig.open(3, model, {1, 2});
+    ASSERT_TRUE(rig.until_ready(1) && rig.until_ready(2) && rig.until_ready(3));
+    wire::StageRows rows = rows_of(0, 4);
+    const Bytes whole = rig.result_of(1, rows);
+    rows.tensor = rig.result_of(2, rows);
+    ASSERT_FALSE(rows.tensor.empty());
+    EXPECT_EQ(rig.result_of(3, rows), whole);
+}
+
+TEST_F(StageWorkersTest, WhatIsAskedBeforeTheLayersAreLoadedWaits) {
+    StageRig rig(fixture("spm"), command);
+    rig.open(1, model);
+    rig.compute(1, rows_of(0, 3));
+    rig.workers.truncate(rig.loop.now(), StageHandle(1), 0, 2);
+    rig.compute(1, rows_of(2, 1));
+    ASSERT_TRUE(rig.until([&] { return rig.of<StageComputed>(1).size() == 2 || !rig.of<StageFailed>(1).empty(); }));
+    ASSERT_TRUE(rig.of<StageFailed>(1).empty()) << rig.of<StageFailed>(1)[0]->text;
+    EXPECT_TRUE(std::holds_alternative<StageReady>(rig.events[0]));
+}
+
+TEST_F(StageWorkersTest, AfterATruncationTheSameRowsGiveTheSameBytes) {
+    StageRig rig(fixture("spm"), command);
+    rig.open(1, model);
+    ASSERT_TRUE(rig.until_ready(1));
+    ASSERT_FALSE(rig.result_of(1, rows_of(0, 4)).empty());
+    ASSERT_FALSE(rig.result_of(1, rows_of(0, 2, 1)).empty());  // of another sequence, which stays
+    const Bytes first = rig.result_of(1, rows_of(4, 3));
+    ASSERT_FALSE(first.empty());
+    rig.workers.truncate(rig.loop.now(), StageHandle(1), 0, 4);
+    EXPECT_EQ(rig.result_of(1, rows_of(4, 3)), first);
+    EXPECT_FALSE(rig.result_of(1, rows_of(2, 1, 1)).empty());
+}
+
+TEST_F(StageWorkersTest, ResultsComeInTheOrderOfAsking) {
+    StageRig rig(fixture("spm"), command);
+    for (const std::uint64_t handle : {1U, 2U}) rig.open(handle, model);
+    ASSERT_TRUE(rig.until_ready(1) && rig.until_ready(2));
+    std::vector<Bytes> one_by_one;
+    for (std::uint32_t i = 0; i < 20; ++i) one_by_one.push_back(rig.result_of(1, rows_of(i, 1)));
+    for (std::uint32_t i = 0; i < 20; ++i) rig.compute(2, rows_of(i, 1));
+    ASSERT_TRUE(rig.until([&] { return rig.of<StageComputed>(2).size() == 20; }));
+    for (std::size_t i = 0; i < 20; ++i) EXPECT_EQ(rig.of<StageComputed>(2)[i]->tensor, one_by_one[i]) << i;
+}
+
+TEST_F(StageWorkersTest, AKilledWorkerFailsItsSessionAndNoOther) {
+    StageRig rig(fixture("spm"), command);
+    rig.open(1, model);
+    ASSERT_EQ(rig.workers.pids().size(), 1U);
+    const int pid = rig.workers.pids()[0];
+    rig.open(2, model);
+    ASSERT_TRUE(rig.until_ready(1) && rig.until_ready(2));
+    const Bytes before = rig.result_of(2, rows_of(0, 3));
+    ASSERT_EQ(::kill(pid, SIGKILL), 0);
+    const StageFailed* failed = rig.failure_of(1);
+    ASSERT_NE(failed, nullptr);
+    EXPECT_EQ(failed->code, StageFaultCode::engine);
+    EXPECT_NE(failed->text.find("killed by signal 9"), std::string::npos) << failed->text;
+    rig.compute(1, rows_of(0, 3));  // nobody is there
+    rig.workers.truncate(rig.loop.now(), StageHandle(2), 0, 0);
+    EXPECT_EQ(rig.result_of(2, rows_of(0, 3)), before);
+    EXPECT_TRUE(rig.of<StageFailed>(2).empty());
+    EXPECT_EQ(rig.of<StageFailed>(1).size(), 1U);
+    EXPECT_EQ(rig.workers.pids().size(), 1U) << "it is not started again";
+}
+
+TEST_F(StageWorkersTest, AnotherModelIsRefused) {
+    StageRig rig(fixture("spm"), command);
+    rig.open(1, ModelId(ByteArray<32>{1}));
+    const StageFailed* failed = rig.failure_of(1);
+    ASSERT_NE(failed, nullptr);
+    EXPECT_EQ(failed->code, StageFaultCode::refused);
+    EXPECT_NE(failed->text.find("another model"), std::string::npos) << failed->text;
+    EXPECT_TRUE(rig.of<StageReady>(1).empty());
+}
+
+TEST_F(StageWorkersTest, AWrongWidthIsRefusedWithTheReason) {
+    StageRig rig(fixture("spm"), command);
+    rig.open(1, model, {0, 2}, 2 * width);
+    const StageFailed* failed = rig.failure_of(1);
+    ASSERT_NE(failed, nullptr);
+    EXPECT_EQ(failed->code, StageFaultCode::refused);
+    EXPECT_NE(failed->text.find("width is 64, not 128"), std::string::npos) << failed->text;
+}
+
+TEST_F(StageWorkersTest, ARangeBeyondTheModelIsRefusedWithTheReason) {
+    StageRig rig(fixture("spm"), command);
+    rig.open(1, model, {1, 3});
+    const StageFailed* failed = rig.failure_of(1);
+    ASSERT_NE(failed, nullptr);
+    EXPECT_EQ(failed->code, StageFaultCode::refused);
+    EXPECT_NE(failed->text.find("it has the blocks 0 to 2"), std::string::npos) << failed->text;
+}
+
+TEST_F(StageWorkersTest, NumbersThatAreNoneEndTheSession) {
+    StageRig rig(fixture("spm"), command);
+    rig.open(1, model);
+    ASSERT_TRUE(rig.until_ready(1));
+    wire::StageRows rows = rows_of(0, 2);
+    const float none = std::numeric_limits<float>::quiet_NaN();
+    std::memcpy(rows.tensor.data() + 100 * sizeof none, &none, sizeof none);
+    rig.compute(1, rows);
+    const StageFailed* failed = rig.failure_of(1);
+    ASSERT_NE(failed, nullptr);
+    EXPECT_EQ(failed->code, StageFaultCode::not_finite) << failed->text;
+    EXPECT_TRUE(rig.of<StageComputed>(1).empty());
+}
+
+TEST_F(StageWorkersTest, RowsThatDoNotFollowOnEndTheSession) {
+    StageRig rig(fixture("spm"), command);
+    rig.open(1, model);
+    ASSERT_TRUE(rig.until_ready(1));
+    ASSERT_FALSE(rig.result_of(1, rows_of(0, 4)).empty());
+    rig.compute(1, rows_of(6, 1));
+    const StageFailed* failed = rig.failure_of(1);
+    ASSERT_NE(failed, nullptr);
+    EXPECT_EQ(failed->code, StageFaultCode::protocol) << failed->text;
+    EXPECT_NE(failed->text.find("do not follow"), std::string::npos) << failed->text;
+}
+
+TEST_F(StageWorkersTest, NothingIsHeardOfAClosedSession) {
+    StageRig rig(fixture("spm"), command);
+    for (const std::uint64_t handle : {1U, 2U}) rig.open(handle, model);
+    ASSERT_TRUE(rig.until_ready(1) && rig.until_ready(2));
+    // One of them has failed, which nobody has polled.
+    const int pid = rig.workers.pids()[0];
+    const int woken = rig.woken;
+    ASSERT_EQ(::kill(pid, SIGKILL), 0);
+    ASSERT_TRUE(rig.loop.run_until([&] { return rig.woken > woken; }, patience));
+    rig.workers.close(rig.loop.now(), StageHandle(1));
+    EXPECT_FALSE(rig.workers.poll().has_value());
+    // The other one is computing.
+    const int computing = rig.workers.pids()[0];
+    rig.compute(2, rows_of(0, 100));
+    rig.workers.close(rig.loop.now(), StageHandle(2));
+    rig.open(3, model);
+    ASSERT_TRUE(rig.until_ready(3));
+    ASSERT_FALSE(rig.result_of(3, rows_of(0, 3)).empty());
+    EXPECT_TRUE(rig.of<StageFailed>(1).empty() && rig.of<StageFailed>(2).empty());
+    EXPECT_TRUE(rig.of<StageComputed>(2).empty());
+    ASSERT_EQ(rig.workers.pids().size(), 1U);
+    EXPECT_NE(rig.workers.pids()[0], computing);
+}
+
+TEST(StageWorkers, AMissingModelFailsAndIsNamed) {
+    StageRig rig("/nonexistent/model.gguf", shell("exit 0"));
+    rig.open(1, ModelId(ByteArray<32>{1}));
+    const StageFailed* failed = rig.failure_of(1);
+    ASSERT_NE(failed, nullptr);
+    EXPECT_EQ(failed->code, StageFaultCode::engine);
+    EXPECT_NE(failed->text.find("/nonexistent/model.gguf"), std::string::npos) << failed->text;
+}
+
+TEST(StageWorkers, AProgramThatIsNoEngineFails) {
+    for (const auto& [script, reason] : std::vector<std::pair<std::string, std::string>>{
+             {"printf '\\377\\377\\377\\377' >&3; exec cat >/dev/null", "malformed"},
+             {"printf '\\001\\0\\0\\0\\143' >&3; exec cat >/dev/null", "malformed"},
+             {"exit 7", "exit code 7"}}) {
+        StageRig rig("/dev/null", shell(script));
+        rig.open(1, ModelId(ByteArray<32>{1}));
+        const StageFailed* failed = rig.failure_of(1);
+        ASSERT_NE(failed, nullptr) << script;
+        EXPECT_EQ(failed->code, StageFaultCode::engine);
+        EXPECT_NE(failed->text.find(reason), std::string::npos) << failed->text;
+        EXPECT_TRUE(rig.until([&] { return rig.workers.pids().empty(); })) << "it is ended";
+    }
+}
+
+TEST(StageWorkers, AWorkerThatSpeaksOutOfOrderFails) {
+    namespace pipe = engine::stage_pipe;
+    const ModelId model(ByteArray<32>{1});
+    const Bytes loaded = pipe::encode(pipe::FromStage(pipe::Loaded{model}));
+    const Bytes computed = pipe::encode(pipe::FromStage(pipe::Computed{1, Bytes(width * sizeof(float))}));
+    const Bytes working = pipe::encode(pipe::FromStage(engine::pipe::Working{}));
+    const auto both = [](Bytes a, const Bytes& b) {
+        append(a, b);
+        return a;
+    };
+    // Loaded twice; a result that nobody asked for; that it computes before it has loaded.
+    for (const Bytes& said : {both(loaded, loaded), both(loaded, computed), working}) {
+        StageRig rig("/dev/null", shell("printf '" + octal_of(said) + "' >&3; exec cat >/dev/null"));
+        rig.open(1, model);
+        const StageFailed* failed = rig.failure_of(1);
+        ASSERT_NE(failed, nullptr);
+        EXPECT_NE(failed->text.find("out of order"), std::string::npos) << failed->text;
+    }
+}
+
+TEST(StageWorkers, AResultOfAnotherSizeFails) {
+    namespace pipe = engine::stage_pipe;
+    const ModelId model(ByteArray<32>{1});
+    const Bytes loaded = pipe::encode(pipe::FromStage(pipe::Loaded{model}));
+    const Bytes computed = pipe::encode(pipe::FromStage(pipe::Computed{1, Bytes(width * sizeof(float))}));
+    // The load has 23 bytes; whatever comes behind it is the rows.
+    StageRig rig("/dev/null", shell("printf '" + octal_of(loaded) + "' >&3; head -c 24 <&3 >/dev/null; printf '" +
+                                    octal_of(computed) + "' >&3; exec cat >/dev/null"));
+    rig.open(1, model);
+    ASSERT_TRUE(rig.until_ready(1));
+    rig.compute(1, rows_of(0, 2));
+    const StageFailed* failed = rig.failure_of(1);
+    ASSERT_NE(failed, nullptr);
+    EXPECT_EQ(failed->code, StageFaultCode::engine);
+    EXPECT_TRUE(rig.of<StageComputed>(1).empty());
+}
+
+}  // namespace
+}  // namespace shoal::backend
