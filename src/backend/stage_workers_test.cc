@@ -280,8 +280,8 @@ TEST(StageWorkers, AMissingModelFailsAndIsNamed) {
 
 TEST(StageWorkers, AProgramThatIsNoEngineFails) {
     for (const auto& [script, reason] : std::vector<std::pair<std::string, std::string>>{
-             {"printf '\\377\\377\\377\\377' >&3; exec cat >/dev/null", "malformed"},
-             {"printf '\\001\\0\\0\\0\\143' >&3; exec cat >/dev/null", "malformed"},
+             {"printf '\\377\\377\\377\\377' >&3; exec cat <&3 >/dev/null", "malformed"},
+             {"printf '\\001\\0\\0\\0\\143' >&3; exec cat <&3 >/dev/null", "malformed"},
              {"exit 7", "exit code 7"}}) {
         StageRig rig("/dev/null", shell(script));
         rig.open(1, ModelId(ByteArray<32>{1}));
@@ -305,7 +305,7 @@ TEST(StageWorkers, AWorkerThatSpeaksOutOfOrderFails) {
     };
     // Loaded twice; a result that nobody asked for; that it computes before it has loaded.
     for (const Bytes& said : {both(loaded, loaded), both(loaded, computed), working}) {
-        StageRig rig("/dev/null", shell("printf '" + octal_of(said) + "' >&3; exec cat >/dev/null"));
+        StageRig rig("/dev/null", shell("printf '" + octal_of(said) + "' >&3; exec cat <&3 >/dev/null"));
         rig.open(1, model);
         const StageFailed* failed = rig.failure_of(1);
         ASSERT_NE(failed, nullptr);
@@ -320,7 +320,7 @@ TEST(StageWorkers, AResultOfAnotherSizeFails) {
     const Bytes computed = pipe::encode(pipe::FromStage(pipe::Computed{1, Bytes(width * sizeof(float))}));
     // The load has 23 bytes; whatever comes behind it is the rows.
     StageRig rig("/dev/null", shell("printf '" + octal_of(loaded) + "' >&3; head -c 24 <&3 >/dev/null; printf '" +
-                                    octal_of(computed) + "' >&3; exec cat >/dev/null"));
+                                    octal_of(computed) + "' >&3; exec cat <&3 >/dev/null"));
     rig.open(1, model);
     ASSERT_TRUE(rig.until_ready(1));
     rig.compute(1, rows_of(0, 2));

@@ -102,7 +102,7 @@ TEST(WorkerEngine, AMissingModelIsDeadAndNamed) {
 }
 
 TEST(WorkerEngine, AWorkerThatSendsNoiseIsKilledAndReplaced) {
-    Rig rig("/dev/null", shell("printf '\\377\\377\\377\\377' >&3; exec cat >/dev/null"));
+    Rig rig("/dev/null", shell("printf '\\377\\377\\377\\377' >&3; exec cat <&3 >/dev/null"));
     rig.engine->submit(rig.loop.now(), job_of(1, "hello"));
     ASSERT_TRUE(rig.until([&] { return rig.all<Down>().size() == 2; }));
     EXPECT_NE(rig.all<Down>()[0]->reason.find("malformed"), std::string::npos);
@@ -113,7 +113,7 @@ TEST(WorkerEngine, AWorkerThatSendsNoiseIsKilledAndReplaced) {
 TEST(WorkerEngine, AWorkerThatSpeaksOutOfOrderIsReplaced) {
     // Started of job 0 before Ready: length 13, kind 18, twelve zeros.
     Rig rig("/dev/null",
-            shell("printf '\\015\\0\\0\\0\\022\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0' >&3; exec cat >/dev/null"));
+            shell("printf '\\015\\0\\0\\0\\022\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0' >&3; exec cat <&3 >/dev/null"));
     ASSERT_TRUE(rig.until([&] { return !rig.all<Down>().empty(); }));
     EXPECT_NE(rig.all<Down>()[0]->reason.find("out of order"), std::string::npos) << rig.all<Down>()[0]->reason;
 }
@@ -150,7 +150,7 @@ TEST(WorkerEngine, AWorkerThatSaysThatItWorksIsLeftAlone) {
         "/dev/null",
         ready_and_then("i=0; while [ $i -lt 60 ]; do printf '\\001\\0\\0\\0\\027' >&3; sleep 0.05; i=$((i+1)); done; "
                        "printf '\\022\\0\\0\\0\\024\\001\\0\\0\\0\\0\\0\\0\\0\\0"
-                       "\\001\\0\\0\\0\\001\\0\\0\\0' >&3; exec cat >/dev/null"),
+                       "\\001\\0\\0\\0\\001\\0\\0\\0' >&3; exec cat <&3 >/dev/null"),
         1s);
     ASSERT_TRUE(rig.until_ready());
     rig.engine->submit(rig.loop.now(), job_of(1, "hello"));
@@ -161,7 +161,7 @@ TEST(WorkerEngine, AWorkerThatSaysThatItWorksIsLeftAlone) {
 }
 
 TEST(WorkerEngine, ANodeThatStoodStillItselfBlamesNobody) {
-    Rig rig("/dev/null", ready_and_then("exec cat >/dev/null"), 1000s);
+    Rig rig("/dev/null", ready_and_then("exec cat <&3 >/dev/null"), 1000s);
     ASSERT_TRUE(rig.until_ready());
     rig.engine->submit(rig.loop.now(), job_of(1, "hello"));
     // The clock has moved on by hours when the node is called again.
@@ -199,7 +199,7 @@ TEST(WorkerEngine, RestartsWaitLongerEachTime) {
 }
 
 TEST(WorkerEngine, RefusesABadRequestItself) {
-    Rig rig("/dev/null", shell("exec cat >/dev/null"));
+    Rig rig("/dev/null", shell("exec cat <&3 >/dev/null"));
     engine::Job job = job_of(1, "hello");
     job.request.sampling.temperature = 99;
     rig.engine->submit(rig.loop.now(), std::move(job));

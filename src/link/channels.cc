@@ -38,7 +38,7 @@ std::optional<ChannelNumber> Channels::open(wire::ChannelProtocol protocol) {
 bool Channels::may_send(ChannelNumber number) {
     Channel* channel = find(number);
     if (channel == nullptr || channel->closing) return false;
-    const bool may = channel->queue.empty() && channel->has_window();
+    const bool may = channel->queue.empty() && channel->credited > 0 && channel->has_window();
     if (!may) channel->wants_room = true;
     return may;
 }
@@ -47,7 +47,8 @@ bool Channels::send(ChannelNumber number, Bytes message) {
     ASSERT(!message.empty() && message.size() <= limits::channel_message_bytes_max);
     Channel* channel = find(number);
     if (channel == nullptr || channel->closing) return false;
-    if (channel->queue.empty() && channel->has_window()) {
+    const bool may_be_first = channel->credited > 0 || message.size() <= wire::channel_first_bytes_max;
+    if (channel->queue.empty() && channel->has_window() && may_be_first) {
         begin(*channel, std::move(message));
         give_turn(number, *channel);
         return true;
@@ -165,6 +166,7 @@ void Channels::on_data(ChannelNumber number, Channel& channel, const wire::Cell&
         const bool has_window = channel.untaken_sizes.size() < limits::channel_window_messages &&
                                 channel.untaken_bytes < limits::channel_window_bytes;
         if (!has_window) return fault(number, channel);
+        if (channel.taken == 0 && data->total > wire::channel_first_bytes_max) return fault(number, channel);
         channel.total = data->total;
     }
     const std::size_t left = channel.total - channel.partial.size();

@@ -8,6 +8,8 @@
 //      which send() says no. Rationale: who has much to send asks may_send() and makes it when there is room.
 //   2. What is received is handed over at once and counts until took(). A peer that sends beyond the window loses the
 //      channel.
+//      Until a first message of the channel was taken none may be longer than a cell. Rationale: a stranger, whom the
+//      first message shows to be one, can make nobody hold a long one.
 //   3. Cells of all channels take turns, so that a long message of one does not hold up a short one of another.
 //   4. close() lets go what is under way before it; what waits in the queue is dropped.
 //   5. A cell that does not fit ends its channel, never the link. Cells of a channel that is gone are ignored.

@@ -63,11 +63,22 @@ protected:
         while (carry(a_, b_) || carry(b_, a_)) {
         }
     }
-    ChannelNumber open() {
+    ChannelNumber open_only() {
         const auto number = a_.channels.open(ChannelProtocol::stage);
         EXPECT_TRUE(number);
         settle();
         return *number;
+    }
+    // And a first message each way, so that the next may be long.
+    ChannelNumber open() {
+        const ChannelNumber number = open_only();
+        const bool took = std::exchange(b_.takes, true);
+        EXPECT_TRUE(a_.channels.send(number, {1}) && b_.channels.send(number, {1}));
+        settle();
+        b_.takes = took;
+        a_.messages.clear();
+        b_.messages.clear();
+        return number;
     }
     wire::Cell cell(CellCommand command, ChannelNumber number, const Bytes& payload) {
         return wire::make_cell(command, number, payload, rng_);
@@ -188,6 +199,29 @@ TEST_F(ChannelsTest, APeerThatSendsMoreBytesThanTheWindowLosesTheChannel) {
         cell(CellCommand::channel_data, number, wire::encode(wire::ChannelData{1, ByteView(Bytes{7})})));
     b_.drain();
     EXPECT_EQ(b_.closed.size(), 1U);
+}
+
+TEST_F(ChannelsTest, BeforeAFirstMessageWasTakenNoneIsLong) {
+    b_.takes = false;
+    const ChannelNumber number = open_only();
+    EXPECT_FALSE(a_.channels.may_send(number));
+    ASSERT_TRUE(a_.channels.send(number, message_of(1387, 1)));
+    ASSERT_TRUE(a_.channels.send(number, message_of(1388, 2)));
+    settle();
+    EXPECT_EQ(b_.messages.size(), 1U) << "the second waits";
+    const Bytes first = wire::encode(wire::ChannelData{1388, message_of(1387, 1)});
+    b_.channels.on_cell(cell(CellCommand::channel_data, number, first));
+    b_.drain();
+    ASSERT_EQ(b_.closed.size(), 1U) << "a peer that does not wait";
+}
+
+TEST_F(ChannelsTest, TheSecondMessageMayBeLong) {
+    const ChannelNumber number = open_only();
+    ASSERT_TRUE(a_.channels.send(number, message_of(10, 1)));
+    ASSERT_TRUE(a_.channels.send(number, message_of(5000, 2)));
+    settle();
+    EXPECT_EQ(b_.messages.size(), 2U);
+    EXPECT_TRUE(a_.channels.may_send(number));
 }
 
 // ---- endings -----------------------------------------------------------------------------------------------------
