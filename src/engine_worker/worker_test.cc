@@ -231,8 +231,8 @@ TEST(Worker, AnswersWithExactCounts) {
     EXPECT_GT(reply.pieces, 1U);
 }
 
-// A model that has learnt what it says: the library rounds otherwise in batches of another size, and with random weights
-// two tokens may be as likely as each other to the last bit.
+// A model that has learnt what it says: the library rounds otherwise in batches of another size, and with random
+// weights two tokens may be as likely as each other to the last bit.
 TEST(Worker, GreedyIsTheSameAloneAndAmongSixteen) {
     Loaded worker(std::string(SHOAL_SOURCE_DIR) + "/models/shoal-mini.gguf");
     const auto question = [](std::uint64_t i) {
