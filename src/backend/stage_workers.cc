@@ -13,7 +13,6 @@ using wire::StageFaultCode;
 struct StageWorkers::Worker {
     engine::StageHandle handle;
     ModelId model;  // that was asked for
-    std::size_t row_bytes = 0;
     std::unique_ptr<net::ChildProcess> child;
     engine::pipe::Frames frames{pipe::frame_bytes_max};
     std::deque<Bytes> unsent;           // bounded: what the host lets wait, stage_queued_max
@@ -33,7 +32,6 @@ void StageWorkers::open(Now, engine::StageHandle handle, const engine::StageShap
     auto worker = std::make_unique<Worker>();
     worker->handle = handle;
     worker->model = shape.model;
-    worker->row_bytes = wire::activation_row_bytes(shape.type, shape.width);
     Worker& opened = *workers_.emplace(handle, std::move(worker)).first->second;
     if (const Status started = start(opened, shape); !started) {
         give_up(opened, StageFaultCode::engine, started.error().message);
@@ -151,7 +149,7 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
 }
 
 // The first reason counts: what follows it is the process that ends.
-void StageWorkers::give_up(Worker& worker, StageFaultCode code, std::string text) {
+void StageWorkers::give_up(Worker& worker, StageFaultCode code, const std::string& text) {
     if (worker.over) return;
     worker.over = true;
     worker.silence.cancel();

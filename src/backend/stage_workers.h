@@ -61,7 +61,7 @@ private:
     void flush(Worker& worker);
     // Rule 3: from now on something is owed.
     void watch(Worker& worker, Duration silence_max);
-    void give_up(Worker& worker, wire::StageFaultCode code, std::string text);
+    void give_up(Worker& worker, wire::StageFaultCode code, const std::string& text);
     void put(engine::StageEvent event);
 
     net::Loop& loop_;

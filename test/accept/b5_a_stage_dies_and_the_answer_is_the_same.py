@@ -36,7 +36,8 @@ def ask_and_kill(net, stage):
             stage.kill()
 
     reply = net.client.api.chat(PROMPT, on_text=on_text, **ASK)
-    check(len(reply.times) > KILL_AT, f"the answer had only {len(reply.times)} pieces")
+    # Without a standby the error may be the next thing that comes.
+    check(len(reply.times) >= KILL_AT, f"nothing was killed: the answer had only {len(reply.times)} pieces")
     return reply
 
 
