@@ -26,8 +26,13 @@ def chat(text="hi", temperature=0.0):
 def submit(body): return frame(2, p("Q", 7) + bytes(range(32)) + p("I", len(body)) + body)
 
 
-def lead(context=4096, sequences=4, threads=2, cells=0, cache=0, kind=1, steps=8):
-    return frame(4, p("IHHIBBH", context, sequences, threads, cells, cache, kind, steps))
+def load(context=0, sequences=16, threads=0, cells=0, cache=0, repeats=0, model=0, skipped=(0, 0)):
+    return p("IHHIBBBHH", context, sequences, threads, cells, cache, repeats, model, *skipped)
+
+
+def lead(*fields, kind=1, steps=8, **named):
+    if not fields: named = {"context": 4096, "sequences": 4, "threads": 2} | named
+    return frame(4, load(*fields, **named) + p("BH", kind, steps))
 
 
 def rows(parts, tensor):
@@ -43,8 +48,11 @@ ROW, TWO = bytes(range(0x40, 0x40 + 34)), bytes(range(0x50, 0x50 + 68))
 MODEL = bytes(range(1, 33))
 READY = p("QBII", 1_100_048_384, 7, 4096, 16) + t16("llama") + t16("TinyLlama 1.1B")
 GOOD = [
-    ("load_defaults", "to_worker", "load", frame(1, p("IHHIB", 0, 16, 0, 0, 0))),
-    ("load_everything", "to_worker", "load", frame(1, p("IHHIB", 1 << 20, 64, 1024, 1 << 26, 1))),
+    ("load_defaults", "to_worker", "load", frame(1, load(0, 16, 0, 0, 0))),
+    ("load_everything", "to_worker", "load", frame(1, load(1 << 20, 64, 1024, 1 << 26, 1))),
+    ("load_repeats", "to_worker", "load", frame(1, load(repeats=1))),
+    ("load_draft_model", "to_worker", "load", frame(1, load(model=1))),
+    ("load_skipped", "to_worker", "load", frame(1, load(repeats=1, skipped=(1, 512)))),
     ("submit", "to_worker", "submit", submit(chat())),
     ("cancel", "to_worker", "cancel", frame(3, p("Q", 2**64 - 1))),
     ("loading_none", "from_worker", "loading", frame(16, p("f", 0.0))),
@@ -60,31 +68,37 @@ GOOD = [
     ("fatal", "from_worker", "fatal", frame(22, p("B", 1) + t16("not a GGUF file"))),
     ("working", "from_worker", "working", frame(23, b"")),
     ("lead", "to_worker", "lead", lead()),
-    ("lead_least", "to_worker", "lead", lead(0, 1, 0, 0, 0, 0, 1)),
-    ("lead_most", "to_worker", "lead", lead(1 << 20, 64, 1024, 1 << 26, 1, 2, 32)),
+    ("lead_least", "to_worker", "lead", lead(0, 1, 0, 0, 0, kind=0, steps=1)),
+    ("lead_most", "to_worker", "lead", lead(1 << 20, 64, 1024, 1 << 26, 1, 1, 1, kind=2, steps=32)),
     ("returned_row", "to_worker", "returned", returned(ROW)),
     ("returned_rows", "to_worker", "returned", returned(bytes(3 * 128))),
     ("broken", "to_worker", "broken", frame(6, t16("a hop is gone"))),
     ("broken_without_reason", "to_worker", "broken", frame(6, t16(""))),
     ("broken_longest", "to_worker", "broken", frame(6, t16("a" * 512))),
-    ("ends_least", "from_worker", "ends", frame(24, p("I", 32))),
-    ("ends_most", "from_worker", "ends", frame(24, p("I", 65536))),
+    ("ends_least", "from_worker", "ends", frame(24, p("IH", 32, 1))),
+    ("ends_most", "from_worker", "ends", frame(24, p("IH", 65536, 512))),
     ("forward", "from_worker", "forward", forward([(0, 0, 1)], ROW)),
     ("forward_two_sequences", "from_worker", "forward", forward([(1, 5, 1), (255, 1048575, 1)], TWO)),
     ("forward_most_rows", "from_worker", "forward", forward([(3, 1048064, 512)], bytes(512 * 34))),
-    ("forget_first", "from_worker", "forget", frame(26, p("H", 0))),
-    ("forget_last", "from_worker", "forget", frame(26, p("H", 63))),
+    ("truncate_to_nothing", "from_worker", "truncate", frame(26, p("HI", 0, 0))),
+    ("truncate_last", "from_worker", "truncate", frame(26, p("HI", 63, (1 << 20) - 1))),
     ("cleared", "from_worker", "cleared", frame(27, b"")),
 ]
 BAD = [
     ("unknown_kind_to", "to_worker", frame(9, b"")),
-    ("unknown_kind_from", "from_worker", frame(1, p("IHHIB", 0, 16, 0, 0, 0))),
-    ("load_no_sequence", "to_worker", frame(1, p("IHHIB", 0, 0, 0, 0, 0))),
-    ("load_many_sequences", "to_worker", frame(1, p("IHHIB", 0, 65, 0, 0, 0))),
-    ("load_long_context", "to_worker", frame(1, p("IHHIB", (1 << 20) + 1, 16, 0, 0, 0))),
-    ("load_many_threads", "to_worker", frame(1, p("IHHIB", 0, 16, 1025, 0, 0))),
-    ("load_unknown_cache", "to_worker", frame(1, p("IHHIB", 0, 16, 0, 0, 2))),
-    ("load_left_over", "to_worker", frame(1, p("IHHIBB", 0, 16, 0, 0, 0, 0))),
+    ("unknown_kind_from", "from_worker", frame(1, load(0, 16, 0, 0, 0))),
+    ("load_no_sequence", "to_worker", frame(1, load(0, 0, 0, 0, 0))),
+    ("load_many_sequences", "to_worker", frame(1, load(0, 65, 0, 0, 0))),
+    ("load_long_context", "to_worker", frame(1, load((1 << 20) + 1, 16, 0, 0, 0))),
+    ("load_many_threads", "to_worker", frame(1, load(0, 16, 1025, 0, 0))),
+    ("load_unknown_cache", "to_worker", frame(1, load(0, 16, 0, 0, 2))),
+    ("load_repeats_twice", "to_worker", frame(1, load(repeats=2))),
+    ("load_two_draft_models", "to_worker", frame(1, load(model=2))),
+    ("load_skips_the_first", "to_worker", frame(1, load(skipped=(0, 3)))),
+    ("load_skips_nothing", "to_worker", frame(1, load(skipped=(3, 3)))),
+    ("load_skips_too_far", "to_worker", frame(1, load(skipped=(3, 513)))),
+    ("load_model_and_skipped", "to_worker", frame(1, load(model=1, skipped=(1, 3)))),
+    ("load_left_over", "to_worker", frame(1, load(0, 16, 0, 0, 0) + b"\0")),
     ("submit_temperature", "to_worker", submit(chat(temperature=2.5))),
     ("submit_not_a_number", "to_worker", submit(chat(temperature=float("nan")))),
     ("submit_short", "to_worker", submit(chat())[:-1]),
@@ -109,9 +123,9 @@ BAD = [
     ("lead_wrong_way", "from_worker", lead()),
     ("returned_wrong_way", "from_worker", returned(ROW)),
     ("broken_wrong_way", "from_worker", frame(6, t16("a hop is gone"))),
-    ("ends_wrong_way", "to_worker", frame(24, p("I", 64))),
+    ("ends_wrong_way", "to_worker", frame(24, p("IH", 64, 8))),
     ("forward_wrong_way", "to_worker", forward([(0, 0, 1)], ROW)),
-    ("forget_wrong_way", "to_worker", frame(26, p("H", 0))),
+    ("truncate_wrong_way", "to_worker", frame(26, p("HI", 0, 0))),
     ("lead_no_sequence", "to_worker", lead(sequences=0)),
     ("lead_many_sequences", "to_worker", lead(sequences=65)),
     ("lead_long_context", "to_worker", lead(context=(1 << 20) + 1)),
@@ -121,8 +135,8 @@ BAD = [
     ("lead_unknown_type", "to_worker", lead(kind=3)),
     ("lead_no_steps", "to_worker", lead(steps=0)),
     ("lead_many_steps", "to_worker", lead(steps=33)),
-    ("lead_short", "to_worker", frame(4, p("IHHIBBB", 4096, 4, 2, 0, 0, 1, 8))),
-    ("lead_left_over", "to_worker", frame(4, p("IHHIBBHB", 4096, 4, 2, 0, 0, 1, 8, 0))),
+    ("lead_short", "to_worker", frame(4, load(4096, 4, 2) + p("BB", 1, 8))),
+    ("lead_left_over", "to_worker", frame(4, load(4096, 4, 2) + p("BHB", 1, 8, 0))),
     ("returned_nothing", "to_worker", returned(b"")),
     ("returned_less_than_a_row", "to_worker", returned(ROW[:33])),
     ("returned_longer_than_the_frame", "to_worker", frame(5, p("I", 35) + ROW)),
@@ -135,11 +149,13 @@ BAD = [
     ("broken_too_long", "to_worker", frame(6, t16("a" * 513))),
     ("broken_short", "to_worker", frame(6, p("H", 2) + b"a")),
     ("broken_left_over", "to_worker", frame(6, t16("a") + b"\0")),
-    ("ends_no_width", "from_worker", frame(24, p("I", 0))),
-    ("ends_odd_width", "from_worker", frame(24, p("I", 80))),
-    ("ends_too_wide", "from_worker", frame(24, p("I", 65568))),
-    ("ends_short", "from_worker", frame(24, p("H", 64))),
-    ("ends_left_over", "from_worker", frame(24, p("IB", 64, 0))),
+    ("ends_no_width", "from_worker", frame(24, p("IH", 0, 8))),
+    ("ends_odd_width", "from_worker", frame(24, p("IH", 80, 8))),
+    ("ends_too_wide", "from_worker", frame(24, p("IH", 65568, 8))),
+    ("ends_no_layers", "from_worker", frame(24, p("IH", 64, 0))),
+    ("ends_many_layers", "from_worker", frame(24, p("IH", 64, 513))),
+    ("ends_short", "from_worker", frame(24, p("I", 64))),
+    ("ends_left_over", "from_worker", frame(24, p("IHB", 64, 8, 0))),
     ("forward_no_rows", "from_worker", forward([], b"")),
     ("forward_no_tensor", "from_worker", forward([(0, 0, 1)], b"")),
     ("forward_part_without_rows", "from_worker", forward([(0, 0, 0)], ROW)),
@@ -150,9 +166,10 @@ BAD = [
     ("forward_not_of_rows", "from_worker", forward([(0, 0, 2)], TWO + b"\0")),
     ("forward_longer_than_the_frame", "from_worker", frame(25, p("HHIHI", 1, 0, 0, 1, 35) + ROW)),
     ("forward_left_over", "from_worker", frame(25, rows([(0, 0, 1)], ROW) + b"\0")),
-    ("forget_sequence_64", "from_worker", frame(26, p("H", 64))),
-    ("forget_short", "from_worker", frame(26, p("B", 0))),
-    ("forget_left_over", "from_worker", frame(26, p("HB", 0, 0))),
+    ("truncate_sequence_64", "from_worker", frame(26, p("HI", 64, 0))),
+    ("truncate_too_far", "from_worker", frame(26, p("HI", 0, 1 << 20))),
+    ("truncate_short", "from_worker", frame(26, p("H", 0))),
+    ("truncate_left_over", "from_worker", frame(26, p("HIB", 0, 0, 0))),
 ]
 
 

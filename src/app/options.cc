@@ -29,6 +29,10 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_option("--activations", o.activations, "how hidden states travel between hops: f32, f16 or q8_0")
         ->capture_default_str()
         ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
+    up->add_option(
+        "--draft", o.drafts,
+        "guess tokens ahead, and keep what is right: repeats (of the conversation), skip:FIRST-END (the model "
+        "without these layers) or a small GGUF file of the same vocabulary; answers stay the same");
     up->add_option("--stage", o.stage,
                    "role: compute layers of this GGUF file for the nodes of --stage-for; needs --listen");
     up->add_option("--stage-for", o.stage_leads, "node that may have layers computed here (its 'shoal keys')");

@@ -61,23 +61,30 @@ Result<NodeId> parse_node(const std::string& option, const std::string& text) {
     return NodeId(first_bytes<NodeId::size>(*bytes));
 }
 
-// NODE:FIRST-END, layers FIRST to END - 1.
-Result<pipeline::StageNode> parse_hop(const std::string& option, const std::string& text) {
-    const std::size_t colon = text.find(':'), dash = text.find('-');
-    const auto number = [&](std::size_t from, std::size_t to) -> std::optional<std::uint16_t> {
+// FIRST-END, layers FIRST to END - 1.
+std::optional<wire::LayerRange> parse_layers(std::string_view text) {
+    const auto number = [](std::string_view digits) -> std::optional<std::uint16_t> {
         std::uint16_t out = 0;
-        const char* end = text.data() + std::min(to, text.size());
-        const auto [stop, error] = std::from_chars(text.data() + from, end, out);
-        return error == std::errc() && stop == end ? std::optional(out) : std::nullopt;
+        const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), out);
+        return error == std::errc() && stop == digits.data() + digits.size() ? std::optional(out) : std::nullopt;
     };
-    const bool shaped = colon != std::string::npos && dash != std::string::npos && colon < dash;
-    const auto first = shaped ? number(colon + 1, dash) : std::nullopt;
-    const auto end = shaped ? number(dash + 1, text.size()) : std::nullopt;
-    if (!first || !end || *first >= *end || *end > limits::model_layers_max) {
+    const std::size_t dash = text.find('-');
+    if (dash == std::string_view::npos) return std::nullopt;
+    const auto first = number(text.substr(0, dash)), end = number(text.substr(dash + 1));
+    if (!first || !end || *first >= *end || *end > limits::model_layers_max) return std::nullopt;
+    return wire::LayerRange{*first, *end};
+}
+
+// NODE:FIRST-END.
+Result<pipeline::StageNode> parse_hop(const std::string& option, const std::string& text) {
+    const std::size_t colon = text.find(':');
+    const auto layers =
+        colon == std::string::npos ? std::nullopt : parse_layers(std::string_view(text).substr(colon + 1));
+    if (!layers) {
         return fail(Errc::invalid,
                     fmt::format("{} {}: must be NODE:FIRST-END, where END is one behind the last layer", option, text));
     }
-    return pipeline::StageNode{TRY(parse_node(option, text.substr(0, colon))), {*first, *end}};
+    return pipeline::StageNode{TRY(parse_node(option, text.substr(0, colon))), *layers};
 }
 
 Status check_hops(const std::vector<pipeline::StageNode>& hops, const std::vector<pipeline::StageNode>& standbys) {
@@ -203,8 +210,16 @@ struct Running {
     bool stopped = false;
 };
 
+bool is_dead(const Running& run, const Running::Served& served) {
+    return (run.lead ? run.lead->health() : served.engine->health()) == engine::Health::dead;
+}
+
 // One line, with what to do.
-std::string death_of(const Running::Served& served) {
+std::string death_of(const Running& run, const Running::Served& served) {
+    if (run.lead && served.engine->health() != engine::Health::dead) {
+        return fmt::format("--model {}: {}; give a --hop for every layer, and start again", served.path,
+                           run.lead->down_reason());
+    }
     return fmt::format("--model {}: {}; give a sound GGUF file that this engine supports, and start again", served.path,
                        served.engine->down_reason());
 }
@@ -213,9 +228,9 @@ void on_engine(Running& run) {
     if (run.driver) run.driver->on_engine();
     if (!run.started) return;  // then the start itself fails
     for (Running::Served& served : run.served) {
-        if (served.engine->health() != engine::Health::dead || served.death_reported) continue;
+        if (!is_dead(run, served) || served.death_reported) continue;
         served.death_reported = true;
-        run.log->write(LogLevel::error, "engine", death_of(served));
+        run.log->write(LogLevel::error, "engine", death_of(run, served));
     }
 }
 
@@ -231,6 +246,35 @@ void make_stages(const UpOptions& o, const backend::EngineCommand& command, Runn
 wire::ActivationType activation_type(const std::string& name) {
     if (name == "f32") return wire::ActivationType::f32;
     return name == "q8_0" ? wire::ActivationType::q8_0 : wire::ActivationType::f16;
+}
+
+// "repeats", "skip:FIRST-END", or a GGUF file.
+Status add_drafts(const UpOptions& o, backend::WorkerOptions& options) {
+    engine::pipe::Drafts& drafts = options.load.drafts;
+    for (const std::string& text : o.drafts) {
+        if (text == "repeats") {
+            drafts.repeats = true;
+        } else if (text.starts_with("skip:")) {
+            const auto layers = parse_layers(std::string_view(text).substr(5));
+            if (!layers || layers->first == 0) {
+                return fail(Errc::invalid,
+                            fmt::format("--draft {}: must be skip:FIRST-END with FIRST at least 1, where "
+                                        "END is one behind the last layer that is skipped",
+                                        text));
+            }
+            drafts.skipped = *layers;
+        } else if (!std::filesystem::is_regular_file(text)) {
+            return fail(Errc::not_found,
+                        fmt::format("--draft {}: no such file; give a GGUF file, repeats or skip:FIRST-END", text));
+        } else {
+            drafts.model = true;
+            options.draft_path = text;
+        }
+    }
+    if (drafts.model && drafts.skipped.end > 0) {
+        return fail(Errc::invalid, "--draft: a file or skip:FIRST-END, not both");
+    }
+    return ok();
 }
 
 Status make_engines(const UpOptions& o, Running& run) {
@@ -249,6 +293,7 @@ Status make_engines(const UpOptions& o, Running& run) {
         options.load.context_tokens = o.context;
         options.load.sequences = o.sequences;
         options.load.threads = o.threads;
+        TRY(add_drafts(o, options));
         if (!o.hops.empty()) {
             const auto steps =
                 static_cast<std::uint16_t>(std::min<std::size_t>(o.hops.size(), limits::stage_unsettled_max));
@@ -278,8 +323,9 @@ Status wait_for_models(Running& run) {
         if (terminal && waited > 1s) fmt::print(stderr, "\r\x1b[2Kloading the model … {:.0f} s", to_seconds(waited));
     }
     if (terminal && run.loop.now().mono - begin > 1s) fmt::print(stderr, "\r\x1b[2K");
+    on_engine(run);  // whether the hops fit is known when the model is
     for (const Running::Served& served : run.served) {
-        if (served.engine->health() == engine::Health::dead) return fail(Errc::invalid, death_of(served));
+        if (is_dead(run, served)) return fail(Errc::invalid, death_of(run, served));
     }
     return ok();
 }

@@ -13,11 +13,11 @@ namespace shoal::backend {
 using engine::Down;
 using engine::Failed;
 using engine::Finished;
-using engine::Forget;
 using engine::Forward;
 using engine::Ready;
 using engine::StageHandle;
 using engine::Started;
+using engine::Truncate;
 
 namespace {
 
@@ -81,16 +81,16 @@ private:
             behind_first_.emplace_back(forward->rows.parts);
             return stages_.compute(now, handles_[0], forward->rows);
         }
-        const Forget forget = std::get<Forget>(work);
-        stages_.truncate(now, handles_[0], forget.sequence, 0);
-        behind_first_.emplace_back(forget);
-        forget_what_is_next();
+        const Truncate truncate = std::get<Truncate>(work);
+        stages_.truncate(now, handles_[0], truncate.sequence, truncate.length);
+        behind_first_.emplace_back(truncate);
+        truncate_what_is_next();
     }
     // At the second stage it comes behind the rows that were handed over before it.
-    void forget_what_is_next() {
-        while (!behind_first_.empty() && std::holds_alternative<Forget>(behind_first_.front())) {
-            const Forget forget = std::get<Forget>(behind_first_.front());
-            stages_.truncate(lead_.loop.now(), handles_[1], forget.sequence, 0);
+    void truncate_what_is_next() {
+        while (!behind_first_.empty() && std::holds_alternative<Truncate>(behind_first_.front())) {
+            const Truncate truncate = std::get<Truncate>(behind_first_.front());
+            stages_.truncate(lead_.loop.now(), handles_[1], truncate.sequence, truncate.length);
             behind_first_.pop_front();
         }
     }
@@ -106,7 +106,7 @@ private:
             Parts parts = std::get<Parts>(std::move(behind_first_.front()));
             behind_first_.pop_front();
             stages_.compute(lead_.loop.now(), handles_[1], {std::move(parts), std::move(computed->tensor)});
-            forget_what_is_next();
+            truncate_what_is_next();
         } else {
             failure = std::get<engine::StageFailed>(event).text;
         }
@@ -121,7 +121,7 @@ private:
     std::array<StageHandle, 2> handles_{};
     std::uint64_t next_handle_ = 1;
     int ready_ = 0;
-    std::deque<std::variant<Parts, Forget>> behind_first_;  // handed to the first stage, not to the second
+    std::deque<std::variant<Parts, Truncate>> behind_first_;  // handed to the first stage, not to the second
 };
 
 std::string words(std::uint64_t job) {

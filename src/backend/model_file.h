@@ -9,6 +9,7 @@
 
 namespace shoal::backend {
 
+inline constexpr int draft_descriptor = 5;  // where a model drafts
 inline constexpr int model_descriptor = 4;  // of the worker; protocol/pipe.md
 
 class ModelFile {

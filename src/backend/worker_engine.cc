@@ -104,6 +104,12 @@ void WorkerEngine::start() {
     last_words_.reset();
     auto model = open_model_file(options_.model_path);
     if (!model) return go_down(model.error().message, true);
+    std::optional<ModelFile> draft;
+    if (options_.load.drafts.model) {
+        auto opened = open_model_file(options_.draft_path);
+        if (!opened) return go_down(opened.error().message, true);
+        draft = std::move(*opened);
+    }
     net::ChildOptions options;
     options.argv = options_.command.words;
     if (options_.lead) {
@@ -111,6 +117,7 @@ void WorkerEngine::start() {
         options.unsent_bytes_max = 2 * engine::pipe::lead_frame_bytes_max;
     }
     options.fds = {{model->descriptor(), model_descriptor}};
+    if (draft) options.fds.push_back({draft->descriptor(), draft_descriptor});
     options.socket = true;
     options.output = net::ChildOutput::discard;
     options.errors = net::ChildOutput::lines;
@@ -172,14 +179,14 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
         return true;
     }
     if (const auto* ends = std::get_if<engine::pipe::Ends>(&message)) {
-        width_ = ends->width;
+        ends_ = *ends;
         return health_ == Health::starting && options_.lead.has_value();
     }
     if (health_ != Health::ready) return false;
     if (std::holds_alternative<engine::pipe::Working>(message)) return true;
     if (std::holds_alternative<engine::pipe::Cleared>(message)) return breaks_ > 0 && breaks_-- > 0;
     if (auto* forward = std::get_if<engine::Forward>(&message)) return on_work(std::move(*forward));
-    if (const auto* forget = std::get_if<engine::Forget>(&message)) return on_work(*forget);
+    if (const auto* truncate = std::get_if<engine::Truncate>(&message)) return on_work(*truncate);
     // From here each message is about a job. One that is not open has ended here already: nothing to add to it.
     if (auto* started = std::get_if<engine::Started>(&message)) {
         const auto at = open_.find(started->job.value());
@@ -204,7 +211,7 @@ bool WorkerEngine::on_work(Work work) {
     if (!shape_) return false;
     if (breaks_ > 0) return true;  // of what is broken
     if (std::holds_alternative<engine::Forward>(work) && ++forwards_ > options_.lead->steps) return false;
-    if (work_.size() >= options_.lead->steps + limits::engine_sequences_max) return false;
+    if (work_.size() >= options_.lead->steps + 2 * limits::engine_sequences_max) return false;
     work_.push_back(std::move(work));
     return true;
 }
@@ -231,9 +238,9 @@ void WorkerEngine::broken(Now, const std::string& why) {
 }
 
 bool WorkerEngine::on_ready(engine::Ready ready) {
-    if (health_ != Health::starting || (options_.lead && width_ == 0)) return false;
+    if (health_ != Health::starting || (options_.lead && ends_.width == 0)) return false;
     if (options_.lead) {
-        shape_ = engine::LeadShape{options_.lead->type, width_, ready.model.context_tokens,
+        shape_ = engine::LeadShape{options_.lead->type, ends_.width, ends_.layers, ready.model.context_tokens,
                                    static_cast<std::uint16_t>(ready.model.sequences)};
     }
     health_ = Health::ready;
@@ -281,7 +288,7 @@ void WorkerEngine::go_down(const std::string& reason, bool permanent) {
     unsent_.clear();
     work_.clear();
     forwards_ = breaks_ = 0;
-    width_ = 0;
+    ends_ = {};
     for (const auto& [id, open] : std::exchange(open_, {})) {
         fail_job(JobId(id), AskFault::engine_failed, "the engine died: " + reason, open.usage);
     }

@@ -39,6 +39,7 @@ namespace shoal::backend {
 struct WorkerOptions {
     std::string model_path;
     engine::pipe::Load load;
+    std::string draft_path;  // where load.drafts.model
     // Only the ends of the model: the layers are elsewhere (engine/lead.h).
     struct Lead {
         wire::ActivationType type = wire::ActivationType::f16;
@@ -111,8 +112,8 @@ private:
     std::map<std::uint64_t, Open> open_;  // at most engine_jobs_queued_max and engine_sequences_max together
     std::deque<Bytes> unsent_;            // at most two for each open job, one for each step, and Load
     std::optional<engine::LeadShape> shape_;
-    std::uint32_t width_ = 0;           // said by a lead that loads
-    std::deque<Work> work_;             // at most `steps` Forwards, and a Forget for each sequence
+    engine::pipe::Ends ends_;           // said by a lead that loads; of width 0 before
+    std::deque<Work> work_;             // at most `steps` Forwards, and two Truncates for each sequence
     std::size_t forwards_ = 0;          // that have not returned
     std::size_t breaks_ = 0;            // that the worker has not answered
     std::deque<engine::Event> events_;  // drained by the owner each turn; a worker sends at most what jobs ask

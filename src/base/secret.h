@@ -104,7 +104,8 @@ private:
     std::string text_;
 };
 
-// Token ids give the text away as surely as the text does. Reserve before filling: growth would leave a copy behind.
+// Token ids give the text away as surely as the text does. What is filled through expose() is reserved before: growth
+// there would leave a copy behind.
 class TokenIds {
 public:
     TokenIds() = default;
@@ -128,10 +129,22 @@ public:
     ~TokenIds() { clear(); }
     const std::vector<std::int32_t>& expose() const { return ids_; }
     std::vector<std::int32_t>& expose() { return ids_; }
-    void clear() {
-        wipe(ids_.data(), ids_.size() * sizeof(std::int32_t));
-        ids_.clear();
+    void append(std::int32_t id) {
+        if (ids_.size() == ids_.capacity()) {
+            std::vector<std::int32_t> grown;
+            grown.reserve(std::max<std::size_t>(2 * ids_.size(), 64));
+            grown.assign(ids_.begin(), ids_.end());
+            cut_to(0);
+            ids_.swap(grown);
+        }
+        ids_.push_back(id);
     }
+    // Keeps the first `count`.
+    void cut_to(std::size_t count) {
+        wipe(ids_.data() + count, (ids_.size() - count) * sizeof(std::int32_t));
+        ids_.resize(count);
+    }
+    void clear() { cut_to(0); }
 
 private:
     std::vector<std::int32_t> ids_;

@@ -4,8 +4,8 @@
 // Rules, beside those of engine.h
 //   1. Each Forward is answered by one returned(), in their order, with as many rows of the same type and width. At
 //      most `steps` of the shape are out at once.
-//   2. Rows of a sequence follow on; Forget sets it back to nothing. Both take effect in the order in which next_work()
-//      gives them.
+//   2. Rows of a sequence follow on; Truncate sets it back. Both take effect in the order in which next_work() gives
+//      them.
 //   3. broken() ends all jobs that run, with engine_failed; what was out counts as never sent, and all sequences as
 //      empty.
 //
@@ -21,19 +21,21 @@ namespace shoal::engine {
 struct LeadShape {
     wire::ActivationType type = wire::ActivationType::f16;
     std::uint32_t width = 0;
+    std::uint16_t layers = 0;   // of the model
     std::uint32_t context = 0;  // of each sequence
     std::uint16_t sequences = 0;
 };
 struct Forward {
     wire::StageRows rows;
 };
-struct Forget {
+struct Truncate {
     std::uint16_t sequence = 0;
+    std::uint32_t length = 0;  // that it holds from then on
 };
 
 class LeadEngine : public Engine {
 public:
-    using Work = std::variant<Forward, Forget>;
+    using Work = std::variant<Forward, Truncate>;
 
     // nullptr until the first Ready.
     virtual const LeadShape* shape() const = 0;

@@ -27,7 +27,7 @@ enum class Kind : std::uint8_t {
     working = 23,
     ends = 24,
     forward = 25,
-    forget = 26,
+    truncate = 26,
     cleared = 27,
 };
 constexpr std::size_t length_bytes = 4;
@@ -41,13 +41,20 @@ Error bad(const char* what) {
 
 // ---- rules of the fields: the same on both ways, so that what is refused by one side is never sent by the other ----
 
+Status check(const Drafts& m) {
+    if (m.skipped == wire::LayerRange{}) return ok();
+    const bool fits =
+        m.skipped.first >= 1 && m.skipped.first < m.skipped.end && m.skipped.end <= limits::model_layers_max;
+    if (!fits) return bad("no range of layers to skip");
+    return m.model ? Status(bad("two models that draft")) : ok();
+}
 Status check(const Load& m) {
     if (m.context_tokens > limits::context_tokens_max) return bad("context_tokens is too large");
     if (m.sequences < 1 || m.sequences > limits::engine_sequences_max) return bad("sequences is out of range");
     if (m.threads > threads_max) return bad("threads is too large");
     if (m.cells > limits::context_tokens_max * limits::engine_sequences_max) return bad("cells is too large");
     if (m.kv != KvType::f16 && m.kv != KvType::q8_0) return bad("unknown kv type");
-    return ok();
+    return check(m.drafts);
 }
 Status check(const Lead& m) {
     if (static_cast<std::uint8_t>(m.type) > wire::activation_type_max) return bad("unknown activation type");
@@ -101,14 +108,16 @@ Status check(const Broken& m) {
 }
 Status check(const Ends& m) {
     const bool fits = m.width > 0 && m.width % 32 == 0 && m.width <= limits::stage_width_max;
-    return fits ? ok() : Status(bad("width is out of range"));
+    if (!fits) return bad("width is out of range");
+    return m.layers >= 1 && m.layers <= limits::model_layers_max ? ok() : Status(bad("layers is out of range"));
 }
 Status check(const Forward& m) {
     const std::string_view fault = wire::stage_rows_fault(m.rows, false);
     return fault.empty() ? ok() : Status(fail(Errc::invalid, std::string(fault)));
 }
-Status check(const Forget& m) {
-    return m.sequence < limits::engine_sequences_max ? ok() : Status(bad("no such sequence"));
+Status check(const Truncate& m) {
+    if (m.sequence >= limits::engine_sequences_max) return bad("no such sequence");
+    return m.length < limits::context_tokens_max ? ok() : Status(bad("no such position"));
 }
 Status check(const Cleared&) {
     return ok();
@@ -153,6 +162,10 @@ void put_load(Writer& out, const Load& m) {
     out.u16(m.threads);
     out.u32(m.cells);
     out.u8(static_cast<std::uint8_t>(m.kv));
+    out.u8(m.drafts.repeats ? 1 : 0);
+    out.u8(m.drafts.model ? 1 : 0);
+    out.u16(m.drafts.skipped.first);
+    out.u16(m.drafts.skipped.end);
 }
 Status put(Writer& out, const Load& m) {
     put_kind(out, Kind::load);
@@ -179,6 +192,7 @@ Status put(Writer& out, const Broken& m) {
 Status put(Writer& out, const Ends& m) {
     put_kind(out, Kind::ends);
     out.u32(m.width);
+    out.u16(m.layers);
     return ok();
 }
 Status put(Writer& out, const Forward& m) {
@@ -186,9 +200,10 @@ Status put(Writer& out, const Forward& m) {
     wire::put_stage_rows(out, m.rows);
     return ok();
 }
-Status put(Writer& out, const Forget& m) {
-    put_kind(out, Kind::forget);
+Status put(Writer& out, const Truncate& m) {
+    put_kind(out, Kind::truncate);
     out.u16(m.sequence);
+    out.u32(m.length);
     return ok();
 }
 Status put(Writer& out, const Job& m) {
@@ -279,13 +294,21 @@ Result<Bytes> encode_any(const Message& message) {
 
 // ---- reading -----------------------------------------------------------------------------------------------------
 
-Load read_load(Reader& in) {
+Result<bool> read_flag(Reader& in, const char* what) {
+    const std::uint8_t flag = in.u8();
+    if (flag > 1) return fail(Errc::malformed, std::string("pipe: ") + what + ": neither 0 nor 1");
+    return flag == 1;
+}
+Result<Load> read_load(Reader& in) {
     Load m;
     m.context_tokens = in.u32();
     m.sequences = in.u16();
     m.threads = in.u16();
     m.cells = in.u32();
     m.kv = static_cast<KvType>(in.u8());
+    m.drafts.repeats = TRY(read_flag(in, "repeats"));
+    m.drafts.model = TRY(read_flag(in, "model"));
+    m.drafts.skipped = {in.u16(), in.u16()};
     return m;
 }
 Result<Job> read_job(Reader& in) {
@@ -325,9 +348,7 @@ Failed read_failed(Reader& in) {
 }
 Result<Fatal> read_fatal(Reader& in) {
     Fatal m;
-    const std::uint8_t permanent = in.u8();
-    if (permanent > 1) return fail(Errc::malformed, "pipe: fatal: neither 0 nor 1");
-    m.permanent = permanent == 1;
+    m.permanent = TRY(read_flag(in, "fatal"));
     m.reason = in.text_u16(reason_bytes_max);
     return m;
 }
@@ -353,11 +374,12 @@ Result<ToWorker> decode_to_worker(ByteView frame) {
     Reader in(frame);
     switch (static_cast<Kind>(in.u8())) {
         case Kind::load: {
-            Load m = read_load(in);
+            const Load m = TRY(read_load(in));
             return whole<ToWorker>(in, m, "pipe: load");
         }
         case Kind::lead: {
-            Lead m{read_load(in), static_cast<wire::ActivationType>(in.u8()), in.u16()};
+            const Load load = TRY(read_load(in));
+            const Lead m{load, static_cast<wire::ActivationType>(in.u8()), in.u16()};
             return whole<ToWorker>(in, m, "pipe: lead");
         }
         case Kind::returned: {
@@ -417,16 +439,16 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
             return whole<FromWorker>(in, std::move(m), "pipe: fatal");
         }
         case Kind::ends: {
-            const Ends m{in.u32()};
+            const Ends m{in.u32(), in.u16()};
             return whole<FromWorker>(in, m, "pipe: ends");
         }
         case Kind::forward: {
             Forward m{TRY(wire::read_stage_rows(in))};
             return whole<FromWorker>(in, std::move(m), "pipe: forward");
         }
-        case Kind::forget: {
-            const Forget m{in.u16()};
-            return whole<FromWorker>(in, m, "pipe: forget");
+        case Kind::truncate: {
+            const Truncate m{in.u16(), in.u32()};
+            return whole<FromWorker>(in, m, "pipe: truncate");
         }
         case Kind::cleared: return whole<FromWorker>(in, Cleared{}, "pipe: cleared");
         case Kind::working: return whole<FromWorker>(in, Working{}, "pipe: working");

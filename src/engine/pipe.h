@@ -30,6 +30,15 @@ inline constexpr std::size_t lead_frame_bytes_max = limits::channel_message_byte
 
 enum class KvType : std::uint8_t { f16 = 0, q8_0 = 1 };
 
+// Who guesses tokens ahead, to be computed together and kept where they are right (protocol/pipe.md).
+struct Drafts {
+    bool repeats = false;      // what the conversation repeats
+    bool model = false;        // another model, an open descriptor as well
+    wire::LayerRange skipped;  // the model without these layers; {0, 0}: not so. Not beside `model`
+    bool any() const { return repeats || model || skipped.end > 0; }
+    friend bool operator==(const Drafts&, const Drafts&) = default;
+};
+
 // The first frame to a worker. The model itself is an open descriptor (protocol/pipe.md): the worker opens no path.
 struct Load {
     std::uint32_t context_tokens = 0;  // of one sequence; 0: what the model was trained for, at most 4096
@@ -37,6 +46,7 @@ struct Load {
     std::uint16_t threads = 0;         // 0: the machine's hardware threads less one, at least one
     std::uint32_t cells = 0;           // tokens that all sequences hold together; 0: context_tokens for each
     KvType kv = KvType::f16;
+    Drafts drafts;
     friend bool operator==(const Load&, const Load&) = default;
 };
 // The first frame to a worker that holds the ends of the model only (engine/lead.h).
@@ -61,6 +71,7 @@ struct Cleared {};
 // Of a lead, before Ready.
 struct Ends {
     std::uint32_t width = 0;
+    std::uint16_t layers = 0;
 };
 // Jobs are being computed, and there was nothing else to say for a while.
 struct Working {};
@@ -72,7 +83,7 @@ struct Fatal {
 
 using ToWorker = std::variant<Load, Lead, Job, Cancel, Returned, Broken>;
 using FromWorker =
-    std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward, Forget, Cleared>;
+    std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward, Truncate, Cleared>;
 
 // A whole frame, length included. Errc::invalid: a field is outside what the page gives (for a Job: what
 // wire::check_chat_request says); Errc::exhausted: the request is longer than limits::chat_body_bytes_max.

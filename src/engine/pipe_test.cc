@@ -29,7 +29,7 @@ const char* kind_of(const ToWorker& message) {
 }
 const char* kind_of(const FromWorker& message) {
     constexpr const char* names[] = {"loading", "ready",   "started", "text",    "finished", "failed",
-                                     "fatal",   "working", "ends",    "forward", "forget",   "cleared"};
+                                     "fatal",   "working", "ends",    "forward", "truncate", "cleared"};
     return names[message.index()];
 }
 
@@ -97,10 +97,15 @@ TEST(Pipe, RefusesToEncodeWhatNoLeadSays) {
     EXPECT_FALSE(encode(ToWorker(Returned{Bytes(33)})).has_value());
     EXPECT_FALSE(encode(ToWorker(Returned{Bytes(limits::stage_tensor_bytes_max + 1)})).has_value());
     EXPECT_FALSE(encode(ToWorker(Broken{"two\nlines"})).has_value());
-    EXPECT_FALSE(encode(FromWorker(Ends{80})).has_value());
+    EXPECT_FALSE(encode(FromWorker(Ends{80, 8})).has_value());
     EXPECT_FALSE(encode(FromWorker(Forward{})).has_value());
     EXPECT_FALSE(encode(FromWorker(Forward{{{{0, 0, 2}}, Bytes(69)}})).has_value());
-    EXPECT_FALSE(encode(FromWorker(Forget{limits::engine_sequences_max})).has_value());
+    EXPECT_FALSE(encode(FromWorker(Ends{64, 0})).has_value());
+    EXPECT_FALSE(encode(FromWorker(Truncate{limits::engine_sequences_max, 0})).has_value());
+    EXPECT_FALSE(encode(FromWorker(Truncate{0, limits::context_tokens_max})).has_value());
+    lead = {};
+    lead.load.drafts = {false, true, {1, 3}};
+    EXPECT_FALSE(encode(ToWorker(lead)).has_value());
 }
 
 TEST(Pipe, CarriesAJobWhole) {
@@ -163,6 +168,11 @@ RC_GTEST_PROP(Pipe, EverythingThatIsSaidToALeadComesBack, (std::uint64_t seed)) 
     lead.load.threads = static_cast<std::uint16_t>(rng.below(threads_max + 1));
     lead.load.cells = static_cast<std::uint32_t>(rng.below(1 << 26));
     lead.load.kv = static_cast<KvType>(rng.below(2));
+    const auto skipped = static_cast<std::uint16_t>(1 + rng.below(limits::model_layers_max - 1));
+    const bool skips = rng.below(2) == 1;
+    if (skips) lead.load.drafts.skipped = {skipped, limits::model_layers_max};
+    lead.load.drafts.repeats = rng.below(2) == 1;
+    lead.load.drafts.model = !skips && rng.below(2) == 1;
     lead.type = static_cast<wire::ActivationType>(rng.below(wire::activation_type_max + 1));
     lead.steps = static_cast<std::uint16_t>(1 + rng.below(limits::stage_unsettled_max));
     const Lead led = through_a_pipe<Lead>(ToWorker(lead), decode_to_worker);
@@ -177,9 +187,13 @@ RC_GTEST_PROP(Pipe, EverythingThatIsSaidToALeadComesBack, (std::uint64_t seed)) 
 RC_GTEST_PROP(Pipe, EverythingThatALeadSaysComesBack, (std::uint64_t seed)) {
     TestRng rng(seed);
     const auto width = static_cast<std::uint32_t>(32 * (1 + rng.below(limits::stage_width_max / 32)));
-    RC_ASSERT(through_a_pipe<Ends>(FromWorker(Ends{width}), decode_from_worker).width == width);
+    const auto layers = static_cast<std::uint16_t>(1 + rng.below(limits::model_layers_max));
+    const Ends ends = through_a_pipe<Ends>(FromWorker(Ends{width, layers}), decode_from_worker);
+    RC_ASSERT(ends.width == width && ends.layers == layers);
     const auto sequence = static_cast<std::uint16_t>(rng.below(limits::engine_sequences_max));
-    RC_ASSERT(through_a_pipe<Forget>(FromWorker(Forget{sequence}), decode_from_worker).sequence == sequence);
+    const auto length = static_cast<std::uint32_t>(rng.below(limits::context_tokens_max));
+    const Truncate truncate = through_a_pipe<Truncate>(FromWorker(Truncate{sequence, length}), decode_from_worker);
+    RC_ASSERT(truncate.sequence == sequence && truncate.length == length);
 
     Forward forward;
     const auto rows = static_cast<std::uint16_t>(1 + rng.below(50));

@@ -26,8 +26,8 @@ public:
     virtual std::size_t steps_max() const = 0;
     // At most limits::prefill_chunk_tokens rows; those of a sequence follow on from what it holds.
     virtual Status begin(std::span<const BatchRow> rows) = 0;
-    // Forgets what the sequence holds.
-    virtual void forget(llama_seq_id sequence) = 0;
+    // Forgets what the sequence holds from `length` on.
+    virtual void truncate(llama_seq_id sequence, std::uint32_t length) = 0;
 };
 
 }  // namespace shoal::engine_worker

@@ -12,8 +12,12 @@ using engine::Finished;
 using engine::Started;
 using engine::Text;
 
-Batcher::Batcher(Model& model, Backbone& backbone, Emit emit)
-    : model_(model), backbone_(backbone), emit_(std::move(emit)), free_cells_(model.cells) {
+Batcher::Batcher(Model& model, Backbone& backbone, Speculation speculation, Emit emit)
+    : model_(model),
+      backbone_(backbone),
+      speculation_(std::move(speculation)),
+      emit_(std::move(emit)),
+      free_cells_(model.cells) {
     for (std::uint32_t i = model.info.sequences; i > 0; --i)
         free_sequences_.push_back(static_cast<llama_seq_id>(i - 1));
 }
@@ -83,11 +87,12 @@ void Batcher::start(Waiting waiting) {
     run->cells = waiting.cells;
     free_cells_ -= run->cells;
     run->completion_max = request.completion_tokens_max;
-    run->prompt = std::move(waiting.prompt);
+    run->tokens = std::move(waiting.prompt);
+    run->prompt = static_cast<std::uint32_t>(run->tokens.expose().size());
     run->sampler = std::make_unique<Sampler>(
-        request.sampling, Noise(waiting.job.client_seed, request.sampling.seed, run->prompt.expose()));
+        request.sampling, Noise(waiting.job.client_seed, request.sampling.seed, run->tokens.expose()));
     run->text = std::make_unique<TextStream>(request.stop);
-    emit_(Started{run->job, TokenCount(static_cast<std::uint32_t>(run->prompt.expose().size()))});
+    emit_(Started{run->job, TokenCount(run->prompt)});
     running_.push_back(std::move(run));
 }
 
@@ -96,11 +101,7 @@ void Batcher::add_row(Step& step, Running& run, llama_token token, std::uint32_t
         step.runs.push_back(&run);
         ++run.steps;
     }
-    if (wanted) {
-        step.wanted.push_back(rows_.size());
-        step.takers.push_back(&run);
-        run.awaits = true;
-    }
+    if (wanted) step.wanted.push_back(rows_.size());
     rows_.push_back({token, position, run.sequence, wanted});
 }
 
@@ -120,6 +121,14 @@ void Batcher::fill(Step& step) {
         add_prompts(step, std::min(limit, limits::prefill_chunk_tokens - static_cast<std::uint32_t>(rows_.size())));
     }
     prompts_last_ = with_prompts;
+    step.with_prompts = with_prompts;
+}
+
+// What is computed with it must fit into what the job may come to need, and be of use: the last token needs no guess.
+Guess Batcher::guess(const Running& run, std::size_t most) {
+    if (!speculation_.any() || model_.one_kind_a_step) return {};
+    most = std::min<std::size_t>(most, run.completion_max - run.completion - 1);
+    return speculation_.guess(run.sequence, run.tokens.expose(), most, *run.sampler);
 }
 
 void Batcher::add_decodes(Step& step) {
@@ -128,9 +137,13 @@ void Batcher::add_decodes(Step& step) {
     const std::size_t share = (decoding + backbone_.steps_max() - 1) / backbone_.steps_max();
     for (auto& run : running_) {
         if (run->reading() || run->awaits || run->cancelled) continue;
-        if (rows_.size() >= share) return;
-        const auto position = static_cast<std::uint32_t>(run->prompt.expose().size()) + run->completion - 1;
-        add_row(step, *run, run->pending, position, true);
+        if (step.takers.size() >= share) return;
+        auto position = static_cast<std::uint32_t>(run->tokens.expose().size()) - 1;
+        Taker taker{run.get(), rows_.size(), guess(*run, guess_rows_max / std::max<std::size_t>(share, 1))};
+        add_row(step, *run, run->pending(), position, true);
+        for (const llama_token token : taker.guess.tokens) add_row(step, *run, token, ++position, true);
+        step.takers.push_back(std::move(taker));
+        run->awaits = true;
     }
 }
 
@@ -140,9 +153,7 @@ void Batcher::add_prompts(Step& step, std::uint32_t budget) {
     for (auto& run : running_) {
         if (run->reading() && !run->cancelled) reading.push_back(run.get());
     }
-    const auto left = [](const Running* run) {
-        return static_cast<std::uint32_t>(run->prompt.expose().size()) - run->fed;
-    };
+    const auto left = [](const Running* run) { return run->prompt - run->fed; };
     if (model_.one_kind_a_step) reading.resize(1);
     std::stable_sort(reading.begin(), reading.end(), [&left](Running* a, Running* b) { return left(a) < left(b); });
     for (std::size_t i = 0; i < reading.size() && budget > 0; ++i) {
@@ -150,8 +161,12 @@ void Batcher::add_prompts(Step& step, std::uint32_t budget) {
         const auto sharing = static_cast<std::uint32_t>(reading.size() - i);
         const std::uint32_t count = std::min(left(&run), std::max(budget / sharing, 1U));
         for (std::uint32_t j = 0; j < count; ++j, ++run.fed) {
-            const bool last = run.fed + 1 == run.prompt.expose().size();
-            add_row(step, run, run.prompt.expose()[run.fed], run.fed, last);
+            const bool last = run.fed + 1 == run.prompt;
+            if (last) {
+                step.takers.push_back({&run, rows_.size(), {}});
+                run.awaits = true;
+            }
+            add_row(step, run, run.tokens.expose()[run.fed], run.fed, last);
         }
         budget -= count;
     }
@@ -161,6 +176,7 @@ bool Batcher::begin_step() {
     if (steps_.size() >= backbone_.steps_max()) return false;
     admit();
     Step step;
+    step.began = std::chrono::steady_clock::now();
     fill(step);
     if (rows_.empty()) return false;
     steps_.push_back(std::move(step));
@@ -178,10 +194,9 @@ void Batcher::end_step(const std::function<const float*(std::size_t row)>& logit
     steps_.pop_front();
     for (Running* run : step.runs) --run->steps;
     std::set<const Running*> ended;
-    for (std::size_t i = 0; i < step.takers.size(); ++i) {
-        Running& run = *step.takers[i];
-        run.awaits = false;
-        if (!run.cancelled && take(run, logits(step.wanted[i]))) ended.insert(&run);
+    for (const Taker& taker : step.takers) {
+        taker.run->awaits = false;
+        if (!taker.run->cancelled && take_all(step, taker, logits)) ended.insert(taker.run);
     }
     for (std::size_t i = 0; i < running_.size();) {
         Running& run = *running_[i];
@@ -194,6 +209,25 @@ void Batcher::end_step(const std::function<const float*(std::size_t row)>& logit
     }
 }
 
+bool Batcher::take_all(const Step& step, const Taker& taker,
+                       const std::function<const float*(std::size_t row)>& logits) {
+    Running& run = *taker.run;
+    const std::vector<llama_token>& guesses = taker.guess.tokens;
+    std::size_t right = 0;
+    bool ended = take(run, logits(taker.row));
+    while (!ended && right < guesses.size() && guesses[right] == run.pending()) {
+        ++right;
+        ended = take(run, logits(taker.row + right));
+    }
+    if (!step.with_prompts && !ended) {
+        speculation_.note(taker.guess.drafter, guesses.size(), right, std::chrono::steady_clock::now() - step.began);
+    }
+    if (!ended && right < guesses.size()) {
+        backbone_.truncate(run.sequence, static_cast<std::uint32_t>(run.tokens.expose().size()) - 1);
+    }
+    return ended;
+}
+
 bool Batcher::take(Running& run, const float* logits) {
     const auto count = static_cast<std::size_t>(llama_vocab_n_tokens(model_.vocab()));
     const std::optional<std::int32_t> token =
@@ -203,7 +237,7 @@ bool Batcher::take(Running& run, const float* logits) {
         return true;
     }
     ++run.completion;
-    run.pending = *token;
+    run.tokens.append(*token);
     if (model_.tokenizer->ends_generation(*token)) {
         end(run, FinishReason::stop);
         return true;
@@ -235,7 +269,8 @@ void Batcher::end(Running& run, FinishReason reason) {
 }
 
 void Batcher::release(Running& run) {
-    backbone_.forget(run.sequence);
+    backbone_.truncate(run.sequence, 0);
+    speculation_.forget(run.sequence);
     free_sequences_.push_back(run.sequence);
     free_cells_ += run.cells;
 }

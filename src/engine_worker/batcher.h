@@ -11,12 +11,16 @@
 //   4. Over stages on other machines several steps are under way at once (Backbone::steps_max): then the sequences that
 //      decode are shared among them, and the pieces of a prompt follow each other without waiting for results.
 //      Rationale: while one stage computes a step the others would have nothing to do.
-//   5. completion counts every token that was sampled, the one that ends the generation included; prompt counts what
+//   5. Where the next tokens can be guessed, a sequence that decodes has rows for its guesses too, at most
+//      guess_rows_max a step together. A guess counts when it is the token that is drawn from the logits of the row
+//      before it; from the first that is not, the sequence is set back. So guesses change no token.
+//   6. completion counts every token that was sampled, the one that ends the generation included; prompt counts what
 //      was computed.
 //
 // A step's cost is the model's, and O(vocabulary) for each running sequence. One thread.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -25,6 +29,7 @@
 #include "engine_worker/backbone.h"
 #include "engine_worker/model.h"
 #include "engine_worker/sampler.h"
+#include "engine_worker/speculation.h"
 #include "engine_worker/text_stream.h"
 
 namespace shoal::engine_worker {
@@ -36,7 +41,7 @@ public:
     using Emit = std::function<void(const engine::pipe::FromWorker&)>;
 
     // Both must outlive it. Of `model` the text side is used, and its sizes.
-    Batcher(Model& model, Backbone& backbone, Emit emit);
+    Batcher(Model& model, Backbone& backbone, Speculation speculation, Emit emit);
 
     void submit(engine::Job job);
     void cancel(JobId job);
@@ -60,23 +65,33 @@ private:
     struct Running {
         JobId job;
         llama_seq_id sequence = 0;
-        TokenIds prompt;
+        TokenIds tokens;  // of the prompt, and what was said
+        std::uint32_t prompt = 0;
         std::uint32_t fed = 0;  // tokens of the prompt that were computed
         std::uint32_t completion = 0;
         std::uint32_t completion_max = 0;
         std::uint32_t cells = 0;
-        llama_token pending = 0;  // sampled, not computed yet
         std::uint32_t steps = 0;  // under way, with rows of it
         bool awaits = false;      // logits are under way
         bool cancelled = false;   // ends when nothing of it is under way
         std::unique_ptr<Sampler> sampler;
         std::unique_ptr<TextStream> text;
-        bool reading() const { return fed < prompt.expose().size(); }
+        bool reading() const { return fed < prompt; }
+        // Sampled, not computed yet.
+        llama_token pending() const { return tokens.expose().back(); }
+    };
+    // A sequence that takes the logits of rows that follow on: of the last token it has, then of each guess.
+    struct Taker {
+        Running* run = nullptr;
+        std::size_t row = 0;
+        Guess guess;
     };
     struct Step {
         std::vector<Running*> runs;       // each that has rows in it
         std::vector<std::size_t> wanted;  // rows
-        std::vector<Running*> takers;     // one for each of them
+        std::vector<Taker> takers;
+        std::chrono::steady_clock::time_point began;
+        bool with_prompts = false;
     };
 
     void admit();
@@ -85,6 +100,9 @@ private:
     void add_decodes(Step& step);
     void add_prompts(Step& step, std::uint32_t budget);
     void add_row(Step& step, Running& run, llama_token token, std::uint32_t position, bool wanted);
+    Guess guess(const Running& run, std::size_t most);
+    // Rule 5. True when that was the end of the sequence.
+    bool take_all(const Step& step, const Taker& taker, const std::function<const float*(std::size_t row)>& logits);
     // What the logits mean for its sequence; true when that was its end.
     bool take(Running& run, const float* logits);
     void give_text(Running& run, std::string text);
@@ -96,6 +114,7 @@ private:
 
     Model& model_;
     Backbone& backbone_;
+    Speculation speculation_;
     Emit emit_;
     std::vector<BatchRow> rows_;  // of the step that is being filled; at most limits::prefill_chunk_tokens
     std::deque<Step> steps_;      // under way; at most Backbone::steps_max

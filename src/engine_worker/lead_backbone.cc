@@ -35,6 +35,7 @@ Status LeadBackbone::begin(std::span<const BatchRow> rows) {
         if (out.parts.empty() || out.parts.back().sequence != sequence)
             out.parts.push_back({sequence, row.position, 0});
         ++out.parts.back().rows;
+        lengths_[row.sequence] = row.position + 1;
         if (row.wanted) step.wanted.push_back(order[i]);
     }
     auto tensor = look_up(tokens);
@@ -53,8 +54,16 @@ Result<Bytes> LeadBackbone::look_up(std::span<const std::int32_t> tokens) const 
     return to_activation(type_, embedding_.width(), rows);
 }
 
-void LeadBackbone::forget(llama_seq_id sequence) {
-    hand_(engine::Forget{static_cast<std::uint16_t>(sequence)});
+void LeadBackbone::truncate(llama_seq_id sequence, std::uint32_t length) {
+    std::uint32_t& held = lengths_[sequence];
+    if (held <= length) return;
+    held = length;
+    hand_(engine::Truncate{static_cast<std::uint16_t>(sequence), length});
+}
+
+void LeadBackbone::reset() {
+    steps_.clear();
+    lengths_.clear();
 }
 
 Status LeadBackbone::returned(ByteView tensor) {

@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 
 #include "engine/lead.h"
 #include "engine_worker/backbone.h"
@@ -25,14 +26,14 @@ public:
 
     std::size_t steps_max() const override { return steps_max_; }
     Status begin(std::span<const BatchRow> rows) override;
-    void forget(llama_seq_id sequence) override;
+    void truncate(llama_seq_id sequence, std::uint32_t length) override;
 
     // Of the oldest step under way: its hidden states are here. Errc::invalid: they are not its rows, or numbers that
     // are none. Then logits() gives those of its wanted rows until the next call.
     Status returned(ByteView tensor);
     const float* logits(std::size_t row) const;
     // What is under way will not come.
-    void reset() { steps_.clear(); }
+    void reset();
     std::size_t under_way() const { return steps_.size(); }
 
 private:
@@ -50,7 +51,8 @@ private:
     std::size_t steps_max_;
     Hand hand_;
     GiveUp give_up_;
-    std::deque<Step> steps_;     // bounded: steps_max_
+    std::deque<Step> steps_;                         // bounded: steps_max_
+    std::map<llama_seq_id, std::uint32_t> lengths_;  // bounded: sequences; rows that each was given
     std::vector<float> logits_;  // of the step that came back last, one row for each that was wanted
     std::vector<std::size_t> logits_of_;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "engine_worker/batcher.h"
+#include "engine_worker/drafters.h"
 #include "engine_worker/lead_backbone.h"
 #include "engine_worker/worker_say.h"
 #include "engine_worker/working_sign.h"
@@ -18,11 +19,12 @@ namespace {
 
 class LeadServer {
 public:
-    LeadServer(Channel& channel, Model model, LeadBackbone backbone)
+    LeadServer(Channel& channel, Model model, LeadBackbone backbone, Speculation speculation)
         : channel_(channel),
           model_(std::move(model)),
           backbone_(std::move(backbone)),
-          batcher_(model_, backbone_, [this](const pipe::FromWorker& event) { say(channel_, event); }) {}
+          batcher_(model_, backbone_, std::move(speculation),
+                   [this](const pipe::FromWorker& event) { say(channel_, event); }) {}
 
     void handle(pipe::ToWorker message) {
         if (auto* job = std::get_if<engine::Job>(&message)) return batcher_.submit(std::move(*job));
@@ -64,7 +66,7 @@ private:
 
 }  // namespace
 
-void serve_lead(Channel& channel, int file, const pipe::Lead& lead, std::vector<pipe::ToWorker> early) {
+void serve_lead(Channel& channel, int file, int draft_file, const pipe::Lead& lead, std::vector<pipe::ToWorker> early) {
     const auto progress = [&channel, shown = -1.0](double share) mutable {
         if (share - shown < 0.01) return;
         shown = share;
@@ -78,11 +80,14 @@ void serve_lead(Channel& channel, int file, const pipe::Lead& lead, std::vector<
         };
         Embedding embedding = TRY(Embedding::open(ends.whole));
         std::unique_ptr<Head> head = TRY(Head::load(ends.whole, lead.load.threads));
+        Speculation speculation = TRY(load_drafters(lead.load.drafts, ends.model, file, draft_file));
         LeadBackbone backbone(std::move(embedding), std::move(head), lead.type, lead.steps, hand,
                               [&channel](const Error& error) { give_up(channel, error); });
-        say(channel, pipe::Ends{ends.whole.shape().width});
+        const ModelShape& shape = ends.whole.shape();
+        say(channel, pipe::Ends{shape.width, static_cast<std::uint16_t>(shape.layers)});
         say(channel, engine::Ready{ends.model.info});
-        return std::make_unique<LeadServer>(channel, std::move(ends.model), std::move(backbone));
+        return std::make_unique<LeadServer>(channel, std::move(ends.model), std::move(backbone),
+                                            std::move(speculation));
     };
     auto server = load();
     if (!server) give_up(channel, server.error());

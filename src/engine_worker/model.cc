@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "engine_worker/read_stream.h"
+#include "engine_worker/speculation.h"
 #include "wire/text.h"
 
 namespace shoal::engine_worker {
@@ -111,7 +112,7 @@ Status make_context(Model& model, const engine::pipe::Load& options) {
     params.n_batch = limits::prefill_chunk_tokens;
     params.n_ubatch = limits::prefill_chunk_tokens;
     params.n_seq_max = options.sequences;
-    params.n_outputs_max = options.sequences;
+    params.n_outputs_max = options.sequences + (options.drafts.any() ? guess_rows_max : 0);
     params.n_threads = static_cast<std::int32_t>(model.threads);
     params.n_threads_batch = params.n_threads;
     params.type_k = kv;
@@ -227,10 +228,14 @@ Status load_backends(const std::string& folder) {
     return ok();
 }
 
+Result<Gguf> read_header(int file) {
+    const std::uint64_t bytes = TRY(bytes_of(file));
+    return read_gguf(reader_of(file), bytes, library_block);
+}
+
 Result<OpenedModel> open_whole_model(int file, const std::function<void(double)>& progress) {
     const ReadAt read = reader_of(file);
-    const std::uint64_t bytes = TRY(bytes_of(file));
-    Gguf gguf = TRY(read_gguf(read, bytes, library_block));
+    Gguf gguf = TRY(read_header(file));
     const ModelId id = TRY(model_id(gguf, read, progress));
     WholeModel whole = TRY(WholeModel::open(std::move(gguf), read, library_block));
     return OpenedModel{std::move(whole), id};
@@ -261,8 +266,7 @@ Result<EndsOfModel> load_ends(int file, const engine::pipe::Load& options,
 Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress) {
     const ReadAt read = reader_of(file);
     Model model;
-    const std::uint64_t bytes = TRY(bytes_of(file));
-    const Gguf gguf = TRY(read_gguf(read, bytes, library_block));
+    const Gguf gguf = TRY(read_header(file));
     describe(gguf, TRY(model_id(gguf, read, [&progress](double share) { progress(share * share_of_hashing); })),
              model.info);
     ASSERT(options.threads > 0);

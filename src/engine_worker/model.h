@@ -66,6 +66,9 @@ Result<OpenedModel> open_whole_model(int file, const std::function<void(double)>
 const std::string& last_library_error();
 void forget_library_error();
 
+// What stands before the tensors of the model behind an open descriptor. Errors as of read_gguf.
+Result<Gguf> read_header(int file);
+
 // Reads an open file, which must outlive the reader.
 ReadAt reader_of(int file);
 

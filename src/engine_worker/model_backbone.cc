@@ -24,8 +24,8 @@ Status ModelBackbone::begin(std::span<const BatchRow> rows) {
     return fail(Errc::internal, "the model cannot be computed");
 }
 
-void ModelBackbone::forget(llama_seq_id sequence) {
-    llama_memory_seq_rm(llama_get_memory(model_.context.get()), sequence, -1, -1);
+void ModelBackbone::truncate(llama_seq_id sequence, std::uint32_t length) {
+    llama_memory_seq_rm(llama_get_memory(model_.context.get()), sequence, static_cast<llama_pos>(length), -1);
 }
 
 const float* ModelBackbone::logits(std::size_t row) const {

@@ -17,7 +17,7 @@ public:
     std::size_t steps_max() const override { return 1; }
     // Errc::internal: the library refused the step; the memory of all sequences is empty then.
     Status begin(std::span<const BatchRow> rows) override;
-    void forget(llama_seq_id sequence) override;
+    void truncate(llama_seq_id sequence, std::uint32_t length) override;
     // Of a row of the last step that was wanted; nullptr: the library has none.
     const float* logits(std::size_t row) const;
 

@@ -64,6 +64,13 @@ std::optional<std::int32_t> Sampler::next(std::span<const float> logits) {
     return token;
 }
 
+Sampler Sampler::fork() const {
+    Sampler out(sampling_, noise_);
+    out.position_ = position_;
+    out.counts_ = counts_;
+    return out;
+}
+
 float Sampler::penalty(std::int32_t id) const {
     const auto at = counts_.find(id);
     if (at == counts_.end()) return 0.0F;

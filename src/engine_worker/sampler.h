@@ -35,6 +35,8 @@ public:
     // or its arithmetic is broken.
     std::optional<std::int32_t> next(std::span<const float> logits);
     std::uint64_t position() const { return position_; }
+    // Another one at the same place: what it draws, this one does not know of.
+    Sampler fork() const;
 
 private:
     struct Candidate {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <numeric>
 
 #include "base/codec.h"
 #include "wire/text.h"
@@ -272,7 +273,7 @@ Status WholeModel::check_overlaps() const {
     return ok();
 }
 
-Result<Bytes> WholeModel::slice(const GgufPair& pair, Bytes raw, LayerRange range) const {
+Result<Bytes> WholeModel::slice(const GgufPair& pair, Bytes raw, std::span<const std::uint32_t> blocks) const {
     const Value parsed = parse(raw);
     const std::string_view name = std::string_view(pair.key).substr(gguf_.architecture.size() + 1);
     if (parsed.type != GgufType::array || is_one_of(name, other_arrays)) return raw;
@@ -288,33 +289,32 @@ Result<Bytes> WholeModel::slice(const GgufPair& pair, Bytes raw, LayerRange rang
     Writer out;
     out.u32(static_cast<std::uint32_t>(GgufType::array));
     out.u32(static_cast<std::uint32_t>(parsed.element));
-    out.u64(range.count());
-    out.bytes(parsed.data.subspan(range.first * each, range.count() * each));
+    out.u64(blocks.size());
+    for (const std::uint32_t block : blocks) out.bytes(parsed.data.subspan(block * each, each));
     return out.take();
 }
 
-Status WholeModel::write_metadata(LayerRange range, bool with_head, GgufWriter& out) const {
+Status WholeModel::write_metadata(std::span<const std::uint32_t> blocks, bool with_head, GgufWriter& out) const {
     const std::string prefix = gguf_.architecture + ".";
     for (const GgufPair& pair : gguf_.metadata) {
         if (pair.key.compare(0, prefix.size(), prefix) != 0) continue;
         if (pair.key == key(window_pattern) && shape_.kind->window_period != 0) continue;  // written anew below
         Bytes raw = TRY(value(pair));
-        out.raw(pair.key, TRY(slice(pair, std::move(raw), range)));
+        out.raw(pair.key, TRY(slice(pair, std::move(raw), blocks)));
     }
     out.text("general.architecture", gguf_.architecture);
     out.u32("general.file_type", gguf_.file_type);
     out.text("tokenizer.ggml.model", "no_vocab");
     out.u32(prefix + "vocab_size", with_head ? shape_.vocabulary : static_cast<std::uint32_t>(vocabulary_dummy));
-    out.u32(prefix + "block_count", range.count());
+    out.u32(prefix + "block_count", static_cast<std::uint32_t>(blocks.size()));
     if (const auto dense = TRY(number("leading_dense_block_count"))) {
-        const std::uint64_t left = *dense > range.first ? *dense - range.first : 0;
-        out.u32(prefix + "leading_dense_block_count",
-                static_cast<std::uint32_t>(std::min<std::uint64_t>(left, range.count())));
+        const auto left = std::count_if(blocks.begin(), blocks.end(), [&](std::uint32_t b) { return b < *dense; });
+        out.u32(prefix + "leading_dense_block_count", static_cast<std::uint32_t>(left));
     }
-    if (range.first > 0 && find(prefix + "embedding_scale") != nullptr) out.f32(prefix + "embedding_scale", 1.0F);
+    if (blocks.front() > 0 && find(prefix + "embedding_scale") != nullptr) out.f32(prefix + "embedding_scale", 1.0F);
     if (!shape_.slides.empty()) {
         std::vector<std::uint32_t> pattern;
-        for (std::uint32_t i = range.first; i < range.end; ++i) pattern.push_back(shape_.slides[i] ? 1 : 0);
+        for (const std::uint32_t block : blocks) pattern.push_back(shape_.slides[block] ? 1 : 0);
         out.u32s(key(window_pattern), pattern);
     }
     return ok();
@@ -333,8 +333,9 @@ void WholeModel::write_tensors(Shard& shard, GgufWriter& out) const {
     };
     for (const GgufTensor& tensor : gguf_.tensors) {
         if (const auto of = block_tensor(tensor.name)) {
-            if (of->block < shard.range_.first || of->block >= shard.range_.end) continue;
-            add("blk." + std::to_string(of->block - shard.range_.first) + std::string(of->rest), tensor);
+            const auto at = std::lower_bound(shard.blocks_.begin(), shard.blocks_.end(), of->block);
+            if (at == shard.blocks_.end() || *at != of->block) continue;
+            add("blk." + std::to_string(at - shard.blocks_.begin()) + std::string(of->rest), tensor);
         } else if (is_one_of(tensor.name, shared_tensors) ||
                    (shard.has_head_ && is_one_of(tensor.name, last_tensors))) {
             add(tensor.name, tensor);
@@ -362,13 +363,35 @@ Result<std::optional<float>> WholeModel::real(std::string_view name) const {
 
 Result<Shard> WholeModel::cut(LayerRange range, bool with_head) const {
     TRY(check_range(*shape_.kind, shape_.layers, range, shape_.slides));
+    std::vector<std::uint32_t> blocks(range.count());
+    std::iota(blocks.begin(), blocks.end(), range.first);
+    return cut(std::move(blocks), with_head);
+}
+
+Result<Shard> WholeModel::cut_skipping(LayerRange skipped) const {
+    if (skipped.first == 0 || skipped.first >= skipped.end || skipped.end >= shape_.layers) {
+        return fail(Errc::invalid, "layers that can be skipped lie between the first and the last: 1 to " +
+                                       std::to_string(static_cast<std::int64_t>(shape_.layers) - 2));
+    }
+    // What can be cut off on both sides can be left out.
+    TRY(check_range(*shape_.kind, shape_.layers, {0, skipped.first}, shape_.slides));
+    TRY(check_range(*shape_.kind, shape_.layers, {skipped.end, shape_.layers}, shape_.slides));
+    std::vector<std::uint32_t> blocks;
+    for (std::uint32_t i = 0; i < shape_.layers; ++i) {
+        if (i < skipped.first || i >= skipped.end) blocks.push_back(i);
+    }
+    return cut(std::move(blocks), true);
+}
+
+Result<Shard> WholeModel::cut(std::vector<std::uint32_t> blocks, bool with_head) const {
     Shard out;
-    out.range_ = range;
+    out.range_ = {blocks.front(), blocks.back() + 1};
+    out.blocks_ = std::move(blocks);
     out.has_head_ = with_head;
     out.shape_ = shape_;
     out.whole_ = read_;
     GgufWriter writer;
-    TRY(write_metadata(range, with_head, writer));
+    TRY(write_metadata(out.blocks_, with_head, writer));
     write_tensors(out, writer);
     out.header_ = writer.finish();
     for (Shard::Extent& extent : out.extents_) extent.at += out.header_.size();

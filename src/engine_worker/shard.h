@@ -49,7 +49,9 @@ public:
         std::optional<std::uint64_t> source;  // in the whole file; none: zeros
     };
 
+    // From its first block to its last, those that were left out between them included.
     LayerRange range() const { return range_; }
+    std::uint32_t blocks() const { return static_cast<std::uint32_t>(blocks_.size()); }
     const ModelShape& shape() const { return shape_; }
     bool is_first() const { return range_.first == 0; }
     // It gives logits; otherwise the hidden state behind its last block.
@@ -66,6 +68,7 @@ public:
 private:
     friend class WholeModel;
     LayerRange range_;
+    std::vector<std::uint32_t> blocks_;  // of the whole model, ascending
     bool has_head_ = false;
     ModelShape shape_;
     Bytes header_;
@@ -89,6 +92,9 @@ public:
     Result<Shard> cut(LayerRange range) const { return cut(range, range.end == shape_.layers); }
     // For a chain whose head is apart (head.h).
     Result<Shard> cut_without_head(LayerRange range) const { return cut(range, false); }
+    // All blocks but `skipped`, with the head: a model that answers worse and sooner (draft_model.h). The first and the
+    // last block stay. Errc::invalid.
+    Result<Shard> cut_skipping(LayerRange skipped) const;
 
     // nullptr: no such tensor.
     const GgufTensor* find_tensor(std::string_view name) const;
@@ -104,11 +110,12 @@ private:
     std::string key(std::string_view name) const { return gguf_.architecture + "." + std::string(name); }
     const GgufPair* find(const std::string& key) const;
     Result<Shard> cut(LayerRange range, bool with_head) const;
+    Result<Shard> cut(std::vector<std::uint32_t> blocks, bool with_head) const;
     Result<Bytes> value(const GgufPair& pair) const;
     // The whole number under "<architecture>.<name>"; nullopt when there is none.
     Result<std::optional<std::uint64_t>> number(std::string_view name) const;
-    Status write_metadata(LayerRange range, bool with_head, GgufWriter& out) const;
-    Result<Bytes> slice(const GgufPair& pair, Bytes value, LayerRange range) const;
+    Status write_metadata(std::span<const std::uint32_t> blocks, bool with_head, GgufWriter& out) const;
+    Result<Bytes> slice(const GgufPair& pair, Bytes value, std::span<const std::uint32_t> blocks) const;
     void write_tensors(Shard& shard, GgufWriter& out) const;
 
     Gguf gguf_;

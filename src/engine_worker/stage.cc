@@ -55,7 +55,7 @@ Result<std::unique_ptr<Stage>> Stage::load(const Shard& shard, const StageOption
     stage->recurrent_ = shard.shape().kind->recurrent;
     stage->width_ = shard.shape().width;
     stage->vocabulary_ = shard.shape().vocabulary;
-    stage->layers_ = shard.range().count();
+    stage->layers_ = shard.blocks();
     const Architecture& kind = *shard.shape().kind;
     stage->entry_ = kind.entry;
     if (stage->first_ && kind.scales_embedding) stage->scale_ = std::sqrt(static_cast<float>(stage->width_));

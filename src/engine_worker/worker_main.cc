@@ -13,6 +13,7 @@
 #include "crypto/init.h"
 #include "engine_worker/batcher.h"
 #include "engine_worker/channel.h"
+#include "engine_worker/drafters.h"
 #include "engine_worker/lead_server.h"
 #include "engine_worker/model_backbone.h"
 #include "engine_worker/pieces_command.h"
@@ -27,6 +28,7 @@ namespace {
 
 constexpr int channel_descriptor = 3;
 constexpr int model_descriptor = 4;
+constexpr int draft_descriptor = 5;
 constexpr const char* help =
     "shoal-engine [--backends FOLDER] [--stage | --lead]\n"
     "Serves the model on descriptor 4 over the socket on descriptor 3 (protocol/pipe.md). Started by shoal.\n"
@@ -89,6 +91,8 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     std::vector<engine::pipe::ToWorker> early;
     auto options = first_message<engine::pipe::Load>(channel, early);
     if (options.threads == 0) options.threads = default_threads();
+    // Loading the model closes its descriptor; what drafts reads it again.
+    const int again = options.drafts.any() ? dup(model_descriptor) : -1;
     prepare(channel, backends);
 
     double shown = -1;
@@ -100,12 +104,15 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     };
     Result<Model> model = load_model(model_descriptor, options, progress);
     if (!model) give_up(channel, model.error());
+    Result<Speculation> speculation = load_drafters(options.drafts, *model, again, draft_descriptor);
+    if (!speculation) give_up(channel, speculation.error());
     loading = false;
     say(channel, engine::Ready{model->info});
     channel.flush();
 
     ModelBackbone backbone(*model);
-    Batcher batcher(*model, backbone, [&channel](const engine::pipe::FromWorker& event) { say(channel, event); });
+    Batcher batcher(*model, backbone, std::move(*speculation),
+                    [&channel](const engine::pipe::FromWorker& event) { say(channel, event); });
     WorkingSign sign(channel, engine::pipe::encode(engine::pipe::FromWorker(engine::pipe::Working{})).value());
     llama_set_abort_callback(model->context.get(), WorkingSign::beat_and_go_on, &sign);
     for (engine::pipe::ToWorker& message : early) handle(batcher, std::move(message));
@@ -128,7 +135,7 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     auto options = first_message<engine::pipe::Lead>(channel, early);
     if (options.load.threads == 0) options.load.threads = default_threads();
     prepare(channel, backends);
-    serve_lead(channel, model_descriptor, options, std::move(early));
+    serve_lead(channel, model_descriptor, draft_descriptor, options, std::move(early));
 }
 
 [[noreturn]] void run_stage(const std::string& backends) {

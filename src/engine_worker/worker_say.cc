@@ -13,8 +13,10 @@ void say(Channel& channel, const engine::pipe::FromWorker& message) {
 }
 
 void give_up(Channel& channel, const Error& error) {
-    const bool files_fault = error.code == Errc::malformed || error.code == Errc::unsupported;
-    say(channel, engine::pipe::Fatal{wire::plain_text(error.message, engine::pipe::reason_bytes_max), files_fault});
+    // Of the files, or of what was asked of them: it will be the same next time.
+    const bool for_good =
+        error.code == Errc::malformed || error.code == Errc::unsupported || error.code == Errc::invalid;
+    say(channel, engine::pipe::Fatal{wire::plain_text(error.message, engine::pipe::reason_bytes_max), for_good});
     channel.flush();
     _exit(1);
 }

@@ -8,6 +8,7 @@ Lead::Lead(LeadConfig config, engine::LeadEngine& ends, Rng& rng, Report report)
     : config_(std::move(config)), ends_(ends), rng_(rng), report_(std::move(report)) {}
 
 Health Lead::health() const {
+    if (dead_) return Health::dead;
     const Health ends = ends_.health();
     if (ends != Health::ready) return ends;
     if (ready()) return Health::ready;
@@ -31,8 +32,23 @@ void Lead::cancel(Now now, JobId job) {
 
 // ---- the session -------------------------------------------------------------------------------------------------
 
+std::string Lead::misfit() const {
+    const std::uint32_t layers = ends_.shape()->layers, end = config_.hops.back().layers.end;
+    if (end == layers) return {};
+    const std::string has = "the model has layers 0 to " + std::to_string(layers - 1);
+    if (end > layers) return has + ", and a hop is to compute up to layer " + std::to_string(end - 1);
+    return has + ", and no hop has layers " + std::to_string(end) + " to " + std::to_string(layers - 1);
+}
+
 void Lead::open_session(Now now) {
     const engine::LeadShape& shape = *ends_.shape();
+    if (std::string why = misfit(); !why.empty()) {
+        dead_ = true;
+        open_at_.reset();
+        down_reason_ = std::move(why);
+        events_.emplace_back(engine::Down{down_reason_, true});
+        return;
+    }
     CoordinatorConfig config;
     config.self = config_.self;
     config.model = ends_.model()->id;
@@ -107,10 +123,10 @@ bool Lead::hand_over(Now now, engine::LeadEngine::Work& work) {
         lengths_ = std::move(lengths);
         return true;
     }
-    const std::uint16_t sequence = std::get<engine::Forget>(work).sequence;
-    if (lengths_[sequence] == 0) return true;
-    if (!coordinator_->truncate(now, sequence, 0)) return false;
-    lengths_[sequence] = 0;
+    const auto& [sequence, length] = std::get<engine::Truncate>(work);
+    if (lengths_[sequence] <= length) return true;
+    if (!coordinator_->truncate(now, sequence, length)) return false;
+    lengths_[sequence] = length;
     return true;
 }
 

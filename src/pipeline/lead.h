@@ -11,7 +11,8 @@
 //   2. When a session is over (a hop lost and no standby), another is opened after engine_restart_min, doubling up to
 //      engine_restart_max; the delay falls back once a session has lasted for engine_restart_max.
 //   3. An operation is handed to the coordinator in the order in which the ends give it. A truncation of a sequence
-//      that holds nothing is dropped.
+//      that holds no more than that is dropped.
+//   4. Hops that do not end with the model's last layer make it dead: nobody would compute what is missing.
 //
 // Pure; one thread.
 #pragma once
@@ -47,6 +48,9 @@ public:
     // Not before all layers were together once.
     const engine::ModelInfo* model() const override { return was_ready_ ? ends_.model() : nullptr; }
 
+    // Why it is down or dead, one line; empty while it is not for want of layers.
+    const std::string& down_reason() const { return down_reason_; }
+
     // The ends may have something to say.
     void on_ends(Now now) { run(now); }
 
@@ -62,6 +66,8 @@ private:
     // Everything that can move on does.
     void run(Now now);
     void open_session(Now now);
+    // Rule 4. Empty, or what is wrong.
+    std::string misfit() const;
     void close_session();
     void lose_session(Now now, std::string why);
     void take(Now now, Coordinator::Output output);
@@ -77,7 +83,8 @@ private:
     std::map<std::uint16_t, std::uint32_t> lengths_;   // bounded: sequences of the session; rows that each holds
     std::optional<engine::Ready> held_ready_;          // of the ends, until the session is open
     bool was_ready_ = false;
-    std::string down_reason_;  // while it is down though the ends are not
+    std::string down_reason_;  // while it is down, or dead, though the ends are not
+    bool dead_ = false;        // rule 4
     std::uint64_t sessions_ = 0;
     Instant opened_at_{};
     std::optional<Instant> open_at_;

@@ -11,14 +11,15 @@ namespace shoal::pipeline {
 
 using engine::Down;
 using engine::Failed;
-using engine::Forget;
 using engine::Forward;
 using engine::Health;
 using engine::Ready;
+using engine::Truncate;
 
 namespace {
 
 constexpr std::uint32_t width = 32;
+constexpr std::uint16_t layers = 12;
 constexpr std::size_t row_bytes = 64;  // f16
 constexpr std::uint32_t context = 128;
 constexpr std::uint16_t sequences = 2;
@@ -56,7 +57,7 @@ struct ScriptedEnds final : engine::LeadEngine {
 
     void load() {
         model_ = engine::ModelInfo{ModelId(ByteArray<32>{7}), "llama", "scripted", 1, 1, context, sequences};
-        shape_ = engine::LeadShape{wire::ActivationType::f16, width, context, sequences};
+        shape_ = engine::LeadShape{wire::ActivationType::f16, width, layers, context, sequences};
         health_ = Health::ready;
         events.emplace_back(Ready{*model_});
     }
@@ -274,13 +275,48 @@ TEST_F(LeadTest, CarriesRowsToTheHopsAndResultsToTheEnds) {
     EXPECT_EQ(ends_.back[0].size(), 3 * row_bytes);
     EXPECT_EQ(ends_.back[1][0], 2);
     // Rule 3: sequence 1 holds two rows, and then nothing.
-    ends_.work.emplace_back(Forget{1});
-    ends_.work.emplace_back(Forget{1});
+    ends_.work.emplace_back(Truncate{1, 0});
+    ends_.work.emplace_back(Truncate{1, 0});
     ends_.forward(1, 0, 1);
     on_ends();
     EXPECT_EQ(said<wire::StageTruncate>(rows_).size(), 1U);
     EXPECT_EQ(said<wire::StageStep>(rows_).size(), 3U);
     EXPECT_TRUE(ends_.breaks.empty());
+}
+
+// Rule 3: what was guessed wrong is forgotten, and the rows go on from there.
+TEST_F(LeadTest, SetsASequenceBackToALength) {
+    start_and_open();
+    ends_.forward(0, 0, 5);
+    ends_.work.emplace_back(Truncate{0, 3});
+    ends_.work.emplace_back(Truncate{0, 3});
+    ends_.work.emplace_back(Truncate{0, 4});
+    ends_.forward(0, 3, 2);
+    on_ends();
+    const auto truncates = said<wire::StageTruncate>(rows_);
+    ASSERT_EQ(truncates.size(), 1U);
+    EXPECT_EQ(truncates[0]->length, 3U);
+    EXPECT_EQ(said<wire::StageStep>(rows_).size(), 2U);
+    EXPECT_TRUE(ends_.breaks.empty());
+}
+
+// Rule 4.
+TEST_F(LeadTest, HopsThatDoNotReachTheLastLayerAreNoModel) {
+    for (const std::uint16_t has : {std::uint16_t{11}, std::uint16_t{13}}) {
+        events_.clear();
+        start();
+        ends_.load();
+        ends_.shape_->layers = has;
+        on_ends();
+        ASSERT_EQ(events_.size(), 1U);
+        const Down* down = std::get_if<Down>(&events_[0]);
+        ASSERT_TRUE(down != nullptr && down->permanent);
+        EXPECT_NE(down->reason.find(has == 13 ? "no hop has layers 12 to 12" : "up to layer 11"), std::string::npos)
+            << down->reason;
+        EXPECT_EQ(lead_->health(), Health::dead);
+        EXPECT_TRUE(channels_.empty());
+        EXPECT_EQ(lead_->model(), nullptr);
+    }
 }
 
 TEST_F(LeadTest, WhatTheHopsHaveNoRoomForWaitsForResults) {

@@ -101,6 +101,21 @@ def models(s):
     s.refuses("a model's impossible name", [*s.common, *s.listen, "--model", f"a b={fixture()}"], "NAME=FILE")
 
 
+def pipelines(s):
+    hop = "ab" * 32
+    common = [*s.common, *s.listen, "--model", fixture("slow")]  # of 8 layers
+    s.refuses("a hop without layers", [*common, "--hop", hop], "NODE:FIRST-END")
+    s.refuses("a gap between hops", [*common, "--hop", f"{hop}:0-3", "--hop", f"{hop}:4-8"], "must begin with 3")
+    s.refuses("hops that end too soon", [*common, "--hop", f"{hop}:0-3", "--hop", f"{hop}:3-6"],
+              "no hop has layers 6 to 7", "give a --hop for every layer")
+    s.refuses("hops that go too far", [*common, "--hop", f"{hop}:0-9"], "layers 0 to 7", "up to layer 8")
+    s.refuses("a draft that is not there", [*common, "--draft", "nowhere.gguf"], "nowhere.gguf", "repeats", "skip:")
+    s.refuses("a draft without the first layer", [*common, "--draft", "skip:0-3"], "FIRST at least 1")
+    s.refuses("a draft without layers that are not there", [*common, "--draft", "skip:3-9"], "1 to 6")
+    s.refuses("two models that draft", [*common, "--draft", fixture("slow"), "--draft", "skip:2-4"], "not both")
+    s.refuses("a draft of another vocabulary", [*common, "--draft", fixture("bpe")], "another vocabulary")
+
+
 def ports(s):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", s.port))
@@ -127,6 +142,7 @@ def test(folder):
     files(starts)
     configuration(starts)
     models(starts)
+    pipelines(starts)
     ports(starts)
     a_sound_start_stays(starts)
 
