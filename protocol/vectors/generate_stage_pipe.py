@@ -20,22 +20,26 @@ def frame(kind, body): return p("IB", 1 + len(body), kind) + body
 
 
 # The first line of the page's example.
-LOAD = {"first": 2, "end": 4, "type": 1, "width": 64, "context": 128, "sequences": 2, "threads": 1, "cache": 0}
+LOAD = {"first": 2, "end": 4, "type": 1, "width": 64, "context": 128, "sequences": 2, "threads": 1, "cache": 0,
+        "pieces": 0}
 LARGEST = {"first": 511, "end": 512, "type": 2, "width": 65536, "context": 1 << 20, "sequences": 256, "threads": 1024,
-           "cache": 1}
-SMALLEST = {"first": 0, "end": 1, "type": 0, "width": 32, "context": 1, "sequences": 1, "threads": 0, "cache": 0}
+           "cache": 1, "pieces": 1}
+SMALLEST = {"first": 0, "end": 1, "type": 0, "width": 32, "context": 1, "sequences": 1, "threads": 0, "cache": 0,
+            "pieces": 0}
 MODEL = run(1, 32)
 # The least row that there is, width 32 in q8_0; and two of them.
 ROW, TWO = run(0x40, 34), run(0x50, 68)
 
 
-def load_body(**changed): return p("HHBIIHHB", *(LOAD | changed).values())
+def load_body(**changed): return p("HHBIIHHBB", *(LOAD | changed).values())
 def load(**changed): return frame(1, load_body(**changed))
 def rows(parts, tensor): return p("H", len(parts)) + b"".join(p("HIH", *part) for part in parts) + t32(tensor)
 def compute(parts=((0, 0, 1),), tensor=ROW): return frame(2, rows(parts, tensor))
 def truncate(sequence, length): return frame(3, p("HI", sequence, length))
 def loading(share): return frame(16, p("f", share))
 def computed(busy, tensor): return frame(18, p("I", busy) + t32(tensor))
+def piece(data): return frame(8, t32(data))
+def want(offset, count, of=None): return frame(24, (of or MODEL) + p("QI", offset, count))
 def failed(code, text=b""): return frame(19, p("B", code) + t16(text))
 
 
@@ -51,6 +55,8 @@ def good_to_stage():
         yield name, "compute", {"parts": parts, "tensor": tensor.hex()}, compute(parts, tensor)
     for name, sequence, length in (("truncate", 1, 40), ("truncate_all", 0, 0), ("truncate_last", 255, 1048575)):
         yield name, "truncate", {"sequence": sequence, "length": length}, truncate(sequence, length)
+    for name, data in (("piece", ROW), ("piece_missing", b"")):
+        yield name, "piece", {"bytes": data.hex()}, piece(data)
 
 
 def good_from_stage():
@@ -65,6 +71,8 @@ def good_from_stage():
             ("failed_engine", 3, "Größe 🐟"), ("failed_not_finite", 4, "a" * 512)):
         yield name, "failed", {"code": code, "text": text}, failed(code, text.encode())
     yield "working", "working", {}, frame(20, b"")
+    for name, offset, count in (("want", 0, 1), ("want_most", 2**64 - 1, 1 << 18)):
+        yield name, "want", {"piece": MODEL.hex(), "offset": offset, "bytes": count}, want(offset, count)
 
 
 def bad_to_stage():
@@ -74,7 +82,7 @@ def bad_to_stage():
             ("width_too_large", {"width": 65568}), ("no_context", {"context": 0}),
             ("context_too_large", {"context": (1 << 20) + 1}), ("no_sequences", {"sequences": 0}),
             ("too_many_sequences", {"sequences": 257}), ("too_many_threads", {"threads": 1025}),
-            ("unknown_cache", {"cache": 2})):
+            ("unknown_cache", {"cache": 2}), ("unknown_pieces", {"pieces": 2})):
         yield f"load_{name}", load(**changed)
     yield "load_short", frame(1, load_body()[:-1])
     yield "load_left_over", frame(1, load_body() + b"\0")
@@ -95,6 +103,9 @@ def bad_to_stage():
     yield "truncate_too_long", truncate(1, 1 << 20)
     yield "truncate_short", frame(3, p("HH", 1, 40))
     yield "truncate_left_over", frame(3, p("HIB", 1, 40, 0))
+    yield "piece_too_large", frame(8, p("I", (1 << 18) + 1) + ROW)
+    yield "piece_longer_than_the_frame", frame(8, p("I", 35) + ROW)
+    yield "piece_left_over", frame(8, t32(ROW) + b"\0")
     yield "unknown_kind_0_to", frame(0, b"")
     yield "unknown_kind_4_to", frame(4, b"")
     for name, _, _, data in good_from_stage():
@@ -107,6 +118,10 @@ def bad_from_stage():
         yield f"loading_{name}", loading(share)
     yield "loading_short", frame(16, p("H", 0))
     yield "loading_left_over", frame(16, p("fB", 0.5, 0))
+    yield "want_nothing", want(0, 0)
+    yield "want_too_much", want(0, (1 << 18) + 1)
+    yield "want_no_piece", want(0, 1, bytes(32))
+    yield "want_short", frame(24, MODEL + p("QH", 0, 1))
     yield "loaded_no_id", frame(17, bytes(32))
     yield "loaded_short", frame(17, MODEL[:31])
     yield "loaded_left_over", frame(17, MODEL + b"\0")

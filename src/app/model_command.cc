@@ -9,6 +9,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstring>
+#include <set>
 
 #include "app/commands.h"
 #include "app/piece_folder.h"
@@ -65,25 +66,38 @@ private:
     bool terminal_ = isatty(STDERR_FILENO) != 0;
 };
 
-// A short life of the worker on one file: what it wrote to its socket, or the line that it ended with.
-Result<Bytes> ask_worker(const char* command, int file, Bar& bar) {
+struct WorkerWords {
+    Bytes manifest;                // what it wrote to its socket
+    std::set<std::size_t> pieces;  // of the layers that were asked for, by their places in the manifest
+};
+
+// A short life of the worker on one file: what it said, or the line that it ended with.
+Result<WorkerWords> ask_worker(const char* command, int file, const std::string& layers, Bar& bar) {
     net::Loop loop;
     net::ChildOptions options;
     options.argv = TRY(backend::find_engine(backend::own_folder())).words;
+    if (!layers.empty()) options.argv.insert(options.argv.end(), {"--layers", layers});
     options.argv.emplace_back(command);
     options.fds = {{file, model_descriptor}};
     options.socket = true;
     options.output = options.errors = net::ChildOutput::lines;
-    Bytes came;
+    WorkerWords came;
     std::string last_words;
     std::optional<net::ChildExit> exit;
     net::ChildEvents events;
     events.on_bytes = [&came](ByteView bytes) {
-        if (came.size() <= wire::manifest_bytes_max) append(came, bytes);
+        if (came.manifest.size() <= wire::manifest_bytes_max) append(came.manifest, bytes);
     };
     events.on_line = [&](std::string_view line, bool from_errors) {
         if (from_errors) {
             last_words = line;
+            return;
+        }
+        constexpr std::string_view piece = "piece ";
+        if (line.starts_with(piece)) {
+            std::size_t place = wire::manifest_pieces_max;
+            std::from_chars(line.data() + piece.size(), line.data() + line.size(), place);
+            if (place < wire::manifest_pieces_max) came.pieces.insert(place);
             return;
         }
         std::uint64_t hundredths = 0;
@@ -101,17 +115,28 @@ Result<Bytes> ask_worker(const char* command, int file, Bar& bar) {
                 last_words.empty() ? "the worker ended by itself: " + exit->text() : wire::plain_text(last_words, 300));
 }
 
-Result<wire::ShardManifest> manifest_of(const std::string& path, int file) {
-    Bar bar("reading", 100);
-    auto encoded = ask_worker("--write-manifest", file, bar);
-    if (!encoded) return fail(encoded.error().code, path + ": " + encoded.error().message);
-    return wire::decode_manifest(*encoded);
+// A manifest, and what is wanted of it: the pieces of some layers, or all.
+struct Wanted {
+    wire::ShardManifest manifest;
+    std::vector<wire::Piece> pieces;
+    std::uint64_t bytes = 0;  // of them
+};
+Wanted wanted_of(wire::ShardManifest manifest, const std::string& layers, const std::set<std::size_t>& places) {
+    Wanted out;
+    for (std::size_t i = 0; i < manifest.pieces.size(); ++i) {
+        if (!layers.empty() && !places.contains(i)) continue;
+        out.pieces.push_back(manifest.pieces[i]);
+        out.bytes += manifest.pieces[i].bytes;
+    }
+    out.manifest = std::move(manifest);
+    return out;
 }
 
-std::uint64_t bytes_of(const wire::ShardManifest& manifest) {
-    std::uint64_t out = 0;
-    for (const wire::Piece& piece : manifest.pieces) out += piece.bytes;
-    return out;
+Result<Wanted> wanted_of_file(const ModelOptions& options, int file) {
+    Bar bar("reading", 100);
+    auto words = ask_worker("--write-manifest", file, options.layers, bar);
+    if (!words) return fail(words.error().code, options.file + ": " + words.error().message);
+    return wanted_of(TRY(wire::decode_manifest(words->manifest)), options.layers, words->pieces);
 }
 
 std::string size_text(std::uint64_t bytes) {
@@ -122,35 +147,35 @@ std::string size_text(std::uint64_t bytes) {
 Status split(const ModelOptions& options) {
     const File file(options.file);
     if (file.get() < 0) return fail(Errc::not_found, options.file + " cannot be opened: " + std::strerror(errno));
-    const wire::ShardManifest manifest = TRY(manifest_of(options.file, file.get()));
+    const Wanted wanted = TRY(wanted_of_file(options, file.get()));
     PieceFolder folder = TRY(PieceFolder::open_to_write(options.out));
     {
-        Bar bar("writing", bytes_of(manifest));
-        for (const wire::Piece& piece : manifest.pieces) {
+        Bar bar("writing", wanted.bytes);
+        for (const wire::Piece& piece : wanted.pieces) {
             TRY(folder.put(piece, file.get(), [&bar](std::uint64_t bytes) {
                 bar.add(bytes);
                 return interrupted == 0;
             }));
         }
     }
-    TRY(folder.put_manifest(manifest));
-    fmt::print("model {}\n{} pieces, {}, in {}\n", manifest.model.hex(), manifest.pieces.size(),
-               size_text(bytes_of(manifest)), options.out);
+    TRY(folder.put_manifest(wanted.manifest));
+    fmt::print("model {}\n{} of {} pieces, {}, in {}\n", wanted.manifest.model.hex(), wanted.pieces.size(),
+               wanted.manifest.pieces.size(), size_text(wanted.bytes), options.out);
     return ok();
 }
 
-Status verify_manifest(const PieceFolder& folder, const std::string& path) {
+Status verify_manifest(const PieceFolder& folder, const std::string& path, const std::string& layers) {
     const File file(path);
     if (file.get() < 0) return fail(Errc::io, path + " cannot be opened: " + std::strerror(errno));
     Bar none("", 0);
-    const auto checked = ask_worker("--check-manifest", file.get(), none);
+    const auto checked = ask_worker("--check-manifest", file.get(), layers, none);
     if (!checked) return fail(checked.error().code, path + ": " + checked.error().message);
     const Bytes encoded = TRY(store::read_file(path, wire::manifest_bytes_max));
-    const wire::ShardManifest manifest = TRY(wire::decode_manifest(encoded));
+    const Wanted wanted = wanted_of(TRY(wire::decode_manifest(encoded)), layers, checked->pieces);
     std::uint64_t wrong = 0;
     {
-        Bar bar("checking", bytes_of(manifest));
-        for (const wire::Piece& piece : manifest.pieces) {
+        Bar bar("checking", wanted.bytes);
+        for (const wire::Piece& piece : wanted.pieces) {
             const Status good = folder.check(piece, [&bar](std::uint64_t bytes) {
                 bar.add(bytes);
                 return interrupted == 0;
@@ -163,30 +188,42 @@ Status verify_manifest(const PieceFolder& folder, const std::string& path) {
     if (wrong > 0) {
         return fail(Errc::unauthenticated, fmt::format("{} of {} pieces of model {} are missing or wrong; shoal model "
                                                        "split writes those that are missing",
-                                                       wrong, manifest.pieces.size(), manifest.model.brief()));
+                                                       wrong, wanted.pieces.size(), wanted.manifest.model.brief()));
     }
-    fmt::print("model {}\n{} pieces, {}, all as they should be\n", manifest.model.hex(), manifest.pieces.size(),
-               size_text(bytes_of(manifest)));
+    fmt::print("model {}\n{} pieces, {}, all as they should be\n", wanted.manifest.model.hex(), wanted.pieces.size(),
+               size_text(wanted.bytes));
     return ok();
 }
 
 Status verify(const ModelOptions& options) {
     const PieceFolder folder = TRY(PieceFolder::open_to_read(options.directory));
-    for (const std::string& path : TRY(folder.manifests())) TRY(verify_manifest(folder, path));
+    for (const std::string& path : TRY(folder.manifests())) TRY(verify_manifest(folder, path, options.layers));
     return ok();
 }
 
 }  // namespace
 
 void declare_model(CLI::App& app, ModelOptions& options) {
+    const auto is_range = [](const std::string& text) {
+        const auto digits = [](std::string_view part) {
+            return !part.empty() && part.size() < 6 && part.find_first_not_of("0123456789") == std::string_view::npos;
+        };
+        const std::size_t dash = std::min(text.find('-'), text.size());
+        const bool is = digits(std::string_view(text).substr(0, dash)) && dash < text.size() &&
+                        digits(std::string_view(text).substr(dash + 1));
+        return is ? std::string() : "must be FIRST-END, where END is one behind the last layer";
+    };
     CLI::App* model = app.add_subcommand("model", "cut a model into pieces, or check the pieces of one");
     model->require_subcommand(1);
     CLI::App* cut =
         model->add_subcommand("split", "cut a model into pieces, so that a node needs only its layers' bytes");
     cut->add_option("file", options.file, "GGUF file")->required();
+    const char* layers = "FIRST-END: only the pieces of these layers, FIRST to END - 1";
+    cut->add_option("--layers", options.layers, layers)->check(is_range);
     cut->add_option("--out", options.out, "folder for the pieces; made when missing")->required();
     CLI::App* check =
         model->add_subcommand("verify", "read all pieces of a folder again, and hold them to their names");
+    check->add_option("--layers", options.layers, layers)->check(is_range);
     check->add_option("folder", options.directory, "folder that shoal model split wrote")->required();
 }
 

@@ -34,7 +34,8 @@ void declare_up(CLI::App& app, UpOptions& o) {
         "guess tokens ahead, and keep what is right: repeats (of the conversation), skip:FIRST-END (the model "
         "without these layers) or a small GGUF file of the same vocabulary; answers stay the same");
     up->add_option("--stage", o.stage,
-                   "role: compute layers of this GGUF file for the nodes of --stage-for; needs --listen");
+                   "role: compute layers of this GGUF file, or of its pieces in this folder, for the nodes of "
+                   "--stage-for; needs --listen");
     up->add_option("--stage-for", o.stage_leads, "node that may have layers computed here (its 'shoal keys')");
     up->add_option("--listen", o.listen, "address:port for links of other nodes")->envname("SHOAL_LISTEN");
     up->add_option("--advertise", o.advertise, "address:port that others dial, if not that of --listen");

@@ -12,6 +12,7 @@
 #include "app/network_file.h"
 #include "app/node_driver.h"
 #include "backend/engine_files.h"
+#include "backend/model_file.h"
 #include "backend/stage_workers.h"
 #include "backend/worker_engine.h"
 
@@ -126,8 +127,11 @@ Status add_stage_role(const UpOptions& o, node::NodeConfig& node) {
     if (o.stage.empty()) {
         return o.stage_leads.empty() ? ok() : Status(fail(Errc::invalid, "--stage-for without --stage FILE"));
     }
-    if (!std::filesystem::is_regular_file(o.stage)) {
-        return fail(Errc::not_found, fmt::format("--stage {}: no such file; give the path of a GGUF file", o.stage));
+    if (!std::filesystem::is_regular_file(o.stage) && !backend::PieceFiles::is_folder(o.stage)) {
+        return fail(Errc::not_found,
+                    fmt::format("--stage {}: no such file; give the path of a GGUF file, or of a folder "
+                                "that 'shoal model split' wrote",
+                                o.stage));
     }
     if (o.stage_leads.empty()) {
         return fail(Errc::invalid,

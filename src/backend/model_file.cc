@@ -2,6 +2,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <limits>
 
 namespace shoal::backend {
 
@@ -10,6 +12,32 @@ Result<ModelFile> open_model_file(const std::string& path) {
     // "e": not inherited by accident; the child gets its copy by name.
     out.file_.reset(std::fopen(path.c_str(), "re"));
     if (!out.file_) return fail(Errc::not_found, "the model " + path + " cannot be opened: " + std::strerror(errno));
+    return out;
+}
+
+bool PieceFiles::is_folder(const std::string& path) {
+    std::error_code error;
+    return std::filesystem::is_directory(path + "/pieces", error);
+}
+
+Result<ModelFile> PieceFiles::manifest(const ModelId& model) const {
+    auto file = open_model_file(folder_ + "/" + model.hex() + ".manifest");
+    if (!file) return fail(Errc::not_found, "this node has no pieces of the model " + model.brief());
+    return file;
+}
+
+Bytes PieceFiles::read(const wire::PieceId& piece, std::uint64_t offset, std::uint32_t bytes) {
+    if (piece != open_piece_ || !file_) {
+        auto file = open_model_file(folder_ + "/pieces/" + piece.hex());
+        if (!file) return {};
+        open_piece_ = piece;
+        file_ = std::move(*file);
+    }
+    std::FILE* file = file_->file_.get();
+    if (offset > static_cast<std::uint64_t>(std::numeric_limits<long>::max())) return {};
+    Bytes out(bytes);
+    if (std::fseek(file, static_cast<long>(offset), SEEK_SET) != 0) return {};
+    if (std::fread(out.data(), 1, out.size(), file) != out.size()) return {};
     return out;
 }
 

@@ -3,9 +3,13 @@
 
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "base/bytes.h"
+#include "base/ids.h"
 #include "base/result.h"
+#include "wire/shard.h"
 
 namespace shoal::backend {
 
@@ -17,6 +21,7 @@ public:
     int descriptor() const { return fileno(file_.get()); }
 
 private:
+    friend class PieceFiles;
     friend Result<ModelFile> open_model_file(const std::string& path);
     struct CloseFile {
         void operator()(std::FILE* file) const { (void)std::fclose(file); }
@@ -26,5 +31,22 @@ private:
 
 // Errc::not_found, with the path and the system's reason.
 Result<ModelFile> open_model_file(const std::string& path);
+
+// A folder of pieces (protocol/shard.md), as a worker reads it: by way of its node.
+class PieceFiles {
+public:
+    explicit PieceFiles(std::string folder) : folder_(std::move(folder)) {}
+    // Whether there is one.
+    static bool is_folder(const std::string& path);
+    // Errc::not_found: no pieces of this model.
+    Result<ModelFile> manifest(const ModelId& model) const;
+    // As many bytes from `offset` of the piece; empty where it is not here, or shorter. Blocks on the disk.
+    Bytes read(const wire::PieceId& piece, std::uint64_t offset, std::uint32_t bytes);
+
+private:
+    std::string folder_;
+    wire::PieceId open_piece_;  // of the last read: pieces are read from front to back
+    std::optional<ModelFile> file_;
+};
 
 }  // namespace shoal::backend

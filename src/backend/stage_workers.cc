@@ -18,6 +18,7 @@ struct StageWorkers::Worker {
     std::deque<Bytes> unsent;           // bounded: what the host lets wait, stage_queued_max
     std::deque<std::size_t> computing;  // bounded: as unsent; bytes of the answer that is owed
     net::Timer silence;
+    std::optional<PieceFiles> pieces;  // where the model is in pieces
     bool load_sent = false;
     bool loaded = false;
     bool over = false;  // its Failed was put
@@ -34,12 +35,15 @@ void StageWorkers::open(Now, engine::StageHandle handle, const engine::StageShap
     worker->model = shape.model;
     Worker& opened = *workers_.emplace(handle, std::move(worker)).first->second;
     if (const Status started = start(opened, shape); !started) {
-        give_up(opened, StageFaultCode::engine, started.error().message);
+        const bool has_not = opened.pieces && started.error().code == Errc::not_found;
+        give_up(opened, has_not ? StageFaultCode::refused : StageFaultCode::engine, started.error().message);
     }
 }
 
 Status StageWorkers::start(Worker& worker, const engine::StageShape& shape) {
-    const ModelFile model = TRY(open_model_file(options_.model_path));
+    if (PieceFiles::is_folder(options_.model_path)) worker.pieces.emplace(options_.model_path);
+    const ModelFile model =
+        TRY(worker.pieces ? worker.pieces->manifest(shape.model) : open_model_file(options_.model_path));
     net::ChildOptions options;
     options.argv = options_.command.words;
     options.argv.emplace_back("--stage");
@@ -58,7 +62,7 @@ Status StageWorkers::start(Worker& worker, const engine::StageShape& shape) {
     worker.child = TRY(net::ChildProcess::spawn(loop_, std::move(options), std::move(events)));
     watch(worker, limits::engine_start_timeout);
     send(worker, pipe::Load{shape.layers, shape.type, shape.width, shape.context, shape.sequences, options_.threads,
-                            options_.kv});
+                            options_.kv, worker.pieces.has_value()});
     return ok();
 }
 
@@ -129,6 +133,7 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
         return true;
     }
     if (std::holds_alternative<engine::Loading>(message)) return !worker.loaded;
+    if (const auto* want = std::get_if<pipe::Want>(&message)) return answer(worker, *want);
     if (const auto* loaded = std::get_if<pipe::Loaded>(&message)) {
         if (worker.loaded) return false;
         worker.loaded = true;
@@ -146,6 +151,14 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
     worker.computing.pop_front();
     put(engine::StageComputed{worker.handle, std::move(computed.tensor), std::chrono::microseconds(computed.busy_us)});
     return true;
+}
+
+// Before what waits for the layers: the worker asks for one thing at a time, and waits for it.
+bool StageWorkers::answer(Worker& worker, const pipe::Want& want) {
+    if (worker.loaded || !worker.pieces) return false;
+    const Bytes frame =
+        pipe::encode(pipe::ToStage(pipe::PieceBytes{worker.pieces->read(want.piece, want.offset, want.bytes)}));
+    return worker.child->send(frame);
 }
 
 // The first reason counts: what follows it is the process that ends.

@@ -29,7 +29,7 @@
 namespace shoal::backend {
 
 struct StageWorkersOptions {
-    std::string model_path;
+    std::string model_path;  // a file, or a folder of pieces
     EngineCommand command;
     std::uint16_t threads = 0;
     engine::pipe::KvType kv = engine::pipe::KvType::f16;
@@ -57,6 +57,7 @@ private:
     void on_bytes(Worker& worker, ByteView bytes);
     // False: the message cannot come now, so the worker is broken.
     bool on_message(Worker& worker, engine::stage_pipe::FromStage message);
+    bool answer(Worker& worker, const engine::stage_pipe::Want& want);
     void send(Worker& worker, const engine::stage_pipe::ToStage& message);
     void flush(Worker& worker);
     // Rule 3: from now on something is owed.

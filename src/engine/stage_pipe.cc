@@ -11,11 +11,13 @@ enum class Kind : std::uint8_t {
     load = 1,
     compute = 2,
     truncate = 3,
+    piece = 8,
     loading = 16,
     loaded = 17,
     computed = 18,
     failed = 19,
     working = 20,
+    want = 24,
 };
 
 std::string_view load_fault(const Load& m) {
@@ -29,6 +31,11 @@ std::string_view load_fault(const Load& m) {
 std::string_view truncate_fault(const Truncate& m) {
     const bool fits = m.sequence < limits::stage_sequences_max && m.length < limits::context_tokens_max;
     return fits ? std::string_view() : "no such place";
+}
+
+std::string_view want_fault(const Want& m) {
+    if (m.piece.is_zero()) return "no piece";
+    return m.bytes >= 1 && m.bytes <= piece_bytes_max ? std::string_view() : "too many bytes, or none";
 }
 
 std::string_view loading_fault(const Loading& m) {
@@ -71,6 +78,19 @@ struct BodyWriter {
         out.u16(m.sequences);
         out.u16(m.threads);
         out.u8(static_cast<std::uint8_t>(m.kv));
+        out.u8(m.pieces ? 1 : 0);
+    }
+    void operator()(const PieceBytes& m) {
+        ASSERT(m.bytes.size() <= piece_bytes_max);
+        kind(Kind::piece);
+        out.bytes_u32(m.bytes);
+    }
+    void operator()(const Want& m) {
+        ASSERT(want_fault(m).empty());
+        kind(Kind::want);
+        out.bytes(m.piece.view());
+        out.u64(m.offset);
+        out.u32(m.bytes);
     }
     void operator()(const Compute& m) {
         ASSERT(wire::stage_rows_fault(m.rows, false).empty());
@@ -125,11 +145,13 @@ Result<ToStage> read_load(Reader& in) {
     m.context = in.u32();
     m.sequences = in.u16();
     m.threads = in.u16();
-    const std::uint8_t kv = in.u8();
+    const std::uint8_t kv = in.u8(), pieces = in.u8();
     TRY(in.finish("stage pipe: load"));
-    if (type > wire::activation_type_max || kv > 1) return fail(Errc::malformed, "stage pipe: load: unknown type");
+    if (type > wire::activation_type_max || kv > 1 || pieces > 1)
+        return fail(Errc::malformed, "stage pipe: load: unknown type");
     m.type = static_cast<wire::ActivationType>(type);
     m.kv = static_cast<pipe::KvType>(kv);
+    m.pieces = pieces == 1;
     TRY(check(load_fault(m)));
     return ToStage(m);
 }
@@ -194,6 +216,11 @@ Result<ToStage> decode_to_stage(ByteView frame) {
             TRY(check(truncate_fault(m)));
             return ToStage(m);
         }
+        case Kind::piece: {
+            PieceBytes m{to_bytes(in.bytes_u32(piece_bytes_max))};
+            TRY(in.finish("stage pipe: piece"));
+            return ToStage(std::move(m));
+        }
         default: return fail(Errc::malformed, "stage pipe: unknown frame to a stage");
     }
 }
@@ -205,6 +232,12 @@ Result<FromStage> decode_from_stage(ByteView frame) {
         case Kind::loaded: return read_loaded(in);
         case Kind::computed: return read_computed(in);
         case Kind::failed: return read_failed(in);
+        case Kind::want: {
+            const Want m{wire::PieceId(in.array<32>()), in.u64(), in.u32()};
+            TRY(in.finish("stage pipe: want"));
+            TRY(check(want_fault(m)));
+            return FromStage(m);
+        }
         case Kind::working: TRY(in.finish("stage pipe: working")); return FromStage(pipe::Working{});
         default: return fail(Errc::malformed, "stage pipe: unknown frame from a stage");
     }

@@ -29,11 +29,11 @@ Bytes frame_of(const Json& entry) {
 }
 
 const char* kind_of(const ToStage& message) {
-    constexpr const char* names[] = {"load", "compute", "truncate"};
+    constexpr const char* names[] = {"load", "compute", "truncate", "piece"};
     return names[message.index()];
 }
 const char* kind_of(const FromStage& message) {
-    constexpr const char* names[] = {"loading", "loaded", "computed", "failed", "working"};
+    constexpr const char* names[] = {"loading", "loaded", "computed", "failed", "working", "want"};
     return names[message.index()];
 }
 
@@ -47,7 +47,8 @@ struct ToJson {
                 {"context", m.context},
                 {"sequences", m.sequences},
                 {"threads", m.threads},
-                {"cache", static_cast<int>(m.kv)}};
+                {"cache", static_cast<int>(m.kv)},
+                {"pieces", m.pieces ? 1 : 0}};
     }
     Json operator()(const Compute& m) const {
         Json parts = Json::array();
@@ -59,6 +60,10 @@ struct ToJson {
     Json operator()(const Loaded& m) const { return {{"model_id", m.model.hex()}}; }
     Json operator()(const Computed& m) const { return {{"busy_us", m.busy_us}, {"tensor", to_hex(m.tensor)}}; }
     Json operator()(const Failed& m) const { return {{"code", static_cast<int>(m.code)}, {"text", m.text}}; }
+    Json operator()(const PieceBytes& m) const { return {{"bytes", to_hex(m.bytes)}}; }
+    Json operator()(const Want& m) const {
+        return {{"piece", m.piece.hex()}, {"offset", m.offset}, {"bytes", m.bytes}};
+    }
     Json operator()(const pipe::Working&) const { return Json::object(); }
 };
 
@@ -108,11 +113,13 @@ TEST(StagePipe, RefusesEachBadVector) {
 // What the other side would refuse, is our own bug.
 TEST(StagePipe, NeverEncodesWhatWouldBeRefused) {
     Load load{{0, 1}, wire::ActivationType::f16, 64, 128, 1, 0, pipe::KvType::f16};
-    EXPECT_EQ(encode(ToStage(load)).size(), 4U + 19U);
+    EXPECT_EQ(encode(ToStage(load)).size(), 4U + 20U);
     load.width = 33;
     EXPECT_DEATH(encode(ToStage(load)), "load_fault");
     EXPECT_DEATH(encode(ToStage(Compute{})), "stage_rows_fault");
     EXPECT_DEATH(encode(ToStage(Truncate{limits::stage_sequences_max, 0})), "truncate_fault");
+    EXPECT_DEATH(encode(ToStage(PieceBytes{Bytes(piece_bytes_max + 1)})), "piece_bytes_max");
+    EXPECT_DEATH(encode(FromStage(Want{})), "want_fault");
     EXPECT_DEATH(encode(FromStage(Loading{-0.0F})), "loading_fault");
     EXPECT_DEATH(encode(FromStage(Loading{NAN})), "loading_fault");
     EXPECT_DEATH(encode(FromStage(Loaded{})), "is_zero");

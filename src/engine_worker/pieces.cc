@@ -1,6 +1,9 @@
 #include "engine_worker/pieces.h"
 
 #include <algorithm>
+#include <set>
+
+#include "crypto/hash.h"
 
 namespace shoal::engine_worker {
 namespace {
@@ -13,6 +16,8 @@ std::vector<std::size_t> by_place(const Gguf& gguf) {
               [&gguf](std::size_t a, std::size_t b) { return gguf.tensors[a].offset < gguf.tensors[b].offset; });
     return out;
 }
+
+constexpr std::uint64_t chunk_bytes = 1 << 20;  // hashed at once
 
 Error wrong_manifest() {
     return fail(Errc::unauthenticated, "the manifest is not that of the model which it names: take it from elsewhere");
@@ -83,6 +88,44 @@ bool PiecedModel::read(const ReadPiece& read_piece, std::uint64_t offset, ByteSp
         if (!read_piece(piece->id, from - piece->offset, out.subspan(from - offset, to - from))) return false;
     }
     return true;
+}
+
+std::vector<std::size_t> PiecedModel::pieces_of(std::span<const Shard::Extent> extents) const {
+    std::set<std::size_t> out;
+    for (const Shard::Extent& extent : extents) {
+        if (!extent.source) continue;
+        const auto at = std::lower_bound(manifest_.pieces.begin(), manifest_.pieces.end(), *extent.source,
+                                         [](const wire::Piece& piece, std::uint64_t o) { return piece.offset < o; });
+        // A piece is a tensor, and so is an extent.
+        ASSERT(at != manifest_.pieces.end() && at->offset == *extent.source && at->bytes == extent.bytes);
+        out.insert(static_cast<std::size_t>(at - manifest_.pieces.begin()));
+    }
+    return {out.begin(), out.end()};
+}
+
+Status PiecedModel::check(std::span<const Shard::Extent> extents, const ReadPiece& read_piece,
+                          const std::function<void(double)>& progress) const {
+    std::uint64_t all = 0, done = 0;
+    const std::vector<std::size_t> wanted = pieces_of(extents);
+    for (const std::size_t i : wanted) all += manifest_.pieces[i].bytes;
+    Bytes chunk;
+    for (const std::size_t i : wanted) {
+        const wire::Piece& piece = manifest_.pieces[i];
+        crypto::Blake2b256 hash;
+        for (std::uint64_t at = 0; at < piece.bytes; at += chunk.size()) {
+            chunk.resize(static_cast<std::size_t>(std::min(chunk_bytes, piece.bytes - at)));
+            if (!read_piece(piece.id, at, chunk)) {
+                return fail(Errc::not_found,
+                            "the piece " + piece.id.hex() + " is missing, or shorter than it should be");
+            }
+            hash.update(chunk);
+            progress(static_cast<double>(done += chunk.size()) / static_cast<double>(all));
+        }
+        if (hash.digest() != piece.id.bytes()) {
+            return fail(Errc::unauthenticated, "the piece " + piece.id.hex() + " has other bytes than its name says");
+        }
+    }
+    return ok();
 }
 
 ReadAt PiecedModel::reader(ReadPiece read_piece) const {

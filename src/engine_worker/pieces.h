@@ -5,6 +5,7 @@
 #pragma once
 
 #include "engine_worker/gguf.h"
+#include "engine_worker/shard.h"
 #include "wire/shard.h"
 
 namespace shoal::engine_worker {
@@ -26,6 +27,12 @@ public:
     // The whole file, of which only the pieces that are asked for need be here. This must outlive it. The pieces are
     // taken as they are: hash them when they arrive.
     ReadAt reader(ReadPiece read_piece) const;
+    // Reads the pieces that a stage's extents lie in, and holds each to its name; `progress` gets 0 to 1.
+    // Errc::not_found, Errc::unauthenticated: naming the piece.
+    Status check(std::span<const Shard::Extent> extents, const ReadPiece& read_piece,
+                 const std::function<void(double)>& progress) const;
+    // Places in the manifest of these pieces, ascending.
+    std::vector<std::size_t> pieces_of(std::span<const Shard::Extent> extents) const;
 
 private:
     PiecedModel() = default;

@@ -29,31 +29,48 @@ Status write_all(int out, ByteView bytes) {
     return ok();
 }
 
+Status print_pieces_of(const PiecedModel& model, LayerRange layers) {
+    // No piece is read: what a stage is made of stands in the head.
+    const ReadAt head = model.reader([](const wire::PieceId&, std::uint64_t, ByteSpan) { return false; });
+    const WholeModel whole = TRY(WholeModel::open(model.gguf(), head, library_block));
+    const Shard shard = TRY(whole.cut_without_head(layers));
+    for (const std::size_t place : model.pieces_of(shard.extents())) std::printf("piece %zu\n", place);
+    (void)std::fflush(stdout);
+    return ok();
+}
+
 }  // namespace
 
-Status write_manifest(int file, int out) {
+Status write_manifest(int file, int out, std::optional<LayerRange> layers) {
     const ReadAt read = reader_of(file);
     const std::uint64_t bytes = TRY(bytes_of(file));
     const Gguf gguf = TRY(read_gguf(read, bytes, library_block));
     int shown = -1;
-    const wire::ShardManifest manifest = TRY(make_manifest(gguf, read, [&shown](double share) {
+    wire::ShardManifest manifest = TRY(make_manifest(gguf, read, [&shown](double share) {
         const int hundredths = static_cast<int>(share * 100);
         if (hundredths == shown) return;
         shown = hundredths;
         std::printf("%d\n", hundredths);
         (void)std::fflush(stdout);
     }));
-    return write_all(out, wire::encode(manifest));
+    TRY(write_all(out, wire::encode(manifest)));
+    if (!layers) return ok();
+    const PiecedModel model = TRY(PiecedModel::open(std::move(manifest), library_block));
+    return print_pieces_of(model, *layers);
 }
 
-Status check_manifest_file(int file) {
+Result<PiecedModel> open_manifest(int file) {
     const std::uint64_t bytes = TRY(bytes_of(file));
     if (bytes > wire::manifest_bytes_max) return fail(Errc::malformed, "too large for a manifest");
     Bytes encoded(bytes);
     if (!reader_of(file)(0, encoded)) return fail(Errc::io, "the manifest cannot be read");
     wire::ShardManifest manifest = TRY(wire::decode_manifest(encoded));
-    TRY(PiecedModel::open(std::move(manifest), library_block));
-    return ok();
+    return PiecedModel::open(std::move(manifest), library_block);
+}
+
+Status check_manifest_file(int file, std::optional<LayerRange> layers) {
+    const PiecedModel model = TRY(open_manifest(file));
+    return layers ? print_pieces_of(model, *layers) : ok();
 }
 
 }  // namespace shoal::engine_worker

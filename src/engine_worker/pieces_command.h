@@ -2,15 +2,20 @@
 // strangers' bytes, so both run behind the walls of sandbox.h.
 #pragma once
 
-#include "base/result.h"
+#include "engine_worker/pieces.h"
 
 namespace shoal::engine_worker {
 
 // Writes the manifest of the model on `file` to `out`, and the share that is done to standard output, a line each
-// hundredth. Errors as read_gguf(), make_manifest().
-Status write_manifest(int file, int out);
+// hundredth. With `layers`, a line "piece N" there for each piece that a stage of them needs, N its place in the
+// manifest. Errors as read_gguf(), make_manifest(), WholeModel.
+Status write_manifest(int file, int out, std::optional<LayerRange> layers);
 
-// Whether the manifest on `file` is that of the model which it names. Errors as decode_manifest(), PiecedModel::open().
-Status check_manifest_file(int file);
+// The model of the manifest on `file`. Errors as decode_manifest(), PiecedModel::open().
+Result<PiecedModel> open_manifest(int file);
+
+// Whether the manifest on `file` is that of the model which it names; with `layers`, lines as above. Errors as
+// open_manifest(), WholeModel.
+Status check_manifest_file(int file, std::optional<LayerRange> layers);
 
 }  // namespace shoal::engine_worker

@@ -69,6 +69,37 @@ TEST(Pieces, MakeAStageWithoutTheOthers) {
     }
 }
 
+TEST(Pieces, HoldsThoseOfAStageToTheirNames) {
+    const Pieced p = pieced("slow");
+    const auto model = PiecedModel::open(p.manifest, library_block);
+    ASSERT_TRUE(model);
+    const wire::Piece* wrong = nullptr;
+    const ReadPiece read = [&](const wire::PieceId& id, std::uint64_t offset, ByteSpan out) {
+        const auto piece = std::find_if(p.manifest.pieces.begin(), p.manifest.pieces.end(),
+                                        [&id](const wire::Piece& each) { return each.id == id; });
+        const bool there = reader(p.file)(piece->offset + offset, out);
+        if (wrong == &*piece) out.back() ^= 1;
+        return there;
+    };
+    const auto whole = WholeModel::open(p.gguf, reader(p.file), library_block);
+    const auto shard = whole->cut_without_head({3, 5});
+    ASSERT_TRUE(shard);
+    double last = 0;
+    EXPECT_TRUE(model->check(shard->extents(), read, [&last](double share) { last = share; }));
+    EXPECT_DOUBLE_EQ(last, 1);
+    const std::vector<std::size_t> places = model->pieces_of(shard->extents());
+    EXPECT_EQ(places.size(), 2 * 9 + 1U);
+    // Any of them that is wrong is named, and no other is looked at.
+    for (std::size_t i = 0; i < p.manifest.pieces.size(); ++i) {
+        wrong = &p.manifest.pieces[i];
+        const Status checked = model->check(shard->extents(), read, [](double) {});
+        const bool is_of_it = std::find(places.begin(), places.end(), i) != places.end();
+        ASSERT_EQ(checked.has_value(), !is_of_it) << i;
+        if (!is_of_it) continue;
+        EXPECT_NE(checked.error().message.find(wrong->id.hex()), std::string::npos);
+    }
+}
+
 TEST(Pieces, AMissingPieceIsAReadThatFails) {
     const Pieced p = pieced("spm");
     const auto model = PiecedModel::open(p.manifest, library_block);

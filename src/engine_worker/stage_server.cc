@@ -6,6 +6,8 @@
 #include <chrono>
 
 #include "engine_worker/activation.h"
+#include "engine_worker/pieces.h"
+#include "engine_worker/pieces_command.h"
 #include "engine_worker/stage.h"
 #include "engine_worker/working_sign.h"
 #include "wire/text.h"
@@ -36,12 +38,13 @@ public:
     StageServer(Channel& channel, const pipe::Load& load) : channel_(channel), load_(load) {}
 
     Status open(int file) {
-        OpenedModel whole = TRY(open_whole_model(file, [this](double share) { show(share * share_of_hashing); }));
+        OpenedModel whole = TRY(load_.pieces ? open_pieces(file) : open_whole_model(file, show_hashing()));
         if (whole.model.shape().width != load_.width) {
             return fail(Errc::invalid, "the model's width is " + std::to_string(whole.model.shape().width) + ", not " +
                                            std::to_string(load_.width));
         }
         const Shard shard = TRY(whole.model.cut_without_head({load_.layers.first, load_.layers.end}));
+        if (pieced_) TRY(pieced_->check(shard.extents(), ask_, show_hashing()));
         StageOptions options;
         options.cells = load_.context * load_.sequences;
         options.sequences = load_.sequences;
@@ -58,7 +61,7 @@ public:
     void handle(pipe::ToStage message) {
         if (const auto* compute = std::get_if<pipe::Compute>(&message)) return on_compute(compute->rows);
         const auto* truncate = std::get_if<pipe::Truncate>(&message);
-        if (truncate == nullptr) Channel::end_at_bad_frame();  // a second load
+        if (truncate == nullptr) Channel::end_at_bad_frame();  // a second load, or a piece that nobody asked for
         const auto length = static_cast<std::int32_t>(truncate->length);
         if (const Status done = stage_->truncate(truncate->sequence, length); !done) {
             end(channel_, StageFaultCode::engine, done.error().message);
@@ -66,6 +69,34 @@ public:
     }
 
 private:
+    std::function<void(double)> show_hashing() {
+        return [this](double share) { show(share * share_of_hashing); };
+    }
+    // The model as its manifest has it; its pieces are asked for.
+    Result<OpenedModel> open_pieces(int manifest) {
+        PiecedModel opened = TRY(open_manifest(manifest));
+        pieced_ = std::make_unique<PiecedModel>(std::move(opened));
+        ask_ = [this](const wire::PieceId& piece, std::uint64_t offset, ByteSpan out) {
+            return ask(piece, offset, out);
+        };
+        WholeModel model = TRY(WholeModel::open(pieced_->gguf(), pieced_->reader(ask_), library_block));
+        return OpenedModel{std::move(model), pieced_->manifest().model};
+    }
+    bool ask(const wire::PieceId& piece, std::uint64_t offset, ByteSpan out) {
+        for (std::size_t done = 0; done < out.size();) {
+            const auto count =
+                static_cast<std::uint32_t>(std::min<std::size_t>(out.size() - done, pipe::piece_bytes_max));
+            say(pipe::Want{piece, offset + done, count});
+            const std::vector<pipe::ToStage> came = channel_.receive(true, pipe::decode_to_stage);
+            const auto* answer = std::get_if<pipe::PieceBytes>(&came.front());
+            if (answer == nullptr || came.size() > 1) Channel::end_at_bad_frame();  // nothing else is due
+            if (answer->bytes.size() != count) return false;
+            std::copy(answer->bytes.begin(), answer->bytes.end(), out.begin() + static_cast<std::ptrdiff_t>(done));
+            done += count;
+        }
+        return true;
+    }
+
     void say(const pipe::FromStage& message) {
         channel_.send(pipe::encode(message));
         channel_.flush();
@@ -102,6 +133,8 @@ private:
     Channel& channel_;
     pipe::Load load_;
     WorkingSign sign_{channel_, pipe::encode(pipe::FromStage(engine::pipe::Working{}))};
+    std::unique_ptr<PiecedModel> pieced_;  // where the model is in pieces
+    ReadPiece ask_;
     std::unique_ptr<Stage> stage_;
     double shown_ = -1;
 };

@@ -7,7 +7,8 @@
 
 namespace shoal::engine_worker {
 
-// Serves until the node is gone. The compute backends are loaded and the walls stand; `file` is the whole model.
+// Serves until the node is gone. The compute backends are loaded and the walls stand; `file` is the whole model, or a
+// manifest.
 [[noreturn]] void serve_stage(Channel& channel, int file, const engine::stage_pipe::Load& load);
 
 }  // namespace shoal::engine_worker

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -37,6 +38,7 @@ constexpr const char* help =
     "  --lead                holds its ends only, and no layer\n"
     "  --write-manifest      writes the manifest of the model on descriptor 4 to descriptor 3 (protocol/shard.md)\n"
     "  --check-manifest      checks the manifest on descriptor 4 against the model that it names\n"
+    "  --layers FIRST-END    before either: says which pieces these layers need as well\n"
     "  --list-forbidden      what the sandbox test knows, a name a line\n"
     "  --try-forbidden NAME  enters the sandbox and tries NAME: must be killed\n"
     "  --version             of the inference library\n";
@@ -185,8 +187,24 @@ int try_one(const char* name) {
     return tried ? 0 : 2;
 }
 
+int usage() {
+    std::fputs(help, stderr);
+    return 2;
+}
+
+// "FIRST-END".
+std::optional<LayerRange> parse_layers(std::string_view text) {
+    LayerRange out;
+    const char* end = text.data() + text.size();
+    const auto first = std::from_chars(text.data(), end, out.first);
+    if (first.ec != std::errc() || first.ptr == end || *first.ptr != '-') return std::nullopt;
+    const auto last = std::from_chars(first.ptr + 1, end, out.end);
+    return last.ec == std::errc() && last.ptr == end ? std::optional(out) : std::nullopt;
+}
+
 int run(int argc, char** argv) {
     std::string backends;
+    std::optional<LayerRange> layers;
     bool stage = false, lead = false;
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];
@@ -199,18 +217,22 @@ int run(int argc, char** argv) {
             lead = true;
         } else if (word == "--try-forbidden" && value != nullptr) {
             return try_one(value);
+        } else if (word == "--layers" && value != nullptr) {
+            layers = parse_layers(argv[++i]);
+            if (!layers) return usage();
         } else if (word == "--write-manifest") {
-            return run_walled([] { return write_manifest(model_descriptor, channel_descriptor); });
+            return run_walled([&] { return write_manifest(model_descriptor, channel_descriptor, layers); });
         } else if (word == "--check-manifest") {
-            return run_walled([] { return check_manifest_file(model_descriptor); });
+            return run_walled([&] { return check_manifest_file(model_descriptor, layers); });
         } else if (word == "--list-forbidden") {
             return list_forbidden();
         } else if (word == "--version") {
             std::printf("llama %s ggml %s\n", llama_version(), ggml_version());
             return 0;
         } else {
-            std::fputs(help, word == "--help" ? stdout : stderr);
-            return word == "--help" ? 0 : 2;
+            if (word != "--help") return usage();
+            std::fputs(help, stdout);
+            return 0;
         }
     }
     if (stage) run_stage(backends);

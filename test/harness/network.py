@@ -111,12 +111,12 @@ class Network:
             net.relays[0].kill()
 
     With `hops`, a list of (first, end), the layers of the first model node are on nodes of their own: `stages`, and
-    `standby_stages` for those of `standbys`. With `delay_ms` every link to the first model node and to a stage has that
-    delay one way.
+    `standby_stages` for those of `standbys`; `stage_files` says what each reads, in that order, if not the model. With
+    `delay_ms` every link to the first model node and to a stage has that delay one way.
     """
 
     def __init__(self, folder, relays=12, models=1, clients=1, model_file=None, pacer="fast", tap=True, options=(),
-                 hops=(), standbys=(), lead_options=(), delay_ms=0):
+                 hops=(), standbys=(), stage_files=(), lead_options=(), delay_ms=0):
         self.folder = folder / "net"
         self.folder.mkdir()
         self.program = build_folder() / "shoal"
@@ -129,7 +129,7 @@ class Network:
         self.options = tuple(options)
         self.network_file = self.folder / "genesis" / "network.toml"
         self.hops, self.standbys = tuple(hops), tuple(standbys)
-        self.lead_options = tuple(lead_options)
+        self.lead_options, self.stage_files = tuple(lead_options), tuple(stage_files)
         self.delay_ms = delay_ms
         self.delays = []
         nodes = 1 + relays + models + len(self.hops) + len(self.standbys)
@@ -192,11 +192,12 @@ class Network:
     def _start_stages(self):
         """The lead has to know its hops, and they have to know it: ids come before processes."""
         lead = self.models[0]
-        arguments = ["--stage", self.model_file, "--stage-for", lead.id()]
+        files = iter(self.stage_files or [self.model_file] * len(self.hops + self.standbys))
         where = 1 + self._relay_count + self._model_count
         for option, ranges, nodes in (("--hop", self.hops, self.stages),
                                       ("--standby", self.standbys, self.standby_stages)):
             for index, (first, end) in enumerate(ranges):
+                arguments = ["--stage", next(files), "--stage-for", lead.id()]
                 node = self._node(f"{option[2:]}{index}", arguments, where)
                 lead.arguments += [option, f"{node.id()}:{first}-{end}"]
                 self._delay(node)
