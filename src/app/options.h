@@ -35,6 +35,7 @@ struct UpOptions {
     std::string api_key_file;
     std::string pacer = "shaped";
     std::string profile = "default";
+    std::string compare = "1/1";
     std::uint32_t context = 0;
     std::uint16_t sequences = 16;
     std::uint16_t threads = 0;
@@ -63,6 +64,7 @@ struct AskOptions {
     std::optional<double> temperature;
     std::optional<std::int64_t> seed;
     std::uint32_t max_tokens = 0;
+    std::string compare;  // none: as the node is configured
 };
 
 struct GenesisOptions {

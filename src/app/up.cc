@@ -162,6 +162,7 @@ Result<DriverConfig> driver_config(const UpOptions& o) {
     }
     out.node.family = TRY(parse_family(o.family));
     out.node.pacer = o.pacer == "fast" ? PacerMode::fast : PacerMode::shaped;
+    out.node.compare = TRY(Comparison::parse(o.compare));
     if (o.profile == "planetserve") out.node.profile = circuit::profile_planetserve;
     if (o.profile == "lossy") out.node.profile = circuit::profile_lossy;
     out.trace_file = o.trace_file;
