@@ -33,6 +33,8 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_option("--hop", o.hops,
                    "another node computes these layers of the --model, as NODE:FIRST-END; one for each hop, in order");
     up->add_option("--standby", o.standbys, "takes the place of the hop with the same layers when that is lost");
+    up->add_option("--plan", o.plan_file,
+                   "hops, standbys, activations, context and sequences as 'shoal plan --out' wrote them");
     up->add_option("--activations", o.activations, "how hidden states travel between hops: f32, f16 or q8_0")
         ->capture_default_str()
         ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
@@ -113,6 +115,7 @@ void declare_plan(CLI::App& app, PlanOptions& o) {
     plan->add_option("file", o.file, "TOML file: the model, the nodes and the links between them")->required();
     plan->add_option("--network", o.network_file,
                      "network.toml of the network whose nodes signed the profiles that the file names");
+    plan->add_option("--out", o.out, "write the plan to this file, for 'shoal up --plan' on the node that leads");
     plan->add_option("--goal", o.goal, "instead of the file's: solo-first, latency or throughput")
         ->check(CLI::IsMember({"solo-first", "latency", "throughput"}));
     plan->add_option("--sequences", o.sequences, "instead of the file's: questions under way at once")

@@ -23,6 +23,7 @@ struct UpOptions {
     std::vector<std::string> models;    // FILE or NAME=FILE
     std::vector<std::string> hops;      // NODE:FIRST-END, whose layers are the model's
     std::vector<std::string> standbys;  // likewise
+    std::string plan_file;              // instead of both, and of what a plan says besides
     std::string activations = "f16";
     bool allow_pipelines = false;
     std::string stage;                     // FILE
@@ -81,6 +82,7 @@ struct StatusOptions {
 struct PlanOptions {
     std::string file;
     std::string network_file;     // whose nodes signed the profiles that the file names
+    std::string out;              // file of the plan, for `up`; none: it is only printed
     std::string goal;             // instead of the file's
     std::uint32_t sequences = 0;  // instead of the file's
 };
