@@ -135,10 +135,14 @@ class Network:
     With `hops`, a list of (first, end), the layers of the first model node are on nodes of their own: `stages`, and
     `standby_stages` for those of `standbys`. With `delay_ms` every link to the first model node and to a stage has that
     delay one way. `liars`, {index: how}, gives model nodes an engine that lies (harness.liar).
+
+    `plan`, a function of the network that is called before any of these nodes runs, gives the lead's options in place
+    of a --hop and --standby for each; `hops` and `standbys` then hold None for each node.
     """
 
     def __init__(self, folder, relays=12, models=1, clients=1, model_file=None, pacer="fast", tap=True, options=(),
-                 hops=(), standbys=(), lead_options=(), delay_ms=0, liars=()):
+                 hops=(), standbys=(), lead_options=(), delay_ms=0, liars=(),
+                 plan=None):
         self.folder = folder / "net"
         self.folder.mkdir()
         self.program = build_folder() / "shoal"
@@ -154,6 +158,7 @@ class Network:
         self.lead_options = tuple(lead_options)
         self.delay_ms = delay_ms
         self.liars = dict(liars)
+        self.plan = plan
         self.delays = []
         nodes = 1 + relays + models + len(self.hops) + len(self.standbys)
         self._addresses = [f"127.{number}.0.1" for number in range(1, 1 + nodes)]
@@ -170,6 +175,10 @@ class Network:
     def nodes(self):
         return [node for node in (self.verifier, *self.relays, *self.stages, *self.standby_stages, *self.models,
                               *self.clients) if node]
+
+    def environment_of_all(self):
+        """For other commands of the program."""
+        return {**os.environ, **self.environment}
 
     def __enter__(self):
         try:
@@ -219,15 +228,19 @@ class Network:
         lead = self.models[0]
         arguments = ["--stage", self.model_file, "--stage-for", lead.id()]
         where = 1 + self._relay_count + self._model_count
+        typed = []
         for option, ranges, nodes in (("--hop", self.hops, self.stages),
                                       ("--standby", self.standbys, self.standby_stages)):
-            for index, (first, end) in enumerate(ranges):
-                node = self._node(f"{option[2:]}{index}", arguments, where)
-                lead.arguments += [option, f"{node.id()}:{first}-{end}"]
+            for index, layers in enumerate(ranges):
+                node = self._node(f"{option[2:]}{index}", list(arguments), where)
+                typed += [option, f"{node.id()}:{layers[0]}-{layers[1]}"] if layers else []
                 self._delay(node)
-                nodes.append(node.start())
+                nodes.append(node)
                 where += 1
+        lead.arguments += self.plan(self) if self.plan else typed
         lead.arguments += self.lead_options
+        for node in (*self.stages, *self.standby_stages):
+            node.start()
         self._delay(lead)
 
     def _delay(self, node):
