@@ -34,7 +34,7 @@ void ChatExchange::on_end(const ChatEnd& end) {
     if (closed()) return;
     if (setup_.stream) {
         std::string events = std::exchange(opened_, true) ? "" : dialect::sse_opening(setup_.head);
-        events += dialect::sse_closing(setup_.head, end.reason);
+        events += dialect::sse_closing(setup_.head, end);
         if (setup_.head.include_usage) events += dialect::sse_usage(setup_.head, end.usage);
         events += dialect::sse_done;
         if (!put(std::move(events))) return;

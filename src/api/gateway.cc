@@ -164,7 +164,7 @@ std::optional<ExchangeId> Gateway::start(Call& call, dialect::ParsedChat chat, c
                               .now = call.now.mono};
     ChatExchange::Owner& self = *this;
     auto exchange = std::make_unique<ChatExchange>(std::move(setup), std::move(call.responder), self);
-    auto started = network_.ask(card.id, std::move(chat.request), *exchange);
+    auto started = network_.ask(card.id, std::move(chat.request), chat.compare, *exchange);
     if (const auto* fault = std::get_if<ChatFault>(&started)) {
         exchange->on_fault(*fault);
         return std::nullopt;

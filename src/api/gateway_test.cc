@@ -88,8 +88,9 @@ protected:
 // ---- answers -----------------------------------------------------------------------------------------------------
 
 TEST_F(GatewayTest, AnswersAQuestionInOneBody) {
-    const auto answer = ask(false, R"(,"seed":5,"max_tokens":9)");
+    const auto answer = ask(false, R"(,"seed":5,"max_tokens":9,"compare":"2/3")");
     ASSERT_TRUE(exchange_);
+    EXPECT_EQ(network_.the_ask().compare, *Comparison::parse("2/3"));
     EXPECT_EQ(network_.the_ask().model, id_of(0xAB));
     EXPECT_EQ(network_.the_ask().request.sampling.seed, 5U);
     EXPECT_EQ(network_.the_ask().request.completion_tokens_max, 9U);

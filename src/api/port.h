@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/chat.h"
+#include "base/comparison.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/time.h"
@@ -54,7 +55,9 @@ public:
     virtual Readiness readiness() const = 0;
     // Starts an ask. The sink lives until its last call has returned or until cancel(). Faults that are known at once
     // come as a ChatFault here and the sink is never called.
-    virtual std::variant<AskId, ChatFault> ask(ModelId model, ChatRequest request, AskSink& sink) = 0;
+    // Without `compare` it is what the node is configured to.
+    virtual std::variant<AskId, ChatFault> ask(ModelId model, ChatRequest request, std::optional<Comparison> compare,
+                                               AskSink& sink) = 0;
     // The sink is not touched again; the model node is told and frees the slot. May come from inside a call of a sink.
     // An ask that has ended is ignored.
     virtual void cancel(AskId ask) = 0;

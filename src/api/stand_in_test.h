@@ -29,14 +29,16 @@ public:
     struct Asked {
         ModelId model;
         ChatRequest request;
+        std::optional<Comparison> compare;
         AskSink* sink = nullptr;
     };
     std::vector<ModelSummary> models() const override { return served; }
     Readiness readiness() const override { return state; }
-    std::variant<AskId, ChatFault> ask(ModelId model, ChatRequest request, AskSink& sink) override {
+    std::variant<AskId, ChatFault> ask(ModelId model, ChatRequest request, std::optional<Comparison> compare,
+                                       AskSink& sink) override {
         if (fault) return *fault;
         const AskId id(++last);
-        running[id.value()] = {model, std::move(request), &sink};
+        running[id.value()] = {model, std::move(request), compare, &sink};
         peak = std::max(peak, running.size());
         return id;
     }

@@ -80,8 +80,9 @@ api::Readiness ApiBridge::readiness() const {
     return out;
 }
 
-std::variant<api::AskId, ChatFault> ApiBridge::ask(ModelId model, ChatRequest request, api::AskSink& sink) {
-    return driver_.ask(model, request, sink);
+std::variant<api::AskId, ChatFault> ApiBridge::ask(ModelId model, ChatRequest request,
+                                                   std::optional<Comparison> compare, api::AskSink& sink) {
+    return driver_.ask(model, request, compare, sink);
 }
 
 void ApiBridge::cancel(api::AskId ask) {

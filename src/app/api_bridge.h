@@ -24,7 +24,8 @@ public:
 private:
     std::vector<api::ModelSummary> models() const override;
     api::Readiness readiness() const override;
-    std::variant<api::AskId, ChatFault> ask(ModelId model, ChatRequest request, api::AskSink& sink) override;
+    std::variant<api::AskId, ChatFault> ask(ModelId model, ChatRequest request, std::optional<Comparison> compare,
+                                            api::AskSink& sink) override;
     void cancel(api::AskId ask) override;
     void on_request(net::HttpRequest request, std::shared_ptr<net::HttpExchange> exchange) override;
     void arm();

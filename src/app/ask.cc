@@ -86,7 +86,9 @@ Status ask(const AskOptions& options) {
     if (terminal) fmt::print(stderr, "asking {} …\r", model);
     Printer printer;
     bool first = true;
-    TRY(api_stream(api, dialect::write_chat_request(model, request_of(options, std::move(question)), {}),
+    dialect::AskOptions how;
+    if (!options.compare.empty()) how.compare = TRY(Comparison::parse(options.compare));
+    TRY(api_stream(api, dialect::write_chat_request(model, request_of(options, std::move(question)), how),
                    [&](std::string_view chunk) {
                        if (terminal && first) fmt::print(stderr, "\x1b[2K\r");
                        first = false;

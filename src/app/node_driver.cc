@@ -13,6 +13,17 @@ net::Endpoint endpoint_of(const wire::Address& address) {
     return {address.ip, address.port};
 }
 
+// What a comparison came to, in a line; not a word of what was asked or answered.
+std::string line_of(const client::Client::Compared& compared) {
+    std::string out = fmt::format("compared {}: {} of {} nodes gave the same reply", compared.rule.text(),
+                                  compared.agreed, compared.asked);
+    for (const auto& against : compared.against) {
+        out += fmt::format("; {} differs from byte {} on and is asked last for {:.0f} min", against.node.hex(),
+                           against.bytes, to_seconds(against.suspected) / 60);
+    }
+    return out;
+}
+
 // The node's key, made at the first start.
 Result<crypto::SigningKey> open_identity(const std::string& directory) {
     TRY(open_or_make_identity(directory));
@@ -212,6 +223,8 @@ void NodeDriver::drain() {
             api::AskSink* sink = at->second;
             asks_.erase(at);
             sink->on_end(end->end);
+        } else if (const auto* compared = std::get_if<client::Client::Compared>(&*output)) {
+            log_.write(LogLevel::info, "client", line_of(*compared));
         } else {
             const auto& fault = std::get<client::Client::Fault>(*output);
             const auto at = asks_.find(fault.ask);
@@ -251,8 +264,8 @@ void NodeDriver::arm() {
 // ---- questions ---------------------------------------------------------------------------------------------------
 
 std::variant<api::AskId, ChatFault> NodeDriver::ask(const ModelId& model, const ChatRequest& request,
-                                                    api::AskSink& sink) {
-    auto started = node_->ask(now(), model, request);
+                                                    std::optional<Comparison> compare, api::AskSink& sink) {
+    auto started = node_->ask(now(), model, request, compare);
     if (const auto* fault = std::get_if<ChatFault>(&started)) return *fault;
     const client::AskId id = std::get<client::AskId>(started);
     asks_.emplace(id, &sink);

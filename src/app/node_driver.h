@@ -45,7 +45,8 @@ public:
     void on_stages();
 
     // Questions; the sink as in api/port.h.
-    std::variant<api::AskId, ChatFault> ask(const ModelId& model, const ChatRequest& request, api::AskSink& sink);
+    std::variant<api::AskId, ChatFault> ask(const ModelId& model, const ChatRequest& request,
+                                            std::optional<Comparison> compare, api::AskSink& sink);
     void cancel(api::AskId ask);
 
     const node::Node& node() const { return *node_; }

@@ -5,12 +5,19 @@
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 
+#include "base/comparison.h"
 #include "base/limits.h"
 #include "engine/pipe.h"
 #include "store/files.h"
 
 namespace shoal::app {
 namespace {
+
+// For CLI11: what is wrong, or nothing.
+std::string is_comparison(const std::string& text) {
+    const auto read = Comparison::parse(text);
+    return read ? "" : read.error().message;
+}
 
 void declare_up(CLI::App& app, UpOptions& o) {
     CLI::App* up = app.add_subcommand("up", "run a node: a client with its local API unless roles are named");
@@ -26,6 +33,8 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_option("--hop", o.hops,
                    "another node computes these layers of the --model, as NODE:FIRST-END; one for each hop, in order");
     up->add_option("--standby", o.standbys, "takes the place of the hop with the same layers when that is lost");
+    up->add_option("--plan", o.plan_file,
+                   "hops, standbys, activations, context and sequences as 'shoal plan --out' wrote them");
     up->add_option("--activations", o.activations, "how hidden states travel between hops: f32, f16 or q8_0")
         ->capture_default_str()
         ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
@@ -55,6 +64,10 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_option("--profile", o.profile, "cloves: default (4,2), planetserve (4,3) or lossy (6,2)")
         ->capture_default_str()
         ->check(CLI::IsMember({"default", "planetserve", "lossy"}));
+    up->add_option("--compare", o.compare,
+                   "K/M: ask M nodes at once and take the reply that K of them give; each of the M reads the question")
+        ->capture_default_str()
+        ->check(is_comparison);
     up->add_option("--context", o.context, "tokens that one question may hold; default: the model's, at most 4096")
         ->check(CLI::Range(std::uint32_t{0}, limits::context_tokens_max));
     up->add_option("--sequences", o.sequences, "questions decoded at once")
@@ -97,6 +110,8 @@ void declare_ask(CLI::App& app, AskOptions& o) {
     ask->add_option("--system", o.system, "system message");
     ask->add_option("--temperature", o.temperature, "0 (greedy) to 2")->check(CLI::Range(0.0, 2.0));
     ask->add_option("--seed", o.seed, "makes the sampling repeatable");
+    ask->add_option("--compare", o.compare, "K/M, instead of the node's: ask M nodes, take the reply that K give")
+        ->check(is_comparison);
     ask->add_option("--max-tokens", o.max_tokens, "tokens of the answer at most");
 }
 
@@ -105,6 +120,7 @@ void declare_plan(CLI::App& app, PlanOptions& o) {
     plan->add_option("file", o.file, "TOML file: the model, the nodes and the links between them")->required();
     plan->add_option("--network", o.network_file,
                      "network.toml of the network whose nodes signed the profiles that the file names");
+    plan->add_option("--out", o.out, "write the plan to this file, for 'shoal up --plan' on the node that leads");
     plan->add_option("--goal", o.goal, "instead of the file's: solo-first, latency or throughput")
         ->check(CLI::IsMember({"solo-first", "latency", "throughput"}));
     plan->add_option("--sequences", o.sequences, "instead of the file's: questions under way at once")

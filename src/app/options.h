@@ -23,6 +23,7 @@ struct UpOptions {
     std::vector<std::string> models;    // FILE or NAME=FILE
     std::vector<std::string> hops;      // NODE:FIRST-END, whose layers are the model's
     std::vector<std::string> standbys;  // likewise
+    std::string plan_file;              // instead of both, and of what a plan says besides
     std::string activations = "f16";
     std::vector<std::string> drafts;  // "repeats", "skip:FIRST-END", or FILE
     bool allow_pipelines = false;
@@ -36,6 +37,7 @@ struct UpOptions {
     std::string api_key_file;
     std::string pacer = "shaped";
     std::string profile = "default";
+    std::string compare = "1/1";
     std::uint32_t context = 0;
     std::uint16_t sequences = 16;
     std::uint16_t threads = 0;
@@ -64,6 +66,7 @@ struct AskOptions {
     std::optional<double> temperature;
     std::optional<std::int64_t> seed;
     std::uint32_t max_tokens = 0;
+    std::string compare;  // none: as the node is configured
 };
 
 struct GenesisOptions {
@@ -80,6 +83,7 @@ struct StatusOptions {
 struct PlanOptions {
     std::string file;
     std::string network_file;     // whose nodes signed the profiles that the file names
+    std::string out;              // file of the plan, for `up`; none: it is only printed
     std::string goal;             // instead of the file's
     std::uint32_t sequences = 0;  // instead of the file's
 };

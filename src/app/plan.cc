@@ -5,9 +5,11 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/made_plan.h"
 #include "app/network_file.h"
 #include "app/plan_file.h"
 #include "net/loop.h"
+#include "store/files.h"
 
 namespace shoal::app {
 namespace {
@@ -67,7 +69,17 @@ void print_unused(const PlanFile& file, const Plan& plan) {
     if (!unused.empty()) fmt::print("not used:{}\n", unused);
 }
 
-int print_plan(const PlanFile& file, const Plan& plan) {
+// For `shoal up --plan`.
+int write_plan(const std::string& path, const PlanFile& file, const Plan& plan) {
+    const auto made = make_runnable(file, plan);
+    if (!made) return refuse(fail(made.error().code, path + " is not written: " + made.error().message));
+    const Status written = store::write_file_atomic(path, as_bytes(write_made_plan(*made)), 0644);
+    if (!written) return refuse(written.error());
+    fmt::print("written to {}\n", path);
+    return 0;
+}
+
+void print_plan(const PlanFile& file, const Plan& plan) {
     print_stages(file, plan.stages);
     if (!plan.solo) {
         fmt::print("{:<20} {:>9} {:>10} {:>10} {:>10} {:>11} {:>11}\n", file.nodes[file.request.coordinator], "leads",
@@ -81,7 +93,6 @@ int print_plan(const PlanFile& file, const Plan& plan) {
                file.request.workload.chunk_tokens);
     if (plan.standbys_missing > 0) fmt::print("missing: {}\n", count(plan.standbys_missing, "standby place"));
     print_unused(file, plan);
-    return 0;
 }
 
 const char* advice(Lack lack) {
@@ -125,8 +136,11 @@ int run_plan(const PlanOptions& options) {
     const auto outcome = make_plan(file->request);
     if (!outcome) return refuse(fail(outcome.error().code, options.file + ": " + outcome.error().message));
     print_model(*file);
-    if (const Plan* plan = std::get_if<Plan>(&*outcome)) return print_plan(*file, *plan);
-    return print_shortfall(*file, std::get<Shortfall>(*outcome));
+    const Plan* plan = std::get_if<Plan>(&*outcome);
+    if (plan == nullptr) return print_shortfall(*file, std::get<Shortfall>(*outcome));
+    print_plan(*file, *plan);
+    std::fflush(stdout);
+    return options.out.empty() ? 0 : write_plan(options.out, *file, *plan);
 }
 
 }  // namespace shoal::app

@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "app/stage_words.h"
 #include "app/toml_reader.h"
 #include "store/files.h"
 #include "wire/descriptor.h"
@@ -129,6 +130,7 @@ Result<wire::MeasuredRate> read_rate(const toml::table& table) {
 // What the file says of one machine.
 struct FileNode {
     std::string name;
+    std::optional<NodeId> id;
     std::optional<NodeSpeed> speed;
     std::optional<wire::Profile> profile;  // if it is a signed one
 };
@@ -159,10 +161,16 @@ Result<FileNode> read_node(const toml::table& table, const Context& context) {
     FileNode out;
     out.name = TRY(in.text("name"));
     if (!wire::is_model_name(out.name)) return in.bad("name", "1 to 64 of A-Z a-z 0-9 . _ : -");
+    if (in.has("id")) {
+        const std::string id = TRY(in.text("id"));
+        out.id = TRY(parse_node("id", id));
+    }
     if (in.has("profile")) {
         const std::string profile = TRY(in.text("profile"));
         out.profile = TRY(read_profile(profile, context));
         TRY(in.finish());
+        if (out.id && *out.id != out.profile->node) return in.bad("id", "the profile is of another node");
+        out.id = out.profile->node;
         out.speed = TRY(NodeSpeed::make(out.profile->measured, context.quantisation));
         return out;
     }
@@ -241,6 +249,8 @@ Result<PlanFile> read_all(const toml::table& table, Context context) {
     for (const toml::table* entry : TRY(in.tables("node"))) {
         FileNode node = TRY(read_node(*entry, context));
         if (index_of(nodes, node.name)) return fail(Errc::invalid, "two [[node]] have the name '" + node.name + "'");
+        const auto same = [&](const FileNode& other) { return node.id && other.id == node.id; };
+        if (std::ranges::any_of(nodes, same)) return fail(Errc::invalid, "two [[node]] have the id of " + node.name);
         nodes.push_back(std::move(node));
     }
     if (nodes.empty() || nodes.size() > limits::plan_nodes_max) return fail(Errc::invalid, "1 to 64 [[node]]");
@@ -263,8 +273,11 @@ Result<PlanFile> read_all(const toml::table& table, Context context) {
                         fmt::format("line {}: {} is not known", node.source().begin.line, key.str()));
         }
     }
-    PlanFile out{std::move(name), {}, std::move(request)};
-    for (const FileNode& node : nodes) out.nodes.push_back(node.name);
+    PlanFile out{std::move(name), {}, {}, std::move(request)};
+    for (const FileNode& node : nodes) {
+        out.nodes.push_back(node.name);
+        out.ids.push_back(node.id);
+    }
     return out;
 }
 

@@ -20,8 +20,9 @@ inline constexpr std::pair<const char*, pipeline::Goal> goal_words[] = {
 };
 
 struct PlanFile {
-    std::string model;               // its name
-    std::vector<std::string> nodes;  // their names, in the order of the request
+    std::string model;                       // its name
+    std::vector<std::string> nodes;          // their names, in the order of the request
+    std::vector<std::optional<NodeId>> ids;  // of their profiles, or as the file says; each once
     pipeline::PlanRequest request;
 };
 

@@ -2,15 +2,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <csignal>
 #include <filesystem>
 
 #include "app/api_bridge.h"
 #include "app/commands.h"
 #include "app/log.h"
+#include "app/made_plan.h"
 #include "app/network_file.h"
 #include "app/node_driver.h"
+#include "app/stage_words.h"
 #include "backend/engine_files.h"
 #include "backend/model_file.h"
 #include "backend/stage_workers.h"
@@ -52,73 +53,32 @@ Result<FamilyId> parse_family(const std::string& text) {
     return FamilyId(first_bytes<FamilyId::size>(*bytes));
 }
 
-Result<NodeId> parse_node(const std::string& option, const std::string& text) {
-    const auto bytes = from_hex(text);
-    if (!bytes || bytes->size() != NodeId::size) {
-        return fail(Errc::invalid, fmt::format("{} {}: a node is named by the 64 hexadecimal digits that 'shoal keys' "
-                                               "prints there",
-                                               option, text));
-    }
-    return NodeId(first_bytes<NodeId::size>(*bytes));
-}
-
-// FIRST-END, layers FIRST to END - 1.
-std::optional<wire::LayerRange> parse_layers(std::string_view text) {
-    const auto number = [](std::string_view digits) -> std::optional<std::uint16_t> {
-        std::uint16_t out = 0;
-        const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), out);
-        return error == std::errc() && stop == digits.data() + digits.size() ? std::optional(out) : std::nullopt;
+// What is said besides --plan must not be of the plan; what a plan says is as if it had been typed.
+Status take_plan(UpOptions& o, const MadePlan& plan) {
+    const auto refuse = [](const char* option) {
+        return fail(Errc::invalid, fmt::format("{}: the --plan says that; leave it out", option));
     };
-    const std::size_t dash = text.find('-');
-    if (dash == std::string_view::npos) return std::nullopt;
-    const auto first = number(text.substr(0, dash)), end = number(text.substr(dash + 1));
-    if (!first || !end || *first >= *end || *end > limits::model_layers_max) return std::nullopt;
-    return wire::LayerRange{*first, *end};
-}
-
-// NODE:FIRST-END.
-Result<pipeline::StageNode> parse_hop(const std::string& option, const std::string& text) {
-    const std::size_t colon = text.find(':');
-    const auto layers =
-        colon == std::string::npos ? std::nullopt : parse_layers(std::string_view(text).substr(colon + 1));
-    if (!layers) {
-        return fail(Errc::invalid,
-                    fmt::format("{} {}: must be NODE:FIRST-END, where END is one behind the last layer", option, text));
-    }
-    return pipeline::StageNode{TRY(parse_node(option, text.substr(0, colon))), *layers};
-}
-
-Status check_hops(const std::vector<pipeline::StageNode>& hops, const std::vector<pipeline::StageNode>& standbys) {
-    if (hops.size() > limits::stage_hops_max) {
-        return fail(Errc::invalid, fmt::format("--hop: at most {}", limits::stage_hops_max));
-    }
-    std::uint16_t next = 0;
-    for (const pipeline::StageNode& hop : hops) {
-        if (hop.layers.first != next) {
-            return fail(Errc::invalid,
-                        fmt::format("--hop {}:{}-{}: the hops before end with layer {}, so it must begin "
-                                    "with {}",
-                                    hop.node.hex(), hop.layers.first, hop.layers.end, next, next));
-        }
-        next = hop.layers.end;
-    }
-    for (const pipeline::StageNode& standby : standbys) {
-        const auto same = [&](const pipeline::StageNode& hop) { return hop.layers == standby.layers; };
-        if (std::none_of(hops.begin(), hops.end(), same)) {
-            return fail(Errc::invalid, fmt::format("--standby {}:{}-{}: no --hop has these layers", standby.node.hex(),
-                                                   standby.layers.first, standby.layers.end));
-        }
-    }
+    const UpOptions untold;
+    if (!o.hops.empty()) return refuse("--hop");
+    if (!o.standbys.empty()) return refuse("--standby");
+    if (o.activations != untold.activations && o.activations != plan.activations) return refuse("--activations");
+    if (o.context != untold.context && o.context != plan.context) return refuse("--context");
+    if (o.sequences != untold.sequences && o.sequences != plan.sequences) return refuse("--sequences");
+    for (const pipeline::StageNode& hop : plan.hops) o.hops.push_back(stage_text(hop));
+    for (const pipeline::StageNode& standby : plan.standbys) o.standbys.push_back(stage_text(standby));
+    o.activations = plan.activations;
+    o.context = plan.context;
+    o.sequences = plan.sequences;
     return ok();
 }
 
 Result<pipeline::LeadConfig> lead_config(const UpOptions& o) {
     pipeline::LeadConfig out;
-    for (const std::string& text : o.hops) out.hops.push_back(TRY(parse_hop("--hop", text)));
-    for (const std::string& text : o.standbys) out.standbys.push_back(TRY(parse_hop("--standby", text)));
-    TRY(check_hops(out.hops, out.standbys));
+    for (const std::string& text : o.hops) out.hops.push_back(TRY(parse_stage("--hop", text)));
+    for (const std::string& text : o.standbys) out.standbys.push_back(TRY(parse_stage("--standby", text)));
+    TRY(check_stages(out.hops, out.standbys));
     if (!out.hops.empty() && o.models.size() != 1) {
-        return fail(Errc::invalid, "--hop says where the layers of one model are: name exactly one --model");
+        return fail(Errc::invalid, "--hop and --plan say where the layers of one model are: name exactly one --model");
     }
     return out;
 }
@@ -173,6 +133,7 @@ Result<DriverConfig> driver_config(const UpOptions& o) {
     }
     out.node.family = TRY(parse_family(o.family));
     out.node.pacer = o.pacer == "fast" ? PacerMode::fast : PacerMode::shaped;
+    out.node.compare = TRY(Comparison::parse(o.compare));
     if (o.profile == "planetserve") out.node.profile = circuit::profile_planetserve;
     if (o.profile == "lossy") out.node.profile = circuit::profile_lossy;
     out.trace_file = o.trace_file;
@@ -334,14 +295,30 @@ Status wait_for_models(Running& run) {
     return ok();
 }
 
-Status start(const UpOptions& o, Running& run) {
+// That the plan was made for this node is known once its key is.
+Status check_lead(const MadePlan& plan, const NodeId& self) {
+    if (plan.lead == self) return ok();
+    return fail(Errc::invalid,
+                fmt::format("--plan: it is led by {}, and this node is {}", plan.lead.hex(), self.hex()));
+}
+
+Status start(UpOptions o, Running& run) {
     run.log = TRY(make_log(o.log_level));
+    std::optional<MadePlan> plan;
+    if (!o.plan_file.empty()) {
+        plan = TRY(read_made_plan(o.plan_file));
+        TRY(take_plan(o, *plan));
+    }
     DriverConfig config = TRY(driver_config(o));
     const bool client = config.node.client;
     const api::GatewayOptions gateway = TRY(gateway_options(o));
     TRY(make_engines(o, run));
     pipeline::LeadConfig lead = TRY(lead_config(o));
     run.driver = TRY(NodeDriver::start(run.loop, std::move(config), *run.log));
+    if (plan) {
+        TRY(check_lead(*plan, run.driver->node().id()));
+        lead.predicted = plan->predicted;
+    }
     if (run.stages) run.driver->add_stages(*run.stages);
     if (!lead.hops.empty()) {
         lead.self = run.driver->node().id();

@@ -60,14 +60,22 @@ enum class AskFault : std::uint8_t {
     refused,        // the node's policy (unpaid, expired, replayed)
     cancelled,
     timeout,
+    disagreed,  // too few of the nodes that were asked gave the same reply; said by the client, never on the wire
 };
 
 struct ChatDelta {
     Plaintext text;
 };
+// How many of the nodes that were asked gave this reply, where replies are compared.
+struct Agreement {
+    std::uint8_t agreed = 0;
+    std::uint8_t asked = 0;
+    friend bool operator==(const Agreement&, const Agreement&) = default;
+};
 struct ChatEnd {
     FinishReason reason = FinishReason::stop;
     Usage usage;
+    std::optional<Agreement> agreement = {};  // the client's own; never on the wire
 };
 struct ChatFault {
     AskFault fault = AskFault::engine_failed;

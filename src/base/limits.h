@@ -185,6 +185,17 @@ inline constexpr Duration node_shunned = 30s;
 inline constexpr unsigned message_attempts_max = 4;
 static_assert(asks_max * cloves_default < client_circuits_max);
 
+// ---- comparison of replies (src/client/quorum.h) -----------------------------------------------------------------
+// Nodes that answer one question. Each costs a whole answer; five outvote two liars.
+inline constexpr std::uint8_t compared_nodes_max = 5;
+// Once a reply is agreed on, slower nodes are heard this much longer: a liar must not escape by being late.
+inline constexpr Duration compared_linger = 60s;
+// A node that others contradicted is asked last for so long, each time twice as long. It ends: arithmetic that differs
+// in its last digits contradicts too.
+inline constexpr Duration suspicion_min = 10min;
+inline constexpr Duration suspicion_max = 24h;
+inline constexpr std::size_t suspects_max = 4096;
+
 // ---- chat (protocol/chat.md) -------------------------------------------------------------------------------------
 inline constexpr std::size_t chat_messages_max = 512;
 inline constexpr std::size_t chat_body_bytes_max = 96 * 1024;
@@ -311,6 +322,9 @@ inline constexpr Duration stage_open_timeout = 120s;
 // Tries to reach the next hop before it is called lost.
 inline constexpr int stage_dials_max = 3;
 inline constexpr Duration stage_dial_interval = 200ms;
+// A node that was lost is opened again as a standby this soon after, and twice as late each time it is lost again.
+inline constexpr Duration stage_return_min = 1s;
+inline constexpr Duration stage_return_max = 5min;
 
 // ---- admission (sched) -------------------------------------------------------------------------------------------
 // Requests that wait for a slot at a model node. Full: 503 with Retry-After.

@@ -92,7 +92,8 @@ std::optional<std::pair<AskId, prompt::LaneId>> Client::find_lane(CircuitNumber 
 
 // ---- questions ---------------------------------------------------------------------------------------------------
 
-std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const ChatRequest& request) {
+std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const ChatRequest& request,
+                                           std::optional<Comparison> compare) {
     if (asks_.size() >= limits::asks_max) return ChatFault{AskFault::overloaded, "too many questions at once"};
     if (!view_ || !view_->running(now)) return ChatFault{AskFault::no_circuit, "no directory of the network yet"};
     const bool by_leads = config_.pipelines && !view_->leads_of(model).empty();
@@ -100,12 +101,22 @@ std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const 
         return ChatFault{AskFault::no_model_node, "no node serves this model"};
     auto body = wire::encode_chat_request(request);
     if (!body) return ChatFault{AskFault::bad_request, body.error().message};
-
-    const AskId id(next_ask_++);
-    Ask& ask = asks_[id];
-    ask.model = model;
-    ask.body = Plaintext(std::string(as_text(*body)));
+    const Plaintext text{std::string(as_text(*body))};
     wipe(body->data(), body->size());
+
+    const Comparison rule = compare.value_or(config_.compare);
+    Ask ask = make_ask(now, model, request, text);
+    if (rule.compares()) return ask_several(now, std::move(ask), rule, request.completion_tokens_max);
+    const AskId id(next_ask_++);
+    asks_.emplace(id, std::move(ask));
+    begin(now, {id});
+    return id;
+}
+
+Client::Ask Client::make_ask(Now now, const ModelId& model, const ChatRequest& request, Plaintext body) {
+    Ask ask;
+    ask.model = model;
+    ask.body = std::move(body);
     if (request.sampling.seed) {
         std::uint8_t raw[8];
         store_le<std::uint64_t>(raw, *request.sampling.seed);
@@ -114,23 +125,31 @@ std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const 
         ask.seed = rng_.array<32>();
     }
     ask.wait_until = now.mono + limits::circuits_wait;
-    try_start(now, id);
+    return ask;
+}
+
+void Client::begin(Now now, const std::vector<AskId>& ids) {
+    for (const AskId id : ids) try_start(now, id);
     circuits_.set_waiting(now, waiting());
     drain_circuits(now);
-    return id;
 }
 
 std::optional<NodeId> Client::choose_node(Now now, const Ask& ask) {
-    const auto whole = choose_among(now, ask, view_->nodes_of(ask.model));
-    if (whole || !config_.pipelines) return whole;
-    return choose_among(now, ask, view_->leads_of(ask.model));
+    for (const bool suspects : {false, true}) {
+        if (const auto whole = choose_among(now, view_->nodes_of(ask.model), ask.tried, suspects)) return whole;
+        if (!config_.pipelines) continue;
+        if (const auto lead = choose_among(now, view_->leads_of(ask.model), ask.tried, suspects)) return lead;
+    }
+    return std::nullopt;
 }
 
-std::optional<NodeId> Client::choose_among(Now now, const Ask& ask, const std::vector<NodeId>& nodes) {
+std::optional<NodeId> Client::choose_among(Now now, const std::vector<NodeId>& nodes, const std::vector<NodeId>& tried,
+                                           bool suspects) {
     std::vector<NodeId> fresh;
     std::vector<NodeId> shunned;
     for (const NodeId& node : nodes) {
-        if (std::find(ask.tried.begin(), ask.tried.end(), node) != ask.tried.end()) continue;
+        if (std::find(tried.begin(), tried.end(), node) != tried.end()) continue;
+        if (!suspects && suspects_.suspected(now, node)) continue;
         const auto at = shunned_.find(node);
         (at != shunned_.end() && now.mono < at->second ? shunned : fresh).push_back(node);
     }
@@ -140,15 +159,18 @@ std::optional<NodeId> Client::choose_among(Now now, const Ask& ask, const std::v
 }
 
 void Client::try_start(Now now, AskId id) {
-    Ask& ask = asks_.at(id);
+    const auto at = asks_.find(id);  // gone, if what began before it ended its comparison
+    if (at == asks_.end()) return;
+    Ask& ask = at->second;
     if (ask.asker || !view_) return;
-    const auto node = choose_node(now, ask);
-    if (!node) {
-        return finish(now, id, {ChatFault{AskFault::no_model_node, "no further node serves this model"}, false});
+    const auto node = ask.next ? ask.next : choose_node(now, ask);
+    if (node) ask.node = *node;
+    if (!node || view_->find(*node) == nullptr) {
+        const bool elsewhere = ask.next.has_value();  // it has left the directory since it was chosen
+        return finish(now, id, {ChatFault{AskFault::no_model_node, "no further node serves this model"}, elsewhere});
     }
     auto set = circuits_.take_set(now, config_.profile.n, *node);
     if (!set) return;  // Changed, or the time-out, comes back to it
-    ask.node = *node;
     ask.tried.push_back(*node);
     ask.circuits = *set;
     ask.unused = *set;
@@ -200,9 +222,9 @@ void Client::drain(Now now, AskId id) {
             circuits_.end_stream(gone.circuit, gone.stream);
             circuits_.release(gone.circuit);
         } else if (auto* delta = std::get_if<ChatDelta>(&*output)) {
-            out_.emplace_back(Delta{id, std::move(*delta)});
+            tell(now, id, std::move(*delta));
         } else if (const auto* done = std::get_if<ChatEnd>(&*output)) {
-            out_.emplace_back(End{id, *done});
+            tell(now, id, *done);
         } else {
             finish(now, id, std::get<prompt::Over>(*output));
         }
@@ -239,7 +261,9 @@ void Client::retry_pending(Now now) {
         if (!ask.pending.empty()) ids.push_back(id);
     }
     for (const AskId id : ids) {
-        Ask& ask = asks_.at(id);
+        const auto at = asks_.find(id);
+        if (at == asks_.end()) continue;
+        Ask& ask = at->second;
         for (const Pending& pending : std::exchange(ask.pending, {})) {
             if (now.mono < pending.until) {
                 place_lane(now, id, pending.wanted, pending.until);
@@ -254,6 +278,7 @@ void Client::retry_pending(Now now) {
 void Client::finish(Now now, AskId id, const prompt::Over& over) {
     Ask& ask = asks_.at(id);
     release(ask);
+    if (ask.group) return finish_in_group(now, id, over);
     if (over.fault && over.moveable && view_) {
         if (shunned_.size() < limits::snapshot_nodes_max) shunned_[ask.node] = now.mono + limits::node_shunned;
         if (ask.tried.size() < limits::nodes_per_ask_max && choose_node(now, ask)) {
@@ -275,15 +300,28 @@ void Client::release(Ask& ask) {
 }
 
 void Client::cancel(Now now, AskId id) {
-    const auto at = asks_.find(id);
+    if (groups_.contains(id)) {
+        if (groups_.at(id).quorum.over()) return;  // that it still listens is its own business
+        drop_asks(now, id, true);
+        groups_.erase(id);
+    } else {
+        drop(now, id);
+    }
+    drain_circuits(now);
+}
+
+void Client::drop(Now now, AskId id) {
+    auto at = asks_.find(id);
     if (at == asks_.end()) return;
+    at->second.muted = true;
     if (at->second.asker) {
         at->second.asker->cancel(now);
         drain(now, id);
+        at = asks_.find(id);
+        if (at == asks_.end()) return;  // it was over
     }
     release(at->second);
-    asks_.erase(id);
-    drain_circuits(now);
+    asks_.erase(at);
 }
 
 void Client::on_tick(Now now) {
@@ -306,6 +344,8 @@ void Client::on_tick(Now now) {
         }
     }
     std::erase_if(shunned_, [&](const auto& entry) { return now.mono >= entry.second; });
+    suspects_.on_tick(now);
+    end_late_groups(now);
     drain_circuits(now);
 }
 
@@ -315,6 +355,7 @@ Instant Client::next_deadline() const {
         next = std::min(next, ask.asker ? ask.asker->next_deadline() : ask.wait_until);
         for (const Pending& pending : ask.pending) next = std::min(next, pending.until);
     }
+    for (const auto& [id, group] : groups_) next = std::min(next, group.until);
     return next;
 }
 

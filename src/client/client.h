@@ -13,6 +13,11 @@
 //   5. A question goes to nodes that hold all of their model. Only who allows pipelines is answered over stages as
 //      well, where no such node is left. Rationale: every stage sees hidden states, and those can be turned back into
 //      text.
+//   6. A comparison asks several nodes at once, each over circuits, keys and ids of its own, with the same seed, and
+//      gives the reply that quorum.h finds. Its nodes are of different operators: no two share a family or a /16 of
+//      IPv4. One that fails gives its place to another while there is one, and is asked anew from the beginning.
+//   7. A node that a comparison found against the others is asked last (suspects.h), in comparisons only where without
+//      it there were too few.
 //
 // Pure; one thread.
 #pragma once
@@ -25,6 +30,8 @@
 #include <vector>
 
 #include "client/circuits.h"
+#include "client/quorum.h"
+#include "client/suspects.h"
 #include "prompt/asker.h"
 
 namespace shoal::client {
@@ -33,6 +40,7 @@ struct ClientConfig {
     CircuitsConfig circuits;
     circuit::Profile profile = circuit::profile_default;
     bool pipelines = false;  // rule 5
+    Comparison compare;      // of questions that say nothing themselves
 };
 
 class Client {
@@ -50,7 +58,20 @@ public:
         AskId ask;
         ChatFault fault;
     };
-    using Output = std::variant<Circuits::GuardWanted, Circuits::SendCell, Delta, End, Fault>;
+    // What a comparison came to, for the log; once, after End or Fault, when its slower nodes are done too.
+    struct Compared {
+        struct Against {
+            NodeId node;
+            std::size_t bytes;   // that its reply had in common with the others
+            Duration suspected;  // for how long it is asked last
+        };
+        AskId ask;
+        Comparison rule;
+        std::size_t asked = 0;
+        std::size_t agreed = 0;
+        std::vector<Against> against;  // bounded: compared_nodes_max
+    };
+    using Output = std::variant<Circuits::GuardWanted, Circuits::SendCell, Delta, End, Fault, Compared>;
 
     // `rng` outlives the client.
     Client(ClientConfig config, Rng& rng);
@@ -62,7 +83,9 @@ public:
     void on_send_refused(Now now, LinkId link, const wire::Cell& cell);
 
     // Starts a question. A fault that is known at once comes as a fault; else exactly one End or Fault follows.
-    std::variant<AskId, ChatFault> ask(Now now, const ModelId& model, const ChatRequest& request);
+    // `compare`: rule 6; without it as the configuration says.
+    std::variant<AskId, ChatFault> ask(Now now, const ModelId& model, const ChatRequest& request,
+                                       std::optional<Comparison> compare = {});
     // The node is told; nothing more comes of this ask.
     void cancel(Now now, AskId ask);
 
@@ -74,7 +97,9 @@ public:
     Circuits& circuits() { return circuits_; }
     circuit::Profile profile() const { return config_.profile; }
     const directory::View* view() const { return view_.get(); }
+    // Each node that a comparison asks counts.
     std::size_t asks() const { return asks_.size(); }
+    const Suspects& suspects() const { return suspects_; }
     // That serve some model, by the directory.
     std::size_t model_nodes() const;
     // Nodes that it would ask for this model.
@@ -98,7 +123,11 @@ private:
         Plaintext body;
         ByteArray<32> seed{};
         Instant wait_until{};
-        std::vector<NodeId> tried;  // bounded: nodes_per_ask_max
+        std::vector<NodeId> tried;   // bounded: nodes_per_ask_max
+        std::optional<NodeId> next;  // a comparison has chosen whom it asks
+        std::optional<AskId> group;  // of a comparison, in this slot
+        std::size_t slot = 0;
+        bool muted = false;  // nothing more comes of it
         NodeId node;
         std::unique_ptr<prompt::Asker> asker;  // none: waiting
         std::vector<CircuitNumber> circuits;   // bounded: streams_per_message_max
@@ -107,8 +136,41 @@ private:
         std::vector<Pending> pending;          // bounded: streams_per_message_max
     };
 
+    // A comparison: its asks are in asks_, each with its slot.
+    struct Group {
+        Group(Quorum q, const ModelId& m) : quorum(std::move(q)), model(m) {}
+        Quorum quorum;
+        ModelId model;
+        std::vector<NodeId> nodes;       // by slot; bounded: compared_nodes_max
+        std::vector<NodeId> tried;       // bounded: nodes_per_ask_max for each slot
+        Instant until = Instant::max();  // when its slower nodes are heard no more
+        Compared report;
+    };
+
+    std::variant<AskId, ChatFault> ask_several(Now now, Ask question, Comparison compare,
+                                               std::uint32_t completion_tokens_max);
+    void begin(Now now, const std::vector<AskId>& ids);
+    Ask make_ask(Now now, const ModelId& model, const ChatRequest& request, Plaintext body);
+    // Whoever is not suspected before whoever is, and in each whole nodes before pipelines.
     std::optional<NodeId> choose_node(Now now, const Ask& ask);
-    std::optional<NodeId> choose_among(Now now, const Ask& ask, const std::vector<NodeId>& nodes);
+    std::optional<NodeId> choose_among(Now now, const std::vector<NodeId>& nodes, const std::vector<NodeId>& tried,
+                                       bool suspects);
+    // For a comparison: none of `tried`, and of another operator than those of `beside`.
+    std::optional<NodeId> choose_apart(Now now, const ModelId& model, const std::vector<NodeId>& tried,
+                                       const std::vector<NodeId>& beside, bool suspects);
+    std::vector<NodeId> choose_several(Now now, const ModelId& model, Comparison compare);
+    std::uint32_t context_of(const NodeId& node, const ModelId& model) const;
+    void tell(Now now, AskId id, std::variant<ChatDelta, ChatEnd> said);
+    // True: another node has its place.
+    bool replace_in_group(Now now, AskId id, const prompt::Over& over);
+    void finish_in_group(Now now, AskId id, const prompt::Over& over);
+    void settle(Now now, AskId group);
+    void rule(Now now, Group& group, const Quorum::Verdict& verdict);
+    void end_group(Now now, AskId id);
+    void end_late_groups(Now now);
+    void drop(Now now, AskId id);
+    // Those of a comparison whose replies are of no use any more, or all.
+    void drop_asks(Now now, AskId group, bool all);
     // Tries to start a waiting question.
     void try_start(Now now, AskId id);
     void drain(Now now, AskId id);
@@ -130,8 +192,10 @@ private:
     // Co-owned by the directory's book and by who chooses from it.
     std::shared_ptr<const directory::View> view_;
     std::map<AskId, Ask> asks_;                                                                 // bounded: asks_max
+    std::map<AskId, Group> groups_;                                                             // bounded: as asks_
     std::map<std::pair<CircuitNumber, StreamId>, std::pair<AskId, prompt::LaneId>> by_stream_;  // bounded: as lanes
     std::map<NodeId, Instant> shunned_;  // bounded: snapshot_nodes_max; until then
+    Suspects suspects_;
     std::uint64_t next_ask_ = 1;
     std::deque<Output> out_;  // bounded: drained after every input
 };

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "directory/test_network.h"
 
 namespace shoal::client {
@@ -35,10 +37,28 @@ protected:
         client_->on_directory(net_.now, std::make_shared<const directory::View>(*directory::View::verify(
                                             net_.genesis, net_.sign(snapshot, {0}), net_.now)));
     }
-    std::variant<AskId, ChatFault> ask(ModelId model, const std::string& text = "hello") {
+    // Nodes 3 and up serve the model; `change` makes them something else.
+    void give_models(std::size_t count, const std::function<void(std::size_t, wire::Descriptor&)>& change = {}) {
+        wire::Snapshot snapshot = net_.snapshot();
+        wire::OfferedModel offered;
+        offered.model = served;
+        offered.context_tokens = 4096;
+        offered.name = "tiny";
+        for (std::size_t i = 0; i < count; ++i) {
+            wire::Descriptor& descriptor = snapshot.entries[3 + i].descriptor;
+            descriptor = net_.model_node(3 + i, {offered});
+            if (change) change(i, descriptor);
+        }
+        client_->on_directory(net_.now, std::make_shared<const directory::View>(*directory::View::verify(
+                                            net_.genesis, net_.sign(snapshot, {0}), net_.now)));
+    }
+    std::variant<AskId, ChatFault> ask(ModelId model, const std::string& text = "hello",
+                                       const char* compare = nullptr) {
         ChatRequest request;
         request.messages.push_back({Role::user, Plaintext(text)});
-        return client_->ask(net_.now, model, request);
+        std::optional<Comparison> rule;
+        if (compare != nullptr) rule = *Comparison::parse(compare);
+        return client_->ask(net_.now, model, request, rule);
     }
     AskFault fault(const std::variant<AskId, ChatFault>& asked) {
         return std::holds_alternative<ChatFault>(asked) ? std::get<ChatFault>(asked).fault : AskFault::timeout;
@@ -119,6 +139,65 @@ TEST_F(ClientTest, QuestionsAreBounded) {
     for (std::size_t i = 0; i < limits::asks_max; ++i) ASSERT_TRUE(std::holds_alternative<AskId>(ask(served)));
     EXPECT_EQ(fault(ask(served)), AskFault::overloaded);
     EXPECT_EQ(client_->asks(), limits::asks_max);
+}
+
+TEST_F(ClientTest, AComparisonTakesAsManyNodesAsMustAgree) {
+    give_models(1);
+    const auto refused = ask(served, "hello", "2/3");
+    ASSERT_EQ(fault(refused), AskFault::no_model_node);
+    EXPECT_NE(std::get<ChatFault>(refused).message.find("there are 1"), std::string::npos);
+    give_models(2);
+    ASSERT_TRUE(std::holds_alternative<AskId>(ask(served, "hello", "2/3")));
+    EXPECT_EQ(client_->asks(), 2U);
+    EXPECT_EQ(fault(ask(served, "hello", "3/3")), AskFault::no_model_node);
+}
+
+TEST_F(ClientTest, NodesOfOneOperatorAreNotComparedWithEachOther) {
+    const auto one_family = [](std::size_t, wire::Descriptor& d) { d.family = FamilyId(ByteArray<32>{9}); };
+    give_models(4, one_family);
+    EXPECT_EQ(fault(ask(served, "hello", "2/2")), AskFault::no_model_node);
+    const auto one_network = [](std::size_t i, wire::Descriptor& d) {
+        d.addresses = {*wire::parse_address("10.7.0." + std::to_string(i + 1) + ":9000")};
+    };
+    give_models(4, one_network);
+    EXPECT_EQ(fault(ask(served, "hello", "2/2")), AskFault::no_model_node);
+    give_models(4, [](std::size_t i, wire::Descriptor& d) {
+        if (i < 3) d.family = FamilyId(ByteArray<32>{9});
+    });
+    EXPECT_TRUE(std::holds_alternative<AskId>(ask(served, "hello", "2/2"))) << "the fourth is another's";
+}
+
+TEST_F(ClientTest, EachNodeOfAComparisonCountsAgainstTheLimit) {
+    give_models(5);
+    for (std::size_t i = 0; i < limits::asks_max / 5; ++i) {
+        ASSERT_TRUE(std::holds_alternative<AskId>(ask(served, "hello", "3/5")));
+    }
+    EXPECT_EQ(client_->asks(), limits::asks_max / 5 * 5);
+    EXPECT_EQ(fault(ask(served, "hello", "3/5")), AskFault::overloaded);
+    EXPECT_EQ(client_->asks(), limits::asks_max / 5 * 5);
+    EXPECT_TRUE(std::holds_alternative<AskId>(ask(served, "hello", "3/3")));
+}
+
+TEST_F(ClientTest, AComparisonWithoutCircuitsFailsOnceAndOnTime) {
+    give_models(3);
+    ASSERT_TRUE(std::holds_alternative<AskId>(ask(served, "hello", "2/3")));
+    pass(limits::circuits_wait);
+    const auto said = faults();
+    ASSERT_EQ(said.size(), 1U);
+    EXPECT_EQ(said[0].fault, AskFault::no_circuit);
+    EXPECT_EQ(client_->asks(), 0U);
+    pass(5min);
+    EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(ClientTest, ACancelledComparisonLeavesNothing) {
+    give_models(3);
+    const AskId asked = std::get<AskId>(ask(served, "hello", "2/3"));
+    client_->cancel(net_.now, asked);
+    client_->cancel(net_.now, asked);
+    EXPECT_EQ(client_->asks(), 0U);
+    pass(1min);
+    EXPECT_TRUE(faults().empty());
 }
 
 TEST_F(ClientTest, ACancelledQuestionSaysNothingMore) {

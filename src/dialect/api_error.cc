@@ -43,6 +43,8 @@ FaultForm form_of(AskFault fault) {
             return {403, "permission_error", "refused_by_node", {}, "the model node's policy refuses this request"};
         case AskFault::cancelled: return {503, "server_error", "cancelled", {}, "the request was cancelled"};
         case AskFault::timeout: return {504, "server_error", "timeout", {}, "the network did not answer in time"};
+        case AskFault::disagreed:
+            return {502, "server_error", "replies_disagree", {}, "the nodes that were compared disagree"};
     }
     // A value outside the enum is a bug of the room that made it, not a reason to stop serving.
     return {502, "server_error", "failed", {}, "the request failed"};

@@ -6,7 +6,7 @@
 //   model_unknown      400 model_not_found             engine_failed   503 engine_failed     (*)
 //   overloaded         503 overloaded        (*)       node_lost       502 node_lost
 //   no_circuit         503 no_circuit        (*)       cancelled       503 cancelled
-//   no_model_node      503 no_model_node     (*)
+//   no_model_node      503 no_model_node     (*)       disagreed       502 replies_disagree
 // (*) with Retry-After: the same request may well succeed a little later.
 #pragma once
 

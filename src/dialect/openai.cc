@@ -277,6 +277,13 @@ Done read_n(const Json& value, Fields&) {
     return Unit{};
 }
 
+Done read_compare(const Json& value, Fields& out) {
+    auto read = Comparison::parse(TRY(read_string(value, "compare")));
+    if (!read) return invalid_request("invalid_value", "compare", "`compare` " + read.error().message);
+    out.chat.compare = *read;
+    return Unit{};
+}
+
 Done read_user(const Json& value, Fields&) {
     (void)TRY(read_string(value, "user"));  // it names a person: it must not travel
     return Unit{};
@@ -288,7 +295,7 @@ struct Parameter {
     bool required = false;
 };
 
-constexpr std::array<Parameter, 16> parameters = {{
+constexpr std::array<Parameter, 17> parameters = {{
     {"model", read_model, true},
     {"messages", read_messages, true},
     {"stream", read_stream},
@@ -304,6 +311,7 @@ constexpr std::array<Parameter, 16> parameters = {{
     {"presence_penalty", read_presence_penalty},
     {"frequency_penalty", read_frequency_penalty},
     {"n", read_n},
+    {"compare", read_compare},
     {"user", read_user},
 }};
 

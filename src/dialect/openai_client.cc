@@ -106,6 +106,7 @@ std::string write_chat_request(std::string_view model, const ChatRequest& reques
     if (!request.stop.empty()) out["stop"] = request.stop;
     out["stream"] = options.stream;
     if (options.stream && options.include_usage) out["stream_options"] = {{"include_usage", true}};
+    if (options.compare) out["compare"] = options.compare->text();
     std::string text = dump(out);
     for (OrderedJson& message : out["messages"]) {
         auto& content = message["content"].get_ref<std::string&>();

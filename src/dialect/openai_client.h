@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/chat.h"
+#include "base/comparison.h"
 #include "base/result.h"
 #include "dialect/api_error.h"
 #include "dialect/sse.h"
@@ -18,7 +19,8 @@ namespace shoal::dialect {
 
 struct AskOptions {
     bool stream = true;
-    bool include_usage = true;  // only with stream
+    bool include_usage = true;               // only with stream
+    std::optional<Comparison> compare = {};  // of this network only
 };
 
 // A body that parse_chat_request() reads back to the same request. Sampling that is at its default is left out.

@@ -13,7 +13,8 @@ const ReplyHead head{
 
 TEST(OpenAiClient, ReadsTheStreamThatTheServerWrites) {
     const std::string stream = sse_opening(head) + sse_delta(head, Plaintext("Hel")) + std::string(sse_keepalive) +
-                               sse_delta(head, Plaintext("lo")) + sse_closing(head, FinishReason::length) +
+                               sse_delta(head, Plaintext("lo")) +
+                               sse_closing(head, {.reason = FinishReason::length, .usage = {}}) +
                                sse_usage(head, {TokenCount(4), TokenCount(2)}) + std::string(sse_done);
     SseParser parser;
     const auto events = parser.feed(stream);

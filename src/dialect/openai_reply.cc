@@ -31,7 +31,12 @@ std::string event(const OrderedJson& value) {
     return "data: " + dump(value) + "\n\n";
 }
 
-std::string chunk(const ReplyHead& head, OrderedJson delta, const OrderedJson& finish_reason) {
+void add_agreement(OrderedJson& out, const std::optional<Agreement>& agreement) {
+    if (agreement) out["shoal"] = {{"agreed", agreement->agreed}, {"asked", agreement->asked}};
+}
+
+std::string chunk(const ReplyHead& head, OrderedJson delta, const OrderedJson& finish_reason,
+                  const std::optional<Agreement>& agreement = {}) {
     OrderedJson choice;
     choice["index"] = 0;
     choice["delta"] = std::move(delta);
@@ -41,6 +46,7 @@ std::string chunk(const ReplyHead& head, OrderedJson delta, const OrderedJson& f
     out["choices"] = OrderedJson::array();
     out["choices"].push_back(std::move(choice));
     if (head.include_usage) out["usage"] = nullptr;
+    add_agreement(out, agreement);
     return event(out);
 }
 
@@ -77,6 +83,7 @@ std::string write_completion(const ReplyHead& head, const Plaintext& text, const
     out["choices"] = OrderedJson::array();
     out["choices"].push_back(std::move(choice));
     out["usage"] = usage_json(end.usage);
+    add_agreement(out, end.agreement);
     return dump(out);
 }
 
@@ -93,8 +100,8 @@ std::string sse_delta(const ReplyHead& head, const Plaintext& text) {
     return chunk(head, std::move(delta), nullptr);
 }
 
-std::string sse_closing(const ReplyHead& head, FinishReason reason) {
-    return chunk(head, OrderedJson::object(), finish_name(reason));
+std::string sse_closing(const ReplyHead& head, const ChatEnd& end) {
+    return chunk(head, OrderedJson::object(), finish_name(end.reason), end.agreement);
 }
 
 std::string sse_usage(const ReplyHead& head, const Usage& usage) {

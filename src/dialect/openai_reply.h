@@ -3,6 +3,9 @@
 // A stream is: opening(), delta() for each piece of text, closing(), usage() if it was asked for, sse_done. Each gives
 // whole server-sent events, ready to be written. Text from the network is escaped; bytes that are not UTF-8 become
 // U+FFFD. `usage` is null in the chunks before the last where it was asked for, as OpenAI sends it.
+//
+// One field is ours, where replies of several nodes were compared: "shoal": {"agreed", "asked"}, in the whole reply or
+// the chunk with the finish reason.
 #pragma once
 
 #include <string>
@@ -34,7 +37,7 @@ std::string write_completion(const ReplyHead& head, const Plaintext& text, const
 
 std::string sse_opening(const ReplyHead& head);
 std::string sse_delta(const ReplyHead& head, const Plaintext& text);
-std::string sse_closing(const ReplyHead& head, FinishReason reason);
+std::string sse_closing(const ReplyHead& head, const ChatEnd& end);
 std::string sse_usage(const ReplyHead& head, const Usage& usage);
 // An error after the stream began: the program gets it as an event, and then the end of the stream without [DONE].
 std::string sse_error(const ApiError& error);

@@ -52,7 +52,15 @@ TEST(OpenAiReply, WritesChunksFromRoleToFinishReason) {
     };
     EXPECT_EQ(body_of(sse_opening(head)), chunk(R"({"role":"assistant","content":""})", "null"));
     EXPECT_EQ(body_of(sse_delta(head, Plaintext("a\r\nb"))), chunk(R"({"content":"a\r\nb"})", "null"));
-    EXPECT_EQ(body_of(sse_closing(head, FinishReason::stop)), chunk("{}", "\"stop\""));
+    EXPECT_EQ(body_of(sse_closing(head, {})), chunk("{}", "\"stop\""));
+}
+
+TEST(OpenAiReply, SaysHowManyAgreedWhereRepliesWereCompared) {
+    const ChatEnd end{.reason = FinishReason::stop, .usage = {}, .agreement = Agreement{2, 3}};
+    const Json wanted = Json::parse(R"({"agreed":2,"asked":3})");
+    EXPECT_EQ(body_of(sse_closing(head, end)).at("shoal"), wanted);
+    EXPECT_EQ(Json::parse(write_completion(head, Plaintext("hi"), end)).at("shoal"), wanted);
+    EXPECT_FALSE(Json::parse(write_completion(head, Plaintext("hi"), {})).contains("shoal"));
 }
 
 TEST(OpenAiReply, AnnouncesUsageWithNullUntilItComes) {

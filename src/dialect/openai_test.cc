@@ -94,7 +94,7 @@ TEST(OpenAiRequest, TakesDefaultsWhereNothingIsSaid) {
 TEST(OpenAiRequest, TakesNullAsAbsent) {
     for (const char* name :
          {"stream", "stream_options", "max_tokens", "max_completion_tokens", "stop", "seed", "temperature", "top_p",
-          "top_k", "min_p", "presence_penalty", "frequency_penalty", "n", "user"}) {
+          "top_k", "min_p", "presence_penalty", "frequency_penalty", "n", "user", "compare"}) {
         const ParsedChat chat = accepted(with("\"" + std::string(name) + "\":null"));
         EXPECT_EQ(chat.request.sampling, Sampling{}) << name;
     }
@@ -133,6 +133,10 @@ TEST(OpenAiRequest, RefusesUnknownParametersByName) {
         table.push_back({with("\"" + std::string(name) + "\":null"), "unsupported_parameter", name});
     }
     table.push_back({with(R"("n":2)"), "unsupported_parameter", "n"});
+    for (const char* wrong : {R"("")", R"("1/2")", R"("2/9")", R"("2/3 ")"}) {
+        table.push_back({with("\"compare\":" + std::string(wrong)), "invalid_value", "compare"});
+    }
+    table.push_back({with(R"("compare":3)"), "invalid_type", "compare"});
     table.push_back({with(R"("stream":true,"stream_options":{"include_obfuscation":false})"), "unsupported_parameter",
                      "stream_options.include_obfuscation"});
     for (const char* field : {"name", "tool_calls", "refusal", "weight"}) {
@@ -364,13 +368,16 @@ ChatRequest arbitrary_request() {
 
 RC_GTEST_PROP(OpenAiRoundTrip, WhatTheClientWritesTheServerReadsBack, ()) {
     const ChatRequest request = arbitrary_request();
-    const AskOptions options{.stream = *rc::gen::arbitrary<bool>(), .include_usage = *rc::gen::arbitrary<bool>()};
+    AskOptions options{.stream = *rc::gen::arbitrary<bool>(), .include_usage = *rc::gen::arbitrary<bool>()};
+    const char* compare = *rc::gen::element("", "1/1", "2/3", "5/5");
+    if (*compare != '\0') options.compare = *Comparison::parse(compare);
     auto parsed = parse_chat_request(write_chat_request("a model \"x\"", request, options));
     if (!parsed) RC_FAIL(parsed.error().message);
     RC_ASSERT(parsed->model == "a model \"x\"");
     RC_ASSERT(parsed->request == request);
     RC_ASSERT(parsed->stream == options.stream);
     RC_ASSERT(parsed->include_usage == (options.stream && options.include_usage));
+    RC_ASSERT(parsed->compare == options.compare);
 }
 
 RC_GTEST_PROP(OpenAiRequest, AnyBytesAreReadOrRefused, (const std::string& noise)) {

@@ -12,6 +12,7 @@ client::ClientConfig client_config(const NodeConfig& config, const NodeId& self)
     client::ClientConfig out;
     out.profile = config.profile;
     out.pipelines = config.pipelines;
+    out.compare = config.compare;
     out.circuits.network = config.genesis.network();
     out.circuits.pacer = config.pacer;
     out.circuits.rate = config.rate;
@@ -410,6 +411,8 @@ bool Node::drain_client(Now now) {
             out_.emplace_back(std::move(*delta));
         } else if (auto* end = std::get_if<client::Client::End>(&*output)) {
             out_.emplace_back(std::move(*end));
+        } else if (auto* compared = std::get_if<client::Client::Compared>(&*output)) {
+            out_.emplace_back(std::move(*compared));
         } else {
             out_.emplace_back(std::get<client::Client::Fault>(std::move(*output)));
         }
@@ -466,9 +469,10 @@ void Node::link_to_hop(Now now, const NodeId& node, Instant until) {
 
 // ---- questions, time ---------------------------------------------------------------------------------------------
 
-std::variant<client::AskId, ChatFault> Node::ask(Now now, const ModelId& model, const ChatRequest& request) {
+std::variant<client::AskId, ChatFault> Node::ask(Now now, const ModelId& model, const ChatRequest& request,
+                                                 std::optional<Comparison> compare) {
     if (!client_) return ChatFault{AskFault::no_circuit, "this node is no client"};
-    auto started = client_->ask(now, model, request);
+    auto started = client_->ask(now, model, request, compare);
     drain(now);
     return started;
 }

@@ -46,6 +46,7 @@ struct NodeConfig {
     PacerMode pacer = PacerMode::shaped;
     PacerClass rate = PacerClass::ten;
     circuit::Profile profile = circuit::profile_default;
+    Comparison compare;  // of the client's questions that say nothing themselves
 };
 
 // Sees every cell on a link, decrypted by TLS and still under its onion layers. For --trace and the tap.
@@ -63,7 +64,7 @@ public:
         Bytes bytes;
     };
     using Output = std::variant<Links::Dial, Links::Close, Links::Output, Persist, client::Client::Delta,
-                                client::Client::End, client::Client::Fault>;
+                                client::Client::End, client::Client::Fault, client::Client::Compared>;
 
     // `identity` and `rng` outlive the node; `observer` too, and may be null.
     Node(Now now, NodeConfig config, const crypto::SigningKey& identity, Rng& rng, CellObserver* observer = nullptr);
@@ -96,7 +97,8 @@ public:
     void on_stages(Now now);
 
     // Questions of this machine's programs.
-    std::variant<client::AskId, ChatFault> ask(Now now, const ModelId& model, const ChatRequest& request);
+    std::variant<client::AskId, ChatFault> ask(Now now, const ModelId& model, const ChatRequest& request,
+                                               std::optional<Comparison> compare = {});
     void cancel(Now now, client::AskId ask);
 
     void on_tick(Now now);

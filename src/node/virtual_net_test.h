@@ -35,12 +35,16 @@ public:
         std::optional<ChatFault> fault;
         std::vector<Instant> delta_times;
         std::map<client::AskId, Asked> asked;  // every question of this machine
+        std::vector<client::Client::Compared> compared;
         bool dead = false;
     };
 
+    // What the model nodes answer, in their order; those behind the last, and where there is none, as FakeOptions says.
+    using Replies = std::vector<std::function<std::string(const ChatRequest&)>>;
+
     explicit VirtualNet(std::uint64_t seed, std::size_t relays = 16, std::size_t models = 2,
-                        PacerMode pacer = PacerMode::fast)
-        : rng_(seed), pacer_(pacer) {
+                        PacerMode pacer = PacerMode::fast, Replies replies = {})
+        : rng_(seed), pacer_(pacer), replies_(std::move(replies)) {
         now_ = {Instant(1h), from_unix_seconds(1'800'000'000)};
         genesis_.name = "virtual";
         genesis_.created = now_.wall;
@@ -118,7 +122,7 @@ public:
         }
     }
 
-    std::optional<client::AskId> ask(const std::string& text) {
+    std::optional<client::AskId> ask(const std::string& text, Comparison compare = {}) {
         Machine& c = client();
         c.answer.clear();
         c.end.reset();
@@ -126,7 +130,7 @@ public:
         c.delta_times.clear();
         ChatRequest request;
         request.messages.push_back({Role::user, Plaintext(text)});
-        auto started = c.node->ask(now_, ModelId(ByteArray<32>{0xfa, 0x4e}), request);
+        auto started = c.node->ask(now_, ModelId(ByteArray<32>{0xfa, 0x4e}), request, compare);
         drain(client_);
         if (const auto* fault = std::get_if<ChatFault>(&started)) {
             c.fault = *fault;
@@ -160,7 +164,12 @@ private:
 
     std::size_t add(const std::string& name, std::uint16_t roles, bool client, std::size_t engines) {
         auto m = std::make_unique<Machine>(name, crypto::SigningKey::generate(rng_));
-        if (engines > 0) m->engine = std::make_unique<engine::FakeEngine>(engine::FakeOptions{});
+        if (engines > 0) {
+            engine::FakeOptions options;
+            if (models_ < replies_.size() && replies_[models_]) options.reply = replies_[models_];
+            ++models_;
+            m->engine = std::make_unique<engine::FakeEngine>(options);
+        }
         roles_.push_back(roles);
         clients_.push_back(client);
         machines_.push_back(std::move(m));
@@ -207,6 +216,8 @@ private:
             m.end = end->end;
             m.asked[end->ask].end = end->end;
             ++m.asked[end->ask].endings;
+        } else if (auto* compared = std::get_if<client::Client::Compared>(&output)) {
+            m.compared.push_back(std::move(*compared));
         } else {
             const auto& over = std::get<client::Client::Fault>(output);
             m.fault = over.fault;
@@ -275,6 +286,8 @@ private:
 
     crypto::SeededRng rng_;
     PacerMode pacer_;
+    Replies replies_;
+    std::size_t models_ = 0;
     Now now_;
     directory::Genesis genesis_;
     std::vector<std::unique_ptr<Machine>> machines_;

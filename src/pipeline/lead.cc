@@ -132,6 +132,7 @@ bool Lead::hand_over(Now now, engine::LeadEngine::Work& work) {
 
 void Lead::run(Now now) {
     while (auto event = ends_.poll()) {
+        meter_.on_event(now, *event);
         if (auto* ready = std::get_if<engine::Ready>(&*event)) {
             held_ready_ = std::move(*ready);
             delay_ = limits::engine_restart_min;
@@ -146,6 +147,7 @@ void Lead::run(Now now) {
             events_.push_back(std::move(*event));
         }
     }
+    if (const auto measured = meter_.take()) report_(text_of(*measured, config_.predicted));
     if (open_at_ && now.mono >= *open_at_ && ends_.health() == Health::ready) open_session(now);
     while (coordinator_) {
         auto output = coordinator_->poll();

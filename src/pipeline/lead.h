@@ -13,6 +13,7 @@
 //   3. An operation is handed to the coordinator in the order in which the ends give it. A truncation of a sequence
 //      that holds no more than that is dropped.
 //   4. Hops that do not end with the model's last layer make it dead: nobody would compute what is missing.
+//   5. What its answers measure is reported from time to time, beside what a plan predicted (meter.h).
 //
 // Pure; one thread.
 #pragma once
@@ -22,6 +23,7 @@
 
 #include "engine/lead.h"
 #include "pipeline/coordinator.h"
+#include "pipeline/meter.h"
 
 namespace shoal::pipeline {
 
@@ -29,6 +31,7 @@ struct LeadConfig {
     NodeId self;
     std::vector<StageNode> hops;  // 1 to stage_hops_max, layers joined without a gap
     std::vector<StageNode> standbys;
+    std::optional<Prediction> predicted = {};  // said beside what is measured
 };
 
 class Lead final : public engine::Engine, public ChannelUser {
@@ -78,6 +81,7 @@ private:
     engine::LeadEngine& ends_;
     Rng& rng_;
     Report report_;
+    Meter meter_;
     std::unique_ptr<Coordinator> coordinator_;
     std::optional<engine::LeadEngine::Work> waiting_;  // the coordinator had no room
     std::map<std::uint16_t, std::uint32_t> lengths_;   // bounded: sequences of the session; rows that each holds

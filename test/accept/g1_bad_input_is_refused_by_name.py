@@ -39,6 +39,7 @@ PARAMETERS = [
     ({"stop": ["a"] * 17}, "invalid_value", "stop"),
     ({"stop": ["a", 1]}, "invalid_type", "stop[1]"),
     ({"user": 7}, "invalid_type", "user"),
+    ({"compare": "1/2"}, "invalid_value", "compare"),
     ({"tools": []}, "unsupported_parameter", "tools"),
     ({"logprobs": True}, "unsupported_parameter", "logprobs"),
     ({"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),

@@ -26,6 +26,7 @@ class Reply:
     text: str = ""
     finish: str | None = None
     usage: dict | None = None
+    shoal: dict | None = None                   # how many nodes agreed, where replies were compared
     model: str = ""
     error: dict | None = None                   # an error event in the middle of a stream
     done: bool = False                          # the stream ended with [DONE]
@@ -154,6 +155,7 @@ def take_event(reply, event, seconds):
         return False
     reply.model = data.get("model", reply.model)
     reply.usage = data.get("usage") or reply.usage
+    reply.shoal = data.get("shoal") or reply.shoal
     for choice in data.get("choices", []):
         reply.finish = choice.get("finish_reason") or reply.finish
         text = choice.get("delta", {}).get("content")
@@ -168,4 +170,5 @@ def whole_reply(reply, data):
     choice = data["choices"][0]
     reply.text, reply.finish = choice["message"]["content"], choice["finish_reason"]
     reply.usage, reply.model, reply.done = data.get("usage"), data["model"], True
+    reply.shoal = data.get("shoal")
     return reply

@@ -5,6 +5,7 @@ import random
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 from harness.api import Api
 from harness.processes import Process
@@ -41,6 +42,26 @@ def engine_environment():
     raise Skip("no build has shoal-engine: ./run build accept")
 
 
+def lying_engine(folder, how):
+    """The environment of a node whose engine is the real one behind harness.liar."""
+    real = engine_environment()
+    program = Path(real.get("SHOAL_ENGINE", build_folder() / "shoal-engine"))
+    libraries = Path(real.get("SHOAL_ENGINE_LIBS", program.parent / "engine-libs"))
+    loader = next(iter(sorted(libraries.glob("ld-linux-*"))), None)
+    command = [str(program)]
+    if loader:
+        command = [str(loader), "--library-path", str(libraries), *command]
+    if (libraries / "ggml" / "backends0").exists():
+        command += ["--backends", str(libraries / "ggml" / "backends0")]
+    script = folder / "lying-engine"
+    script.write_text(f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT / 'test')!r})\n"
+                      f"from harness.liar import main\nmain({command!r} + sys.argv[1:], {how!r})\n")
+    script.chmod(0o755)
+    nothing = folder / "no-libraries"  # the script brings its own
+    nothing.mkdir()
+    return {"SHOAL_ENGINE": str(script), "SHOAL_ENGINE_LIBS": str(nothing)}
+
+
 def free_port(addresses):
     """A port that is free on every one of the addresses."""
     for port in random.sample(PORTS, 200):
@@ -67,6 +88,7 @@ class Node:
         self.trace_file = self.folder / "trace.jsonl"
         self.tap_file = self.folder / "tap.jsonl"
         self.arguments = arguments
+        self.environment = {}  # beside the network's
         self.process = None
         self.api = None
 
@@ -76,7 +98,7 @@ class Node:
         if self.network.tap:
             command += ["--tap", self.tap_file]
         self.process = Process(self.name, command, self.folder / f"{self.name}.log",
-                               self.network.environment)
+                               {**self.network.environment, **self.environment})
         return self
 
     def kill(self):
@@ -112,11 +134,16 @@ class Network:
 
     With `hops`, a list of (first, end), the layers of the first model node are on nodes of their own: `stages`, and
     `standby_stages` for those of `standbys`; `stage_files` says what each reads, in that order, if not the model. With
-    `delay_ms` every link to the first model node and to a stage has that delay one way.
+    `delay_ms` every link to the first model node and to a stage has that delay one way. `liars`, {index: how}, gives
+    model nodes an engine that lies (harness.liar).
+
+    `plan`, a function of the network that is called before any of these nodes runs, gives the lead's options in place
+    of a --hop and --standby for each; `hops` and `standbys` then hold None for each node.
     """
 
     def __init__(self, folder, relays=12, models=1, clients=1, model_file=None, pacer="fast", tap=True, options=(),
-                 hops=(), standbys=(), stage_files=(), lead_options=(), delay_ms=0):
+                 hops=(), standbys=(), stage_files=(), lead_options=(), delay_ms=0, liars=(),
+                 plan=None):
         self.folder = folder / "net"
         self.folder.mkdir()
         self.program = build_folder() / "shoal"
@@ -131,6 +158,8 @@ class Network:
         self.hops, self.standbys = tuple(hops), tuple(standbys)
         self.lead_options, self.stage_files = tuple(lead_options), tuple(stage_files)
         self.delay_ms = delay_ms
+        self.liars = dict(liars)
+        self.plan = plan
         self.delays = []
         nodes = 1 + relays + models + len(self.hops) + len(self.standbys)
         self._addresses = [f"127.{number}.0.1" for number in range(1, 1 + nodes)]
@@ -147,6 +176,10 @@ class Network:
     def nodes(self):
         return [node for node in (self.verifier, *self.relays, *self.stages, *self.standby_stages, *self.models,
                               *self.clients) if node]
+
+    def environment_of_all(self):
+        """For other commands of the program."""
+        return {**os.environ, **self.environment}
 
     def __enter__(self):
         try:
@@ -180,6 +213,8 @@ class Network:
         for index in range(self._model_count):
             where = 1 + self._relay_count + index
             self.models.append(self._node(f"model{index}", ["--model", self.model_file], where))
+            if index in self.liars:
+                self.models[-1].environment = lying_engine(self.models[-1].folder, self.liars[index])
         if self.hops:
             self._start_stages()
         for node in self.models:
@@ -194,16 +229,20 @@ class Network:
         lead = self.models[0]
         files = iter(self.stage_files or [self.model_file] * len(self.hops + self.standbys))
         where = 1 + self._relay_count + self._model_count
+        typed = []
         for option, ranges, nodes in (("--hop", self.hops, self.stages),
                                       ("--standby", self.standbys, self.standby_stages)):
-            for index, (first, end) in enumerate(ranges):
+            for index, layers in enumerate(ranges):
                 arguments = ["--stage", next(files), "--stage-for", lead.id()]
                 node = self._node(f"{option[2:]}{index}", arguments, where)
-                lead.arguments += [option, f"{node.id()}:{first}-{end}"]
+                typed += [option, f"{node.id()}:{layers[0]}-{layers[1]}"] if layers else []
                 self._delay(node)
-                nodes.append(node.start())
+                nodes.append(node)
                 where += 1
+        lead.arguments += self.plan(self) if self.plan else typed
         lead.arguments += self.lead_options
+        for node in (*self.stages, *self.standby_stages):
+            node.start()
         self._delay(lead)
 
     def _delay(self, node):

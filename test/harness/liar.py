@@ -1,0 +1,89 @@
+"""An engine that lies: the real one, with its answers changed on the way to the node. It says what the real one says of
+its model, so the node is listed for that model like any other.
+
+  alter   one letter of the reply's second piece is another one
+  stop    the reply ends after its first piece
+  count   the reply is the true one, but its tokens are counted twice
+"""
+
+import os
+import select
+import socket
+import struct
+import subprocess
+
+# protocol/pipe.md
+TEXT, FINISHED = 19, 20
+
+
+class Frames:
+    """Whole frames of a byte stream: (kind, body)."""
+
+    def __init__(self):
+        self.held = b""
+
+    def feed(self, data):
+        self.held += data
+        while len(self.held) >= 4:
+            size = struct.unpack_from("<I", self.held)[0]
+            if len(self.held) < 4 + size:
+                return
+            yield self.held[4], self.held[5:4 + size]
+            self.held = self.held[4 + size:]
+
+
+def frame(kind, body):
+    return struct.pack("<IB", 1 + len(body), kind) + body
+
+
+class Liar:
+    """Frames from the engine to the node, changed."""
+
+    def __init__(self, how):
+        self.how = how
+        self.pieces = {}  # job: pieces of text so far
+
+    def change(self, kind, body):
+        if kind == TEXT:
+            return self.text(body)
+        if kind == FINISHED:
+            job, reason, prompt, completion = struct.unpack("<QBII", body)
+            if self.how == "count":
+                return frame(FINISHED, struct.pack("<QBII", job, reason, prompt, 2 * completion))
+            if self.pieces.pop(job, 0) > 1 and self.how == "stop":
+                return frame(FINISHED, struct.pack("<QBII", job, 0, prompt, 1))
+        return frame(kind, body)
+
+    def text(self, body):
+        job, _, size = struct.unpack_from("<QIH", body)
+        text = bytearray(body[14:14 + size])
+        self.pieces[job] = self.pieces.get(job, 0) + 1
+        if self.pieces[job] == 2 and self.how == "alter":
+            index = next(index for index, byte in enumerate(text) if chr(byte).isascii() and chr(byte).isprintable())
+            text[index] = ord("q") if text[index] != ord("q") else ord("z")
+        if self.pieces[job] > 1 and self.how == "stop":
+            return b""
+        return frame(TEXT, body[:14] + bytes(text))
+
+
+def main(command, how):
+    """Stands between descriptor 3, the node, and the real engine, which gets a socket pair of its own."""
+    node = socket.socket(fileno=3)
+    near, far = socket.socketpair()
+    child = subprocess.Popen(command, pass_fds=(), close_fds=False, preexec_fn=lambda: os.dup2(far.fileno(), 3))
+    far.close()
+    frames, liar = Frames(), Liar(how)
+    while True:
+        ready, _, _ = select.select([node, near], [], [])
+        if node in ready:
+            data = node.recv(1 << 16)
+            if not data:
+                break
+            near.sendall(data)
+        if near in ready:
+            data = near.recv(1 << 16)
+            if not data:
+                break
+            node.sendall(b"".join(liar.change(kind, body) for kind, body in frames.feed(data)))
+    near.close()
+    child.wait()
