@@ -99,9 +99,11 @@ void Coordinator::on_connect_failed(Now now, std::uint64_t token) {
 }
 
 void Coordinator::on_opened(Now now, Place& place) {
-    if (place.opened) return lose(now, place, "it says OPENED twice");
+    if (place.opened) return lose(now, place, "it says OPENED twice", Loss::breach);
     place.opened = true;
+    place.opened_at = now.mono;
     place.open_until = Instant::max();
+    if (place.returned) out_.emplace_back(StandbyBack{static_cast<std::uint8_t>(place.index + 1), place.hop.node});
     if (is_standby(place)) return;
     go_on(now);
 }
@@ -178,7 +180,7 @@ void Coordinator::on_message(Now now, ChannelId channel, const NodeId& from, wir
     channels_out_.emplace_back(Took{channel});
     if (channel == first_) {
         const auto* joined = std::get_if<wire::StageJoined>(&message);
-        if (joined == nullptr || outlet_.attached()) return lose(now, 0, "it speaks out of turn");
+        if (joined == nullptr || outlet_.attached()) return lose(now, 0, "it speaks out of turn", Loss::breach);
         if (const Status attached = outlet_.attach(*joined); !attached) return over(0, attached.error().message);
         first_dials_ = 0;
         return hand_on();
@@ -200,7 +202,7 @@ void Coordinator::on_control(Now now, Place& place, const wire::StageMessage& me
     if (std::holds_alternative<wire::StageOpened>(message)) return on_opened(now, place);
     if (const auto* done = std::get_if<wire::StageDone>(&message)) return on_done(now, place, *done);
     const auto* fault = std::get_if<wire::StageFault>(&message);
-    if (fault == nullptr) return lose(now, place, "it speaks out of turn");
+    if (fault == nullptr) return lose(now, place, "it speaks out of turn", Loss::breach);
     if (fault->code != wire::StageFaultCode::next_lost) return lose(now, place, fault->text);
     // Of one that is being replaced already, or that is no hop yet.
     if (is_standby(place) || place.told_next != node_behind(place.index)) return;
@@ -209,7 +211,7 @@ void Coordinator::on_control(Now now, Place& place, const wire::StageMessage& me
 }
 
 void Coordinator::on_done(Now now, Place& place, const wire::StageDone& done) {
-    if (is_standby(place)) return lose(now, place, "it has computed what nobody asked");
+    if (is_standby(place)) return lose(now, place, "it has computed what nobody asked", Loss::breach);
     // Smaller: again, after a replay. It may be ahead of the hop before, if that is a standby that catches up.
     if (done.number <= place.done || done.number >= next_number_) return;
     place.done = done.number;
@@ -224,16 +226,18 @@ void Coordinator::on_result(Now now, wire::StageMessage message) {
     if (auto* step = std::get_if<wire::StageStep>(&message)) {
         const std::uint64_t number = step->number;
         Operation operation = std::move(*step);
-        if (number > next_number_ - 1 || !results_.take(operation)) return lose(now, last, "its results do not fit");
+        if (number > next_number_ - 1 || !results_.take(operation)) {
+            return lose(now, last, "its results do not fit", Loss::breach);
+        }
         outlet_.settle(results_.last());
         out_.emplace_back(Result{number, std::move(std::get<wire::StageStep>(operation).rows)});
     } else if (const auto* truncate = std::get_if<wire::StageTruncate>(&message)) {
         if (truncate->number > next_number_ - 1 || !results_.take(Operation(*truncate))) {
-            return lose(now, last, "its results do not fit");
+            return lose(now, last, "its results do not fit", Loss::breach);
         }
         outlet_.settle(results_.last());
     } else {
-        lose(now, last, "it speaks out of turn");
+        lose(now, last, "it speaks out of turn", Loss::breach);
     }
 }
 
@@ -261,16 +265,42 @@ void Coordinator::drop_channels(Place& place) {
     place.opened = false;
 }
 
-void Coordinator::lose(Now now, Place& place, std::string why) {
-    if (!is_standby(place)) return lose(now, place.index, std::move(why));
-    drop_channels(place);
-    out_.emplace_back(StandbyLost{place.hop.node, std::move(why)});
+void Coordinator::lose(Now now, Place& place, std::string why, Loss loss) {
+    if (!is_standby(place)) return lose(now, place.index, std::move(why), loss);
+    if (place.opened || !place.returned) out_.emplace_back(StandbyLost{place.hop.node, std::move(why)});
+    Place lost = place;
     standbys_.remove_if([&](const Place& each) { return &each == &place; });
+    retire(now, std::move(lost), loss);
 }
 
-void Coordinator::lose(Now now, std::size_t index, std::string why) {
-    Place& place = places_[index];
+// It is not among hops and standbys any more.
+void Coordinator::retire(Now now, Place place, Loss loss) {
+    if (place.opened && now.mono - place.opened_at >= limits::stage_return_max) {
+        place.return_delay = limits::stage_return_min;
+    }
     drop_channels(place);
+    if (loss == Loss::breach) return;
+    const Instant at = now.mono + place.return_delay;
+    Place again{.hop = place.hop, .index = place.index};
+    again.returned = true;
+    again.return_delay = std::min<Duration>(2 * place.return_delay, limits::stage_return_max);
+    returning_.push_back({again, at});
+}
+
+void Coordinator::take_back(Now now) {
+    for (std::size_t i = 0; i < returning_.size();) {
+        if (now.mono < returning_[i].at) {
+            ++i;
+            continue;
+        }
+        standbys_.push_back(returning_[i].place);
+        returning_.erase(returning_.begin() + static_cast<std::ptrdiff_t>(i));
+        open(now, standbys_.back());
+    }
+}
+
+void Coordinator::lose(Now now, std::size_t index, std::string why, Loss loss) {
+    Place& place = places_[index];
     if (index == 0) {
         if (first_) channels_out_.emplace_back(CloseChannel{*first_});
         first_.reset();
@@ -287,6 +317,7 @@ void Coordinator::lose(Now now, std::size_t index, std::string why) {
         std::find_if(standbys_.begin(), standbys_.end(), [&](const Place& each) { return fits(each) && each.opened; });
     if (standby == standbys_.end()) standby = std::find_if(standbys_.begin(), standbys_.end(), fits);
     if (standby == standbys_.end()) return over(index, std::move(why));
+    retire(now, place, loss);
     out_.emplace_back(
         Replaced{static_cast<std::uint8_t>(index + 1), place.hop.node, standby->hop.node, std::move(why)});
     place = std::move(*standby);
@@ -314,6 +345,8 @@ void Coordinator::close() {
 }
 
 void Coordinator::on_tick(Now now) {
+    if (over_) return;
+    take_back(now);
     for (auto at = standbys_.begin(); at != standbys_.end();) {
         Place& standby = *at++;  // lose() takes it out
         if (now.mono >= standby.open_until) lose(now, standby, "it did not load its layers in time");
@@ -336,6 +369,7 @@ Instant Coordinator::next_deadline() const {
     Instant next = Instant::max();
     if (over_) return next;
     for (const Place& standby : standbys_) next = std::min(next, standby.open_until);
+    for (const Returning& returning : returning_) next = std::min(next, returning.at);
     for (std::size_t i = 0; i < hops(); ++i) {
         const Place& place = places_[i];
         next = std::min(next, place.open_until);

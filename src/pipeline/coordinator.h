@@ -14,6 +14,10 @@
 //      has loaded if there is one. Its predecessor is told when it has loaded, and then replays. Several may be lost
 //      at once. Rationale: layers are read in seconds at best, a replay takes a fraction of one.
 //   4. At most stage_unsettled_max operations are under way; step() says no beyond that.
+//   5. Whoever is lost is opened again as a standby after stage_return_min, and after twice as long each time it is
+//      lost again, up to stage_return_max; once it has been there for that long, soon again. Who broke the protocol
+//      stays out. Rationale: a machine that was started anew is as good as before; one that comes and goes must not
+//      keep its standbys loading.
 //
 // Pure; one thread. Cost of a loss: the standby's prefill of what the session holds, at the speed of its layers.
 #pragma once
@@ -58,10 +62,15 @@ public:
         NodeId to;
         std::string why;
     };
-    // A standby that is none any more.
+    // A standby that is none any more. Not said of one that was lost before and has not come back.
     struct StandbyLost {
         NodeId node;
         std::string why;
+    };
+    // A node that was lost has loaded its layers again.
+    struct StandbyBack {
+        std::uint8_t hop;
+        NodeId node;
     };
     // Final. `node` is whom the fault is counted against; zero: nobody's.
     struct Over {
@@ -69,7 +78,7 @@ public:
         NodeId node;
         std::string why;
     };
-    using Output = std::variant<Ready, Result, Replaced, StandbyLost, Over>;
+    using Output = std::variant<Ready, Result, Replaced, StandbyLost, StandbyBack, Over>;
 
     // Dials every hop and standby. `rng` draws the session's name.
     Coordinator(Now now, CoordinatorConfig config, Rng& rng);
@@ -109,7 +118,16 @@ private:
         std::uint64_t done = 0;  // the last operation that it computed
         Instant heard{};         // on the control channel, or since it owes something
         Instant open_until{};
+        bool returned = false;  // it was lost before
+        Instant opened_at{};
+        Duration return_delay = limits::stage_return_min;  // when it is lost next
     };
+    struct Returning {
+        Place place;
+        Instant at;
+    };
+    // A node is there no more, or did what no node may: then it is not taken back.
+    enum class Loss : std::uint8_t { gone, breach };
 
     std::size_t hops() const { return places_.size(); }
     // Operations that hop `index` (from 0) has been given.
@@ -128,16 +146,19 @@ private:
     void tell_routes(Now now);
     void dial_first();
     void hand_on();
-    void lose(Now now, std::size_t index, std::string why);
-    void lose(Now now, Place& place, std::string why);
+    void lose(Now now, std::size_t index, std::string why, Loss loss = Loss::gone);
+    void lose(Now now, Place& place, std::string why, Loss loss = Loss::gone);
+    void retire(Now now, Place place, Loss loss);
+    void take_back(Now now);
     void drop_channels(Place& place);
     void over(std::size_t index, std::string why);
     void send(Now now, Operation operation);
 
     CoordinatorConfig config_;
     wire::StageSessionId session_;
-    std::vector<Place> places_;  // bounded: limits::stage_hops_max
-    std::list<Place> standbys_;  // bounded: as the configuration; not used yet
+    std::vector<Place> places_;         // bounded: limits::stage_hops_max
+    std::list<Place> standbys_;         // bounded: as the configuration; not used yet
+    std::vector<Returning> returning_;  // bounded: as the configuration
     bool ready_ = false;
     bool over_ = false;
     std::uint64_t next_token_;

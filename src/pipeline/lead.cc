@@ -100,6 +100,8 @@ void Lead::take(Now now, Coordinator::Output output) {
                 replaced->from.hex() + ": " + replaced->why);
     } else if (const auto* lost = std::get_if<Coordinator::StandbyLost>(&output)) {
         report_("standby " + lost->node.hex() + " is none any more: " + lost->why);
+    } else if (const auto* back = std::get_if<Coordinator::StandbyBack>(&output)) {
+        report_("standby " + back->node.hex() + " is back, for hop " + std::to_string(back->hop));
     } else {
         const auto& over = std::get<Coordinator::Over>(output);
         lose_session(now, "hop " + std::to_string(over.hop) + " (" + over.node.hex() + ") was lost: " + over.why);

@@ -87,6 +87,7 @@ protected:
     }
     void connect(const NodeId& from, std::uint64_t token, const NodeId& to) {
         const auto machine = machines_.find(to);
+        if (from == leader) ++dials_[to];
         if (to != leader && (machine == machines_.end() || !machine->second->alive)) {
             return later(from, [=, this] { connect_failed(from, token); });
         }
@@ -150,6 +151,12 @@ protected:
         for (const End& end : ends) close(end);
     }
 
+    // Started anew, and empty.
+    void revive(const NodeId& id) {
+        machines_.erase(id);
+        add(id);
+    }
+
     // ---- time
     void settle() {
         for (bool more = true; more;) {
@@ -181,6 +188,8 @@ protected:
             replaced_.push_back(*replaced);
         } else if (std::holds_alternative<Coordinator::StandbyLost>(output)) {
             ++lost_standbys_;
+        } else if (const auto* back = std::get_if<Coordinator::StandbyBack>(&output)) {
+            back_.push_back(back->node);
         } else if (const auto* over = std::get_if<Coordinator::Over>(&output)) {
             over_ = *over;
         }
@@ -312,6 +321,8 @@ protected:
     std::set<NodeId> absent_;
     bool more_standbys_ = false;
     std::size_t lost_standbys_ = 0;
+    std::vector<NodeId> back_;
+    std::map<NodeId, std::size_t> dials_;  // of the coordinator
     std::size_t window_ = 32;
     std::map<End, std::size_t> under_way_;
     std::set<End> waiting_;  // for the window
@@ -469,6 +480,79 @@ TEST_F(PipelineTest, AReplayThatIsBrokenOffBeginsAnew) {
     EXPECT_FALSE(over_);
 }
 
+TEST_F(PipelineTest, AMendedNodeStandsByAgain) {
+    start(3);
+    ASSERT_TRUE(grow(0, 300));
+    pass(1s);
+    NodeId here = node(2), other = node(102);
+    for (std::size_t round = 1; round <= 4; ++round) {
+        kill(here);
+        for (int i = 0; i < 5; ++i) ASSERT_TRUE(grow(0, 1));
+        pass(500ms);
+        ASSERT_EQ(replaced_.size(), round);
+        EXPECT_EQ(replaced_.back().to, other);
+        EXPECT_TRUE(expected_.empty());
+        revive(here);
+        pass(limits::stage_return_max);
+        ASSERT_EQ(back_.size(), round);
+        EXPECT_EQ(back_.back(), here);
+        std::swap(here, other);
+    }
+    EXPECT_FALSE(over_);
+    EXPECT_EQ(lost_standbys_, 0U);
+}
+
+TEST_F(PipelineTest, AMendedNodeIsBackSoonAndLaterWhereItKeepsDying) {
+    start(2);
+    Duration expected = limits::stage_return_min;
+    for (int round = 0; round < 4; ++round) {
+        const std::size_t before = back_.size();
+        kill(node(101));
+        revive(node(101));
+        pass(expected - 100ms);
+        EXPECT_EQ(back_.size(), before) << round;
+        pass(1s);
+        EXPECT_EQ(back_.size(), before + 1) << round;
+        expected *= 2;
+    }
+    EXPECT_EQ(lost_standbys_, 4U);
+    pass(limits::stage_return_max);
+    kill(node(101));
+    revive(node(101));
+    pass(limits::stage_return_min + 1s);
+    EXPECT_EQ(back_.size(), 5U) << "it had been there for long";
+}
+
+TEST_F(PipelineTest, WhoStaysAwayIsAskedLessAndLessOften) {
+    start(2);
+    kill(node(1));
+    pass(1h);
+    const std::size_t most = 9 + 12;  // 1 s doubled up to 300 s, and from then on each 300 s
+    EXPECT_GT(dials_[node(1)], most / 2);
+    EXPECT_LE(dials_[node(1)], most + 2);
+    EXPECT_EQ(lost_standbys_, 0U) << "said once, as the loss of the hop";
+    ASSERT_TRUE(grow(0, 10));
+    pass(1s);
+    EXPECT_TRUE(expected_.empty());
+}
+
+TEST_F(PipelineTest, WhoBreaksTheProtocolIsNotTakenBack) {
+    start(3);
+    ASSERT_TRUE(grow(0, 10));
+    pass(1s);
+    spoil = [](const NodeId& from, const NodeId& to, wire::StageMessage& message) {
+        auto* step = std::get_if<wire::StageStep>(&message);
+        if (from == node(3) && to == leader && step != nullptr) step->rows.tensor.resize(row_bytes * 2);
+    };
+    ASSERT_TRUE(grow(0, 1));
+    pass(1s);
+    ASSERT_EQ(replaced_.size(), 1U);
+    const std::size_t dialled = dials_[node(3)];
+    pass(1h);
+    EXPECT_EQ(dials_[node(3)], dialled);
+    EXPECT_TRUE(back_.empty());
+}
+
 TEST_F(PipelineTest, WithoutAStandbyItIsOverAndNamesTheHop) {
     start(3, false);
     ASSERT_TRUE(grow(0, 10));
@@ -602,6 +686,47 @@ TEST_F(PipelineTest, RandomLossesChangeNoResult) {
         ASSERT_FALSE(over_) << "seed " << seed << ": " << over_->why;
         ASSERT_EQ(replaced_.size(), dead.size());
     }
+}
+
+// One of each pair, hop and standby, is there at any time; the other comes and goes.
+TEST_F(PipelineTest, RandomLossesAndReturnsChangeNoResult) {
+    std::size_t returns = 0;
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        TestRng rng{seed};
+        machines_.clear();
+        peers_.clear();
+        queue_.clear();
+        lengths_.clear();
+        back_.clear();
+        for (std::uint16_t i = 0; i < sequences; ++i) reference_.truncate(now_, whole_, i, 0);
+        const std::size_t hops = 1 + rng.below(4);
+        start(hops);
+        std::set<NodeId> away;
+        for (int turn = 0; turn < 80; ++turn) {
+            const auto sequence = static_cast<std::uint16_t>(rng.below(sequences));
+            const std::uint64_t what = rng.below(12);
+            const auto hop = static_cast<std::uint8_t>(1 + rng.below(hops));
+            const bool first = rng.below(2) == 0;
+            const NodeId victim = node(first ? hop : static_cast<std::uint8_t>(100 + hop));
+            const NodeId other = node(first ? static_cast<std::uint8_t>(100 + hop) : hop);
+            for (const NodeId& id : std::exchange(back_, {})) returns += away.erase(id);
+            if (what < 6) {
+                (void)grow(sequence, static_cast<std::uint16_t>(1 + rng.below(what == 0 ? 120 : 2)));
+            } else if (what < 8) {
+                (void)truncate(sequence, static_cast<std::uint32_t>(rng.below(lengths_[sequence] + 1)));
+            } else if (what == 8 && !away.contains(victim) && !away.contains(other)) {
+                kill(victim);
+                revive(victim);
+                away.insert(victim);
+            } else {
+                pass(std::chrono::milliseconds(rng.below(what == 11 ? 4000 : 40)));
+            }
+        }
+        pass(10s);
+        ASSERT_TRUE(expected_.empty()) << "seed " << seed;
+        ASSERT_FALSE(over_) << "seed " << seed << ": " << over_->why;
+    }
+    EXPECT_GT(returns, 30U);
 }
 
 }  // namespace
