@@ -26,8 +26,8 @@ def chat(text="hi", temperature=0.0):
 def submit(body): return frame(2, p("Q", 7) + bytes(range(32)) + p("I", len(body)) + body)
 
 
-def lead(context=4096, sequences=4, threads=2, cells=0, cache=0, kind=1, steps=8):
-    return frame(4, p("IHHIBBH", context, sequences, threads, cells, cache, kind, steps))
+def lead(context=4096, sequences=4, threads=2, cells=0, cache=0, kind=1, steps=8, first=0, end=0):
+    return frame(4, p("IHHIBBHHH", context, sequences, threads, cells, cache, kind, steps, first, end))
 
 
 def rows(parts, tensor):
@@ -61,7 +61,8 @@ GOOD = [
     ("working", "from_worker", "working", frame(23, b"")),
     ("lead", "to_worker", "lead", lead()),
     ("lead_least", "to_worker", "lead", lead(0, 1, 0, 0, 0, 0, 1)),
-    ("lead_most", "to_worker", "lead", lead(1 << 20, 64, 1024, 1 << 26, 1, 2, 32)),
+    ("lead_most", "to_worker", "lead", lead(1 << 20, 64, 1024, 1 << 26, 1, 2, 32, 510, 511)),
+    ("lead_with_layers", "to_worker", "lead", lead(first=1, end=5)),
     ("returned_row", "to_worker", "returned", returned(ROW)),
     ("returned_rows", "to_worker", "returned", returned(bytes(3 * 128))),
     ("broken", "to_worker", "broken", frame(6, t16("a hop is gone"))),
@@ -121,8 +122,12 @@ BAD = [
     ("lead_unknown_type", "to_worker", lead(kind=3)),
     ("lead_no_steps", "to_worker", lead(steps=0)),
     ("lead_many_steps", "to_worker", lead(steps=33)),
-    ("lead_short", "to_worker", frame(4, p("IHHIBBB", 4096, 4, 2, 0, 0, 1, 8))),
-    ("lead_left_over", "to_worker", frame(4, p("IHHIBBHB", 4096, 4, 2, 0, 0, 1, 8, 0))),
+    ("lead_nothing_first", "to_worker", lead(first=0, end=5)),
+    ("lead_nothing_elsewhere", "to_worker", lead(first=5, end=5)),
+    ("lead_without_an_end", "to_worker", lead(first=1, end=0)),
+    ("lead_nothing_last", "to_worker", lead(first=1, end=512)),
+    ("lead_short", "to_worker", frame(4, p("IHHIBBHHB", 4096, 4, 2, 0, 0, 1, 8, 0, 0))),
+    ("lead_left_over", "to_worker", frame(4, p("IHHIBBHHHB", 4096, 4, 2, 0, 0, 1, 8, 0, 0, 0))),
     ("returned_nothing", "to_worker", returned(b"")),
     ("returned_less_than_a_row", "to_worker", returned(ROW[:33])),
     ("returned_longer_than_the_frame", "to_worker", frame(5, p("I", 35) + ROW)),
