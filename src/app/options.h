@@ -23,6 +23,7 @@ struct UpOptions {
     std::vector<std::string> models;    // FILE or NAME=FILE
     std::vector<std::string> hops;      // NODE:FIRST-END, whose layers are the model's
     std::vector<std::string> standbys;  // likewise
+    bool boomerang = false;
     std::string activations = "f16";
     bool allow_pipelines = false;
     std::string stage;                     // FILE
