@@ -12,8 +12,8 @@
 //   2. EXTEND goes to listed relays, CONNECT to listed model nodes, leads and verifiers; else it is refused. Who names
 //      a node that is not listed waits unknown_node_wait for a newer directory. Rationale: the client's may be newer.
 //   3. After every input the driver drains poll() until it is empty.
-//   4. A node with a model of its own (add_own_lead) asks that and nothing else: it is no client, and no directory lists
-//      what it asks.
+//   4. A node with a model of its own (add_own_lead) asks that and nothing else: it is no client, and what it asks is
+//      listed nowhere.
 //
 // Pure; one thread.
 #pragma once
