@@ -95,6 +95,11 @@ Status check_hops(const std::vector<pipeline::StageNode>& hops, const std::vecto
                                 "let the hops begin with 1 or later",
                                 text_of(hops.front())));
     }
+    if (boomerang && !hops.empty() && hops.back().layers.end == limits::model_layers_max) {
+        return fail(Errc::invalid, fmt::format("--hop {}: with --boomerang the last layers stay here, and no model has "
+                                               "more than {}",
+                                               text_of(hops.back()), limits::model_layers_max));
+    }
     std::uint16_t next = boomerang && !hops.empty() ? hops.front().layers.first : std::uint16_t{0};
     for (const pipeline::StageNode& hop : hops) {
         if (hop.layers.first != next) {

@@ -233,6 +233,24 @@ TEST_F(LeadBackboneTest, RoundsWhatTravelsAndNothingElse) {
     for (std::size_t i = 0; i < a->size(); ++i) ASSERT_NEAR((*a)[i], (*b)[i], 0.5) << i;
 }
 
+// A worker that computes for long must be able to say so.
+TEST_F(LeadBackboneTest, SomebodyIsCalledWhileItsOwnLayersCompute) {
+    auto lead = Boomerang::make(mini(), {2, 6});
+    ASSERT_TRUE(lead);
+    int calls = 0;
+    (*lead)->backbone->while_computing(
+        [](void* count) {
+            ++*static_cast<int*>(count);
+            return false;
+        },
+        &calls);
+    ASSERT_TRUE((*lead)->backbone->begin(Boomerang::rows_of({{1, 2, 3}}, 0, 0)));
+    const int first = calls;
+    EXPECT_GT(first, 0);
+    ASSERT_TRUE((*lead)->carry_all());
+    EXPECT_GT(calls, first);
+}
+
 TEST_F(LeadBackboneTest, RowsOfAnotherShapeAreRefused) {
     auto lead = Boomerang::make(mini(), {1, 4});
     ASSERT_TRUE(lead);

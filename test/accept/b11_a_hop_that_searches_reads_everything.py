@@ -1,5 +1,5 @@
-"""B11: what a boomerang does not promise. A hop that has the model's file and takes the trouble reads every token of what
-passes it, with nothing learnt before: it tries the vocabulary, token by token, until the state is the one that it saw.
+"""B11: what a boomerang does not promise. A hop that has the model's file and takes the trouble reads every token of
+what passes it, with nothing learnt before: it tries the vocabulary, token by token, until the state is the one it saw.
 
 If this ever fails, docs/boomerang.md says something that is not so."""
 # build: accept
@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "tools" / "inversion"))
 from attack import stage_states
 
 TEXT = "My pin is 4071, tell nobody."
-DEPTHS = (1, 3)
+DEPTHS = (1, 7)
 
 
 def numbers(path):
@@ -40,7 +40,7 @@ def test(folder):
         # Only the template's own tokens are given.
         candidates = array.array("i", [-1 if each else 0 for each in special])
         (seen / "candidates").write_bytes(candidates.tobytes())
-        for depth in DEPTHS if kind == "f16" else DEPTHS[:1]:
+        for depth in DEPTHS:
             found = stage_states(build, "search", MODEL, seen, depth, seen / "candidates")
             print(f"{kind}, {depth} layers before the cut: {found}")
             check(found["searched"] == list(special).count(0) > 8, f"another text: {found}")

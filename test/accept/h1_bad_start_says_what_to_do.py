@@ -106,6 +106,7 @@ def boomerang(s):
     node = 64 * "1"
     s.refuses("no hops", [*s.common, *hops[:-1]], "--boomerang", "--hop NODE:FIRST-END")
     s.refuses("hops from the first layer on", [*s.common, *hops, f"{node}:0-4"], "--hop", "begin with 1")
+    s.refuses("hops to where no model reaches", [*s.common, *hops, f"{node}:1-512"], "--hop", "the last layers stay")
     s.refuses("hops to the last layer", [*s.common, *hops, f"{node}:1-8"], "layers 1 to 7",
               "Can be kept: the first 1-7", "from 1-7 on")
     s.refuses("a client of others too", [*s.common, "--client", *hops, f"{node}:1-4"], "--client", "another node")

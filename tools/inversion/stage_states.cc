@@ -31,8 +31,8 @@ constexpr const char* help =
     "  the one that was seen. A row of CANDIDATES that begins with -1 is given for known: the template's own tokens.\n"
     "  Prints one line of JSON.\n";
 
-// A state counts as found within this distance, as a share of its length: far more than rounding to q8_0 makes, far less
-// than another token does.
+// A state counts as found within this distance, as a share of its length: far more than rounding to q8_0 makes, far
+// less than another token does.
 constexpr double near_enough = 0.02;
 constexpr std::uint32_t cells = 1024;
 constexpr std::size_t rows_max = 512;
@@ -183,8 +183,8 @@ double distance(std::span<const float> a, std::span<const float> b) {
     return std::sqrt(difference / std::max(length, 1e-30));
 }
 
-// Knows the model's first layers, and what was seen behind them. Works its way from the first token to the last, since a
-// state depends on no token that comes later.
+// Knows the model's first layers, and what was seen behind them. Works its way from the first token to the last, since
+// a state depends on no token that comes later.
 class Search {
 public:
     Search(Stage& stage, const std::vector<float>& table, std::uint32_t vocabulary)

@@ -56,7 +56,7 @@ def held_out(count):
 
 
 def foreign(count):
-    """Sentences that have nothing in common with what the model or the attacker was trained on: this project's pages."""
+    """Sentences unlike anything that the model or the attacker was trained on: this project's pages."""
     pages = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "protocol").glob("*.md"))]
     plain = " ".join(re.sub(r"(?s)```.*?```|^[|#].*?$", " ", page.read_text(), flags=re.MULTILINE) for page in pages)
     sentences = [" ".join(one.split()) for one in re.split(r"(?<=[.:;])\s", plain)]
