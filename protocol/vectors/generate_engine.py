@@ -30,9 +30,9 @@ def load(context=0, sequences=16, threads=0, cells=0, cache=0, repeats=0, model=
     return p("IHHIBBBHH", context, sequences, threads, cells, cache, repeats, model, *skipped)
 
 
-def lead(*fields, kind=1, steps=8, **named):
+def lead(*fields, kind=1, steps=8, first=0, end=0, **named):
     if not fields: named = {"context": 4096, "sequences": 4, "threads": 2} | named
-    return frame(4, load(*fields, **named) + p("BH", kind, steps))
+    return frame(4, load(*fields, **named) + p("BHHH", kind, steps, first, end))
 
 
 def rows(parts, tensor):
@@ -69,7 +69,8 @@ GOOD = [
     ("working", "from_worker", "working", frame(23, b"")),
     ("lead", "to_worker", "lead", lead()),
     ("lead_least", "to_worker", "lead", lead(0, 1, 0, 0, 0, kind=0, steps=1)),
-    ("lead_most", "to_worker", "lead", lead(1 << 20, 64, 1024, 1 << 26, 1, 1, 1, kind=2, steps=32)),
+    ("lead_most", "to_worker", "lead", lead(1 << 20, 64, 1024, 1 << 26, 1, 1, 1, kind=2, steps=32, first=510, end=511)),
+    ("lead_with_layers", "to_worker", "lead", lead(first=1, end=5)),
     ("returned_row", "to_worker", "returned", returned(ROW)),
     ("returned_rows", "to_worker", "returned", returned(bytes(3 * 128))),
     ("broken", "to_worker", "broken", frame(6, t16("a hop is gone"))),
@@ -135,8 +136,12 @@ BAD = [
     ("lead_unknown_type", "to_worker", lead(kind=3)),
     ("lead_no_steps", "to_worker", lead(steps=0)),
     ("lead_many_steps", "to_worker", lead(steps=33)),
-    ("lead_short", "to_worker", frame(4, load(4096, 4, 2) + p("BB", 1, 8))),
-    ("lead_left_over", "to_worker", frame(4, load(4096, 4, 2) + p("BHB", 1, 8, 0))),
+    ("lead_nothing_first", "to_worker", lead(first=0, end=5)),
+    ("lead_nothing_elsewhere", "to_worker", lead(first=5, end=5)),
+    ("lead_without_an_end", "to_worker", lead(first=1, end=0)),
+    ("lead_nothing_last", "to_worker", lead(first=1, end=512)),
+    ("lead_short", "to_worker", frame(4, load(4096, 4, 2) + p("BHHB", 1, 8, 0, 0))),
+    ("lead_left_over", "to_worker", frame(4, load(4096, 4, 2) + p("BHHHB", 1, 8, 0, 0, 0))),
     ("returned_nothing", "to_worker", returned(b"")),
     ("returned_less_than_a_row", "to_worker", returned(ROW[:33])),
     ("returned_longer_than_the_frame", "to_worker", frame(5, p("I", 35) + ROW)),

@@ -42,12 +42,26 @@ ApiBridge::~ApiBridge() = default;
 
 std::vector<api::ModelSummary> ApiBridge::models() const {
     std::vector<api::ModelSummary> out;
+    if (const model::OwnModel* own = driver_.node().own(); own != nullptr) {
+        if (own->info() != nullptr) out.push_back({own->info()->id, own->name(), own->info()->context_tokens, 1});
+        return out;
+    }
     const client::Client* client = driver_.node().client();
     if (client == nullptr || client->view() == nullptr) return out;
     for (const directory::ModelSummary& model : client->view()->models()) {
         const std::size_t nodes = client->nodes_for(model);
         if (nodes > 0) out.push_back({model.id, model.name, model.context_tokens, static_cast<std::uint32_t>(nodes)});
     }
+    return out;
+}
+
+// It needs no circuits, and the directory only to find its hops: when the layers are together it is ready.
+api::Readiness ApiBridge::readiness_of(const model::OwnModel& own, api::Readiness out) const {
+    out.directory = own.ready() || driver_.node().book().current(driver_.now()) != nullptr;
+    out.model_nodes = own.ready() ? 1 : 0;
+    if (!out.reason.empty()) return out;
+    out.alive = !own.failed();
+    out.reason = out.directory ? own.why_not() : "no directory of the network yet";
     return out;
 }
 
@@ -60,6 +74,7 @@ api::Readiness ApiBridge::readiness() const {
             out.reason = "the engine died: " + *failed;
         }
     }
+    if (const model::OwnModel* own = node.own(); own != nullptr) return readiness_of(*own, std::move(out));
     const client::Client* client = node.client();
     if (client == nullptr) return out;
     const auto view = node.book().current(driver_.now());

@@ -24,6 +24,7 @@ public:
 private:
     std::vector<api::ModelSummary> models() const override;
     api::Readiness readiness() const override;
+    api::Readiness readiness_of(const model::OwnModel& own, api::Readiness out) const;
     std::variant<api::AskId, ChatFault> ask(ModelId model, ChatRequest request, std::optional<Comparison> compare,
                                             api::AskSink& sink) override;
     void cancel(api::AskId ask) override;

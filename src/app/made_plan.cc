@@ -78,7 +78,7 @@ Result<MadePlan> read_all(const toml::table& table) {
     out.hops = TRY(read_stages(in, "hops", limits::stage_hops_max));
     out.standbys = TRY(read_stages(in, "standbys", limits::plan_nodes_max));
     TRY(in.finish());
-    TRY(check_stages(out.hops, out.standbys));
+    TRY(check_stages(out.hops, out.standbys, false));
     if (out.hops.empty() || out.hops.back().layers.end != out.layers) {
         return in.bad("hops", fmt::format("must reach the last of {} layers", out.layers));
     }

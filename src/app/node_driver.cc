@@ -107,6 +107,10 @@ void NodeDriver::add_lead(pipeline::Lead& lead, std::string name) {
     node_->add_lead(lead, std::move(name));
 }
 
+void NodeDriver::add_own_lead(pipeline::Lead& lead, std::string name) {
+    node_->add_own_lead(lead, std::move(name));
+}
+
 void NodeDriver::add_stages(engine::StageEngine& engine) {
     node_->add_stages(engine);
 }

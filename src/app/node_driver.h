@@ -37,6 +37,8 @@ public:
     // Before run(): a model to serve.
     void add_engine(engine::Engine& engine, std::string name);
     void add_lead(pipeline::Lead& lead, std::string name);
+    // For this machine's programs alone; see node.h.
+    void add_own_lead(pipeline::Lead& lead, std::string name);
     // Before run(), with role_stage: what computes layers.
     void add_stages(engine::StageEngine& engine);
     // Starts the clock.

@@ -35,6 +35,8 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_option("--standby", o.standbys, "takes the place of the hop with the same layers when that is lost");
     up->add_option("--plan", o.plan_file,
                    "hops, standbys, activations, context and sequences as 'shoal plan --out' wrote them");
+    up->add_flag("--boomerang", o.boomerang,
+                 "the hops leave the first and last layers here, and only this machine's programs ask the model");
     up->add_option("--activations", o.activations, "how hidden states travel between hops: f32, f16 or q8_0")
         ->capture_default_str()
         ->check(CLI::IsMember({"f32", "f16", "q8_0"}));

@@ -24,6 +24,7 @@ struct UpOptions {
     std::vector<std::string> hops;      // NODE:FIRST-END, whose layers are the model's
     std::vector<std::string> standbys;  // likewise
     std::string plan_file;              // instead of both, and of what a plan says besides
+    bool boomerang = false;
     std::string activations = "f16";
     std::vector<std::string> drafts;  // "repeats", "skip:FIRST-END", or FILE
     bool allow_pipelines = false;

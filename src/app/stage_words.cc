@@ -41,11 +41,22 @@ Result<pipeline::StageNode> parse_stage(const std::string& what, const std::stri
     return pipeline::StageNode{TRY(parse_node(what, text.substr(0, colon))), *layers};
 }
 
-Status check_stages(const std::vector<pipeline::StageNode>& hops, const std::vector<pipeline::StageNode>& standbys) {
+Status check_stages(const std::vector<pipeline::StageNode>& hops, const std::vector<pipeline::StageNode>& standbys,
+                    bool boomerang) {
     if (hops.size() > limits::stage_hops_max) {
         return fail(Errc::invalid, fmt::format("at most {} hops", limits::stage_hops_max));
     }
-    std::uint16_t next = 0;
+    if (boomerang && !hops.empty() && hops.front().layers.first == 0) {
+        return fail(Errc::invalid, fmt::format("--hop {}: with --boomerang the first layers stay here, at least layer "
+                                               "0: let the hops begin with 1 or later",
+                                               stage_text(hops.front())));
+    }
+    if (boomerang && !hops.empty() && hops.back().layers.end == limits::model_layers_max) {
+        return fail(Errc::invalid, fmt::format("--hop {}: with --boomerang the last layers stay here, and no model has "
+                                               "more than {}",
+                                               stage_text(hops.back()), limits::model_layers_max));
+    }
+    std::uint16_t next = boomerang && !hops.empty() ? hops.front().layers.first : std::uint16_t{0};
     for (const pipeline::StageNode& hop : hops) {
         if (hop.layers.first != next) {
             return fail(Errc::invalid,

@@ -19,7 +19,9 @@ std::optional<wire::LayerRange> parse_layers(std::string_view text);
 // NODE:FIRST-END.
 Result<pipeline::StageNode> parse_stage(const std::string& what, const std::string& text);
 std::string stage_text(const pipeline::StageNode& stage);
-// The hops follow on from layer 0, and each standby has the layers of a hop.
-Status check_stages(const std::vector<pipeline::StageNode>& hops, const std::vector<pipeline::StageNode>& standbys);
+// The hops follow on from layer 0, or with `boomerang` from a later one and not to the last that there can be; and each
+// standby has the layers of a hop.
+Status check_stages(const std::vector<pipeline::StageNode>& hops, const std::vector<pipeline::StageNode>& standbys,
+                    bool boomerang);
 
 }  // namespace shoal::app

@@ -76,9 +76,18 @@ Result<pipeline::LeadConfig> lead_config(const UpOptions& o) {
     pipeline::LeadConfig out;
     for (const std::string& text : o.hops) out.hops.push_back(TRY(parse_stage("--hop", text)));
     for (const std::string& text : o.standbys) out.standbys.push_back(TRY(parse_stage("--standby", text)));
-    TRY(check_stages(out.hops, out.standbys));
+    TRY(check_stages(out.hops, out.standbys, o.boomerang));
     if (!out.hops.empty() && o.models.size() != 1) {
         return fail(Errc::invalid, "--hop and --plan say where the layers of one model are: name exactly one --model");
+    }
+    if (o.boomerang && out.hops.empty()) {
+        return fail(Errc::invalid,
+                    "--boomerang needs --hop NODE:FIRST-END: who computes the layers between the first and the last");
+    }
+    if (o.boomerang && (o.client || o.allow_pipelines)) {
+        return fail(Errc::invalid,
+                    "--boomerang asks its own model only, so that no question leaves this machine in text: leave "
+                    "--client and --allow-pipelines out, or start another node with them");
     }
     return out;
 }
@@ -110,14 +119,15 @@ Result<DriverConfig> driver_config(const UpOptions& o) {
     out.node.genesis = TRY(read_network_file(network));
     if (o.relay) out.node.roles |= wire::role_relay | wire::role_guard;
     if (o.verifier) out.node.roles |= wire::role_verifier;
-    if (!o.models.empty()) out.node.roles |= o.hops.empty() ? wire::role_model : wire::role_lead;
+    // Whose model is for its own programs has no role with it: nobody else is told of it.
+    if (!o.models.empty() && !o.boomerang) out.node.roles |= o.hops.empty() ? wire::role_model : wire::role_lead;
     out.node.pipelines = o.allow_pipelines;
     TRY(add_stage_role(o, out.node));
-    out.node.client = o.client || out.node.roles == 0;
+    out.node.client = !o.boomerang && (o.client || out.node.roles == 0);
     if (out.node.roles != 0 && o.listen.empty()) {
         return fail(Errc::invalid,
                     "--relay, --model, --stage and --verifier need --listen ADDRESS:PORT, where other nodes reach "
-                    "this one");
+                    "this one (--model with --boomerang does not)");
     }
     if (!o.listen.empty()) {
         if (out.node.roles == 0) return fail(Errc::invalid, "--listen without --relay, --model, --stage or --verifier");
@@ -163,6 +173,7 @@ struct Running {
         std::string name;
         std::string path;
         std::unique_ptr<backend::WorkerEngine> engine;
+        bool boomerang = false;
         bool death_reported = false;
     };
     std::vector<Served> served;  // bounded: models_per_node_max
@@ -184,6 +195,12 @@ std::string death_of(const Running& run, const Running::Served& served) {
     if (run.lead && served.engine->health() != engine::Health::dead) {
         return fmt::format("--model {}: {}; give a --hop for every layer, and start again", served.path,
                            run.lead->down_reason());
+    }
+    if (served.boomerang) {
+        return fmt::format(
+            "--model {}: {}; give a sound GGUF file that this engine supports and hops between its ends, "
+            "and start again",
+            served.path, served.engine->down_reason());
     }
     return fmt::format("--model {}: {}; give a sound GGUF file that this engine supports, and start again", served.path,
                        served.engine->down_reason());
@@ -242,7 +259,17 @@ Status add_drafts(const UpOptions& o, backend::WorkerOptions& options) {
     return ok();
 }
 
-Status make_engines(const UpOptions& o, Running& run) {
+backend::WorkerOptions::Lead ends_of(const UpOptions& o, const std::vector<pipeline::StageNode>& hops) {
+    backend::WorkerOptions::Lead out;
+    out.type = activation_type(o.activations);
+    // One for each that computes: with layers of its own the lead is one more.
+    const std::size_t steps = hops.size() + (o.boomerang ? 1 : 0);
+    out.steps = static_cast<std::uint16_t>(std::min<std::size_t>(steps, limits::stage_unsettled_max));
+    if (o.boomerang) out.middle = wire::LayerRange{hops.front().layers.first, hops.back().layers.end};
+    return out;
+}
+
+Status make_engines(const UpOptions& o, const std::vector<pipeline::StageNode>& hops, Running& run) {
     if (o.models.empty() && o.stage.empty()) return ok();
     if (o.models.size() > limits::models_per_node_max) {
         return fail(Errc::invalid, fmt::format("--model: one node serves at most {}; start another node for the rest",
@@ -259,14 +286,11 @@ Status make_engines(const UpOptions& o, Running& run) {
         options.load.sequences = o.sequences;
         options.load.threads = o.threads;
         TRY(add_drafts(o, options));
-        if (!o.hops.empty()) {
-            const auto steps =
-                static_cast<std::uint16_t>(std::min<std::size_t>(o.hops.size(), limits::stage_unsettled_max));
-            options.lead = backend::WorkerOptions::Lead{activation_type(o.activations), steps};
-        }
+        if (!hops.empty()) options.lead = ends_of(o, hops);
         // From inside the engine's own callbacks: the node reads it at the next turn.
         const auto wake = [&run] { run.loop.post([&run] { on_engine(run); }); };
-        run.served.push_back({name, path, std::make_unique<backend::WorkerEngine>(run.loop, *run.log, options, wake)});
+        auto engine = std::make_unique<backend::WorkerEngine>(run.loop, *run.log, options, wake);
+        run.served.push_back({name, path, std::move(engine), o.boomerang});
     }
     return ok();
 }
@@ -310,10 +334,10 @@ Status start(UpOptions o, Running& run) {
         TRY(take_plan(o, *plan));
     }
     DriverConfig config = TRY(driver_config(o));
-    const bool client = config.node.client;
+    const bool asks = config.node.client || o.boomerang;
     const api::GatewayOptions gateway = TRY(gateway_options(o));
-    TRY(make_engines(o, run));
     pipeline::LeadConfig lead = TRY(lead_config(o));
+    TRY(make_engines(o, lead.hops, run));
     run.driver = TRY(NodeDriver::start(run.loop, std::move(config), *run.log));
     if (plan) {
         TRY(check_lead(*plan, run.driver->node().id()));
@@ -324,7 +348,11 @@ Status start(UpOptions o, Running& run) {
         lead.self = run.driver->node().id();
         const auto report = [&run](const std::string& line) { run.log->write(LogLevel::info, "pipeline", line); };
         run.lead = std::make_unique<pipeline::Lead>(std::move(lead), *run.served[0].engine, run.rng, report);
-        run.driver->add_lead(*run.lead, run.served[0].name);
+        if (o.boomerang) {
+            run.driver->add_own_lead(*run.lead, run.served[0].name);
+        } else {
+            run.driver->add_lead(*run.lead, run.served[0].name);
+        }
     } else {
         for (const Running::Served& served : run.served) run.driver->add_engine(*served.engine, served.name);
     }
@@ -332,7 +360,7 @@ Status start(UpOptions o, Running& run) {
         run.greeting.push_back(
             fmt::format("node {} listens on {}", run.driver->node().id().hex(), run.driver->listening().text()));
     }
-    if (client) {
+    if (asks) {
         run.api = std::make_unique<ApiBridge>(run.loop, *run.driver, gateway, run.rng);
         const std::uint16_t port = o.api_port == 0 ? limits::api_port_default : o.api_port;
         const net::Endpoint wanted = TRY(parse_endpoint("--api-address", fmt::format("{}:{}", o.api_address, port)));

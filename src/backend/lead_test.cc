@@ -32,10 +32,10 @@ public:
     }
     ~Carrier() { lead_.on_drained = nullptr; }
 
-    bool open_session(std::uint16_t cut, std::uint16_t layers) {
+    bool open_session(std::uint16_t first, std::uint16_t cut, std::uint16_t end) {
         close_session();
         const engine::LeadShape& shape = *lead_.engine->shape();
-        const std::array<wire::LayerRange, 2> ranges{{{0, cut}, {cut, layers}}};
+        const std::array<wire::LayerRange, 2> ranges{{{first, cut}, {cut, end}}};
         for (std::size_t i = 0; i < 2; ++i) {
             handles_[i] = StageHandle(next_handle_++);
             stages_.open(
@@ -147,15 +147,26 @@ protected:
         return out;
     }
     void start(const std::string& name, std::uint16_t layers, std::uint16_t steps) {
+        start(name, wire::LayerRange{0, layers}, steps, std::nullopt);
+    }
+    // The lead has what is before and behind `elsewhere`.
+    void start_boomerang(wire::LayerRange elsewhere, std::uint16_t steps) {
+        start("slow", elsewhere, steps, elsewhere);
+    }
+    void start(const std::string& name, wire::LayerRange elsewhere, std::uint16_t steps,
+               std::optional<wire::LayerRange> middle) {
         WorkerOptions options = small_engine(fixture(name), command);
-        options.lead = WorkerOptions::Lead{wire::ActivationType::f32, steps};
-        layers_ = layers;
+        options.lead = WorkerOptions::Lead{wire::ActivationType::f32, steps, middle};
+        elsewhere_ = elsewhere;
         rig = std::make_unique<Rig>(options);
         ASSERT_TRUE(rig->until_ready());
         carrier = std::make_unique<Carrier>(*rig, fixture(name), command);
         ASSERT_TRUE(open_session()) << carrier->failure;
     }
-    bool open_session() { return carrier->open_session(layers_ / 2, layers_); }
+    bool open_session() {
+        const auto cut = static_cast<std::uint16_t>((elsewhere_.first + elsewhere_.end) / 2);
+        return carrier->open_session(elsewhere_.first, cut, elsewhere_.end);
+    }
     void submit(std::uint64_t job, std::uint64_t text) { rig->submit(job_of(job, words(text), tokens)); }
     bool until_ended(std::uint64_t job) {
         return rig->until([&] { return rig->ended(job) || !carrier->failure.empty(); }) && rig->ended(job);
@@ -168,7 +179,7 @@ protected:
     std::unique_ptr<Carrier> carrier;
 
 private:
-    std::uint16_t layers_ = 0;
+    wire::LayerRange elsewhere_;
 };
 
 TEST_F(LeadTest, GivesTheTextOfTheWholeModel) {
@@ -203,6 +214,52 @@ TEST_F(LeadTest, SeveralJobsAtOnceEndWithTheirOwnTexts) {
         EXPECT_EQ(carrier->out, 0U);
         carrier.reset();
     }
+}
+
+TEST_F(LeadTest, WithItsOwnFirstAndLastLayersItGivesTheSameTexts) {
+    constexpr std::uint64_t jobs = 3;
+    const auto whole = texts_of_whole("slow", jobs);
+    for (const wire::LayerRange middle : {wire::LayerRange{1, 7}, wire::LayerRange{3, 5}}) {
+        start_boomerang(middle, 3);
+        ASSERT_FALSE(HasFatalFailure());
+        for (std::uint64_t job = 1; job <= jobs; ++job) submit(job, job);
+        for (std::uint64_t job = 1; job <= jobs; ++job) {
+            ASSERT_TRUE(until_ended(job)) << carrier->failure;
+            EXPECT_EQ(rig->text_of(job), whole[job - 1]) << job << ", middle from " << middle.first;
+        }
+        EXPECT_EQ(carrier->most_out, 3U);
+        carrier.reset();
+    }
+}
+
+TEST_F(LeadTest, ItsOwnLayersForgetWhatWasBroken) {
+    const auto whole = texts_of_whole("slow", 2);
+    start_boomerang({2, 6}, 2);
+    ASSERT_FALSE(HasFatalFailure());
+    carrier->hold = true;
+    submit(1, 8);
+    ASSERT_TRUE(until_held());  // rows of its first layers are out, none came to its last ones
+    carrier->close_session();
+    rig->engine->broken(rig->loop.now(), "hop 2 was lost");
+    ASSERT_TRUE(until_ended(1));
+    carrier->hold = false;
+    ASSERT_TRUE(open_session()) << carrier->failure;
+    submit(2, 1);
+    submit(3, 2);
+    ASSERT_TRUE(until_ended(2) && until_ended(3)) << carrier->failure;
+    EXPECT_EQ(rig->text_of(2), whole[0]);
+    EXPECT_EQ(rig->text_of(3), whole[1]);
+    EXPECT_TRUE(rig->all<Down>().empty());
+}
+
+TEST_F(LeadTest, AMiddleThatReachesTheLastLayerIsRefusedForGood) {
+    WorkerOptions options = small_engine(fixture("slow"), command);
+    options.lead = WorkerOptions::Lead{wire::ActivationType::f32, 1, wire::LayerRange{1, 8}};
+    Rig lead(options);
+    ASSERT_TRUE(lead.until([&] { return !lead.all<Down>().empty(); }));
+    EXPECT_TRUE(lead.all<Down>()[0]->permanent);
+    EXPECT_NE(lead.all<Down>()[0]->reason.find("Can be kept: the first 1-7 layers"), std::string::npos)
+        << lead.all<Down>()[0]->reason;
 }
 
 TEST_F(LeadTest, SeveralStepsAreUnderWayAtOnce) {

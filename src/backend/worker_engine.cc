@@ -131,7 +131,9 @@ void WorkerEngine::start() {
     child_ = std::move(*child);
     load_deadline_ = loop_.now().mono + limits::engine_start_timeout;
     engine::pipe::ToWorker first = options_.load;
-    if (options_.lead) first = engine::pipe::Lead{options_.load, options_.lead->type, options_.lead->steps};
+    if (const auto& lead = options_.lead) {
+        first = engine::pipe::Lead{options_.load, lead->type, lead->steps, lead->middle};
+    }
     const auto load = engine::pipe::encode(first);
     ASSERT(load.has_value());
     unsent_.push_front(*load);  // before jobs that came while the engine started

@@ -40,10 +40,11 @@ struct WorkerOptions {
     std::string model_path;
     engine::pipe::Load load;
     std::string draft_path;  // where load.drafts.model
-    // Only the ends of the model: the layers are elsewhere (engine/lead.h).
+    // Only the ends of the model: the layers are elsewhere (engine/lead.h), or those of the middle.
     struct Lead {
         wire::ActivationType type = wire::ActivationType::f16;
         std::uint16_t steps = 1;
+        std::optional<wire::LayerRange> middle = std::nullopt;
     };
     std::optional<Lead> lead = std::nullopt;
     EngineCommand command;

@@ -59,6 +59,10 @@ Status check(const Load& m) {
 Status check(const Lead& m) {
     if (static_cast<std::uint8_t>(m.type) > wire::activation_type_max) return bad("unknown activation type");
     if (m.steps < 1 || m.steps > limits::stage_unsettled_max) return bad("steps is out of range");
+    if (m.middle &&
+        !(m.middle->first > 0 && m.middle->first < m.middle->end && m.middle->end < limits::model_layers_max)) {
+        return bad("the layers elsewhere are no middle");
+    }
     return check(m.load);
 }
 Status check(const Returned& m) {
@@ -177,6 +181,8 @@ Status put(Writer& out, const Lead& m) {
     put_load(out, m.load);
     out.u8(static_cast<std::uint8_t>(m.type));
     out.u16(m.steps);
+    out.u16(m.middle ? m.middle->first : 0);
+    out.u16(m.middle ? m.middle->end : 0);
     return ok();
 }
 Status put(Writer& out, const Returned& m) {
@@ -311,6 +317,13 @@ Result<Load> read_load(Reader& in) {
     m.drafts.skipped = {in.u16(), in.u16()};
     return m;
 }
+Result<Lead> read_lead(Reader& in) {
+    const Load load = TRY(read_load(in));
+    Lead m{load, static_cast<wire::ActivationType>(in.u8()), in.u16()};
+    const wire::LayerRange middle{in.u16(), in.u16()};
+    if (middle != wire::LayerRange{}) m.middle = middle;
+    return m;
+}
 Result<Job> read_job(Reader& in) {
     Job m;
     m.id = JobId(in.u64());
@@ -378,8 +391,7 @@ Result<ToWorker> decode_to_worker(ByteView frame) {
             return whole<ToWorker>(in, m, "pipe: load");
         }
         case Kind::lead: {
-            const Load load = TRY(read_load(in));
-            const Lead m{load, static_cast<wire::ActivationType>(in.u8()), in.u16()};
+            const Lead m = TRY(read_lead(in));
             return whole<ToWorker>(in, m, "pipe: lead");
         }
         case Kind::returned: {

@@ -10,6 +10,7 @@
 // Pure. Decoding is linear in the frame's length, and encoding is canonical: what decodes, encodes to the same bytes.
 #pragma once
 
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -54,6 +55,8 @@ struct Lead {
     Load load;
     wire::ActivationType type = wire::ActivationType::f16;
     std::uint16_t steps = 1;  // under way at once, at most limits::stage_unsettled_max
+    // The layers that are elsewhere, when it keeps the first and the last ones: 1 <= first < end < its layers.
+    std::optional<wire::LayerRange> middle = std::nullopt;
 };
 struct Cancel {
     JobId job;

@@ -93,6 +93,10 @@ TEST(Pipe, RefusesToEncodeWhatNoLeadSays) {
     EXPECT_FALSE(encode(ToWorker(lead)).has_value());
     EXPECT_FALSE(encode(ToWorker(Lead{{}, wire::ActivationType::f16, 0})).has_value());
     EXPECT_FALSE(encode(ToWorker(Lead{{}, wire::ActivationType::f16, limits::stage_unsettled_max + 1})).has_value());
+    using Middle = wire::LayerRange;
+    for (const Middle none : {Middle{0, 2}, Middle{2, 2}, Middle{3, 2}, Middle{1, limits::model_layers_max}}) {
+        EXPECT_FALSE(encode(ToWorker(Lead{{}, wire::ActivationType::f16, 1, none})).has_value()) << none.first;
+    }
     EXPECT_FALSE(encode(ToWorker(Returned{})).has_value());
     EXPECT_FALSE(encode(ToWorker(Returned{Bytes(33)})).has_value());
     EXPECT_FALSE(encode(ToWorker(Returned{Bytes(limits::stage_tensor_bytes_max + 1)})).has_value());
@@ -175,8 +179,13 @@ RC_GTEST_PROP(Pipe, EverythingThatIsSaidToALeadComesBack, (std::uint64_t seed)) 
     lead.load.drafts.model = !skips && rng.below(2) == 1;
     lead.type = static_cast<wire::ActivationType>(rng.below(wire::activation_type_max + 1));
     lead.steps = static_cast<std::uint16_t>(1 + rng.below(limits::stage_unsettled_max));
+    if (rng.below(2) == 1) {
+        const auto first = static_cast<std::uint16_t>(1 + rng.below(limits::model_layers_max - 2));
+        const auto more = static_cast<std::uint16_t>(1 + rng.below(limits::model_layers_max - 1 - first));
+        lead.middle = wire::LayerRange{first, static_cast<std::uint16_t>(first + more)};
+    }
     const Lead led = through_a_pipe<Lead>(ToWorker(lead), decode_to_worker);
-    RC_ASSERT(led.load == lead.load && led.type == lead.type && led.steps == lead.steps);
+    RC_ASSERT(led.load == lead.load && led.type == lead.type && led.steps == lead.steps && led.middle == lead.middle);
 
     const Bytes tensor = rng.bytes(34 + rng.below(3000));
     RC_ASSERT(through_a_pipe<Returned>(ToWorker(Returned{tensor}), decode_to_worker).tensor == tensor);

@@ -8,9 +8,10 @@
 namespace shoal::engine_worker {
 
 LeadBackbone::LeadBackbone(Embedding embedding, std::unique_ptr<Head> head, wire::ActivationType type,
-                           std::size_t steps, Hand hand, GiveUp give_up)
+                           std::size_t steps, Hand hand, GiveUp give_up, std::unique_ptr<OwnLayers> own)
     : embedding_(std::move(embedding)),
       head_(std::move(head)),
+      own_(std::move(own)),
       type_(type),
       steps_max_(steps),
       hand_(std::move(hand)),
@@ -38,7 +39,7 @@ Status LeadBackbone::begin(std::span<const BatchRow> rows) {
         lengths_[row.sequence] = row.position + 1;
         if (row.wanted) step.wanted.push_back(order[i]);
     }
-    auto tensor = look_up(tokens);
+    auto tensor = what_goes_out(tokens, out.parts);
     if (!tensor) {
         give_up_(tensor.error());
         return tensor.error();
@@ -49,8 +50,10 @@ Status LeadBackbone::begin(std::span<const BatchRow> rows) {
     return ok();
 }
 
-Result<Bytes> LeadBackbone::look_up(std::span<const std::int32_t> tokens) const {
-    const std::vector<float> rows = TRY(embedding_.rows(tokens));
+Result<Bytes> LeadBackbone::what_goes_out(std::span<const std::int32_t> tokens,
+                                          std::span<const wire::StagePart> parts) {
+    std::vector<float> rows = TRY(embedding_.rows(tokens));
+    if (own_) rows = TRY(own_->begin(rows, parts));
     return to_activation(type_, embedding_.width(), rows);
 }
 
@@ -58,28 +61,55 @@ void LeadBackbone::truncate(llama_seq_id sequence, std::uint32_t length) {
     std::uint32_t& held = lengths_[sequence];
     if (held <= length) return;
     held = length;
+    if (own_) {
+        const Status truncated = own_->truncate(sequence, static_cast<std::int32_t>(length));
+        if (!truncated) give_up_(truncated.error());
+    }
     hand_(engine::Truncate{static_cast<std::uint16_t>(sequence), length});
 }
 
 void LeadBackbone::reset() {
     steps_.clear();
     lengths_.clear();
+    if (!own_) return;
+    if (const Status cleared = own_->clear(); !cleared) give_up_(cleared.error());
+}
+
+void LeadBackbone::while_computing(ggml_abort_callback callback, void* data) {
+    if (own_) own_->while_computing(callback, data);
+}
+
+Result<std::vector<float>> LeadBackbone::wanted_states(const Step& step, ByteView tensor) {
+    const std::uint32_t width = embedding_.width();
+    if (own_) {
+        // All rows go through: each leaves its keys and values behind.
+        const std::vector<float> returned = TRY(from_activation(type_, width, tensor));
+        const std::vector<float> rows = TRY(own_->finish(returned));
+        std::vector<float> wanted;
+        for (const std::size_t row : step.wanted) {
+            const auto at = rows.begin() + static_cast<std::ptrdiff_t>(step.place[row] * width);
+            wanted.insert(wanted.end(), at, at + width);
+        }
+        return wanted;
+    }
+    if (step.wanted.empty()) return std::vector<float>();
+    const std::size_t row_bytes = wire::activation_row_bytes(type_, width);
+    Bytes wanted;
+    for (const std::size_t row : step.wanted) append(wanted, tensor.subspan(step.place[row] * row_bytes, row_bytes));
+    return from_activation(type_, width, wanted);
 }
 
 Status LeadBackbone::returned(ByteView tensor) {
     ASSERT(!steps_.empty());
     const Step step = std::move(steps_.front());
     steps_.pop_front();
-    const std::uint32_t width = embedding_.width();
-    const std::size_t row_bytes = wire::activation_row_bytes(type_, width);
-    if (tensor.size() != step.rows * row_bytes) return fail(Errc::invalid, "the stages gave rows of another shape");
+    if (tensor.size() != step.rows * wire::activation_row_bytes(type_, embedding_.width())) {
+        return fail(Errc::invalid, "the stages gave rows of another shape");
+    }
     logits_.clear();
     logits_of_ = step.wanted;
-    if (step.wanted.empty()) return ok();
-    Bytes wanted;
-    for (const std::size_t row : step.wanted) append(wanted, tensor.subspan(step.place[row] * row_bytes, row_bytes));
-    const std::vector<float> hidden = TRY(from_activation(type_, width, wanted));
-    logits_ = TRY(head_->logits(hidden));
+    const std::vector<float> hidden = TRY(wanted_states(step, tensor));
+    if (!hidden.empty()) logits_ = TRY(head_->logits(hidden));
     return ok();
 }
 

@@ -1,5 +1,6 @@
 // Stages on other machines as the backbone of a batcher: rows of the embedding go out, hidden states come back, and the
-// head makes logits of those that are wanted.
+// head makes logits of those that are wanted. With layers of its own (own_layers.h) the first ones stand before what
+// goes out, and the last ones behind what comes back.
 //
 // A Forward has its rows sorted by sequence; the batcher's order is another. One thread.
 #pragma once
@@ -12,28 +13,32 @@
 #include "engine_worker/backbone.h"
 #include "engine_worker/embedding.h"
 #include "engine_worker/head.h"
+#include "engine_worker/own_layers.h"
 
 namespace shoal::engine_worker {
 
 class LeadBackbone final : public Backbone {
 public:
     using Hand = std::function<void(const engine::LeadEngine::Work&)>;
-    // Does not return: with an embedding that cannot travel nothing that is under way can be told apart any more.
+    // Does not return: with rows that cannot travel nothing that is under way can be told apart any more.
     using GiveUp = std::function<void(const Error&)>;
 
+    // `own`: nullptr where all layers are elsewhere.
     LeadBackbone(Embedding embedding, std::unique_ptr<Head> head, wire::ActivationType type, std::size_t steps,
-                 Hand hand, GiveUp give_up);
+                 Hand hand, GiveUp give_up, std::unique_ptr<OwnLayers> own = nullptr);
 
     std::size_t steps_max() const override { return steps_max_; }
     Status begin(std::span<const BatchRow> rows) override;
     void truncate(llama_seq_id sequence, std::uint32_t length) override;
 
     // Of the oldest step under way: its hidden states are here. Errc::invalid: they are not its rows, or numbers that
-    // are none. Then logits() gives those of its wanted rows until the next call.
+    // are none; others as of OwnLayers. Then logits() gives those of its wanted rows until the next call.
     Status returned(ByteView tensor);
     const float* logits(std::size_t row) const;
-    // What is under way will not come.
+    // What is under way will not come, and its own layers hold nothing any more.
     void reset();
+    // Is called now and then while its own layers compute, as by Stage.
+    void while_computing(ggml_abort_callback callback, void* data);
     std::size_t under_way() const { return steps_.size(); }
 
 private:
@@ -43,10 +48,13 @@ private:
         std::vector<std::size_t> wanted;  // rows
     };
 
-    Result<Bytes> look_up(std::span<const std::int32_t> tokens) const;
+    Result<Bytes> what_goes_out(std::span<const std::int32_t> tokens, std::span<const wire::StagePart> parts);
+    // f32, of the step's wanted rows behind the last layer.
+    Result<std::vector<float>> wanted_states(const Step& step, ByteView tensor);
 
     Embedding embedding_;
     std::unique_ptr<Head> head_;
+    std::unique_ptr<OwnLayers> own_;
     wire::ActivationType type_;
     std::size_t steps_max_;
     Hand hand_;

@@ -24,7 +24,11 @@ public:
           model_(std::move(model)),
           backbone_(std::move(backbone)),
           batcher_(model_, backbone_, std::move(speculation),
-                   [this](const pipe::FromWorker& event) { say(channel_, event); }) {}
+                   [this](const pipe::FromWorker& event) { say(channel_, event); }) {
+        backbone_.while_computing(WorkingSign::beat_and_go_on, &sign_);
+    }
+    LeadServer(const LeadServer&) = delete;
+    LeadServer& operator=(const LeadServer&) = delete;
 
     void handle(pipe::ToWorker message) {
         if (auto* job = std::get_if<engine::Job>(&message)) return batcher_.submit(std::move(*job));
@@ -48,8 +52,8 @@ public:
 
     [[noreturn]] void run() {
         for (;;) {
-            while (batcher_.begin_step()) {
-            }
+            // Each leaves before the next is computed: the hops need not wait for its first layers.
+            while (batcher_.begin_step()) channel_.flush();
             channel_.flush();
             // What could be begun is under way: the next thing comes from the node.
             for (pipe::ToWorker& message : channel_.receive(true, pipe::decode_to_worker)) handle(std::move(message));
@@ -64,27 +68,48 @@ private:
     WorkingSign sign_{channel_, pipe::encode(pipe::FromWorker(pipe::Working{})).value()};
 };
 
+constexpr double share_of_ends = 0.4;  // of the time to load, where it has layers too
+
+// nullptr: it keeps none.
+Result<std::unique_ptr<OwnLayers>> load_own_layers(const EndsOfModel& ends, const pipe::Lead& lead,
+                                                   const std::function<void(double)>& progress) {
+    if (!lead.middle) return std::unique_ptr<OwnLayers>();
+    // As the hops have them: the number of cells decides about positions (stage.h, rule 6).
+    StageOptions options;
+    options.cells = ends.model.info.context_tokens * ends.model.info.sequences;
+    options.sequences = ends.model.info.sequences;
+    options.rows_max = limits::stage_rows_max;
+    options.threads = lead.load.threads;
+    options.small_cache = lead.load.kv == pipe::KvType::q8_0;
+    return OwnLayers::load(ends.whole, *lead.middle, options, progress);
+}
+
 }  // namespace
 
 void serve_lead(Channel& channel, int file, int draft_file, const pipe::Lead& lead, std::vector<pipe::ToWorker> early) {
-    const auto progress = [&channel, shown = -1.0](double share) mutable {
+    auto progress = [&channel, shown = -1.0](double share) mutable {
         if (share - shown < 0.01) return;
         shown = share;
         say(channel, engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
         channel.flush();
     };
     const auto load = [&]() -> Result<std::unique_ptr<LeadServer>> {
-        EndsOfModel ends = TRY(load_ends(file, lead.load, progress));
+        const double share = lead.middle ? share_of_ends : 1;
+        EndsOfModel ends = TRY(load_ends(file, lead.load, [&](double part) { progress(part * share); }));
+        std::unique_ptr<OwnLayers> own =
+            TRY(load_own_layers(ends, lead, [&](double part) { progress(share + part * (1 - share)); }));
         const auto hand = [&channel](const engine::LeadEngine::Work& work) {
             std::visit([&channel](const auto& each) { say(channel, each); }, work);
         };
         Embedding embedding = TRY(Embedding::open(ends.whole));
         std::unique_ptr<Head> head = TRY(Head::load(ends.whole, lead.load.threads));
         Speculation speculation = TRY(load_drafters(lead.load.drafts, ends.model, file, draft_file));
-        LeadBackbone backbone(std::move(embedding), std::move(head), lead.type, lead.steps, hand,
-                              [&channel](const Error& error) { give_up(channel, error); });
+        LeadBackbone backbone(
+            std::move(embedding), std::move(head), lead.type, lead.steps, hand,
+            [&channel](const Error& error) { give_up(channel, error); }, std::move(own));
         const ModelShape& shape = ends.whole.shape();
-        say(channel, pipe::Ends{shape.width, static_cast<std::uint16_t>(shape.layers)});
+        const std::uint32_t layers = lead.middle ? lead.middle->end : shape.layers;
+        say(channel, pipe::Ends{shape.width, static_cast<std::uint16_t>(layers)});
         say(channel, engine::Ready{ends.model.info});
         return std::make_unique<LeadServer>(channel, std::move(ends.model), std::move(backbone),
                                             std::move(speculation));

@@ -1,4 +1,5 @@
-// `shoal-engine --lead`: the ends of a model, whose layers are on other machines (protocol/pipe.md).
+// `shoal-engine --lead`: the ends of a model, whose layers, or those in the middle, are on other machines
+// (protocol/pipe.md).
 #pragma once
 
 #include "engine/pipe.h"

@@ -103,6 +103,10 @@ shoal_fixture(bare --template none --context 256)
 shoal_fixture(stranger --architecture nobody)
 shoal_fixture(slow --layers 8 --embd 512 --ff 1024 --heads 8 --kv-heads 4 --vocab 1024)
 add_custom_target(engine_fixtures DEPENDS ${fixture_files})
+# What hops see, for the attack on it (tools/inversion).
+add_executable(stage_states tools/inversion/stage_states.cc)
+target_link_libraries(stage_states PRIVATE shoal_engine_worker)
+set_target_properties(stage_states PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "")
 
 find_package(GTest REQUIRED)
 file(GLOB worker_tests CONFIGURE_DEPENDS src/engine_worker/*_test.cc)

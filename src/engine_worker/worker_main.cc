@@ -35,7 +35,7 @@ constexpr const char* help =
     "Serves the model on descriptor 4 over the socket on descriptor 3 (protocol/pipe.md). Started by shoal.\n"
     "  --backends FOLDER     where ggml's compute backends are\n"
     "  --stage               computes a range of its layers only (protocol/stage_pipe.md)\n"
-    "  --lead                holds its ends only, and no layer\n"
+    "  --lead                holds its ends only: no layer, or the first and last ones\n"
     "  --write-manifest      writes the manifest of the model on descriptor 4 to descriptor 3 (protocol/shard.md)\n"
     "  --check-manifest      checks the manifest on descriptor 4 against the model that it names\n"
     "  --layers FIRST-END    before either: says which pieces these layers need as well\n"

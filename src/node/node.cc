@@ -77,6 +77,13 @@ void Node::add_lead(pipeline::Lead& lead, std::string name) {
     leads_.push_back(&lead);
 }
 
+void Node::add_own_lead(pipeline::Lead& lead, std::string name) {
+    ASSERT(!own_ && !client_);
+    own_ = std::make_unique<model::OwnModel>(lead, std::move(name));
+    stages_.add(lead);
+    leads_.push_back(&lead);
+}
+
 void Node::add_stages(engine::StageEngine& engine) {
     ASSERT((config_.roles & wire::role_stage) != 0 && !host_);
     pipeline::StageHostConfig config;
@@ -333,6 +340,7 @@ void Node::drain(Now now) {
         more = drain_stages(now) || more;
         more = drain_model(now) || more;
         more = drain_client(now) || more;
+        more = drain_own() || more;
         more = drain_agent(now) || more;
     }
 }
@@ -423,6 +431,25 @@ bool Node::drain_client(Now now) {
     return any;
 }
 
+// Questions are numbered by whoever answers them: with a model of its own the node has no client.
+bool Node::drain_own() {
+    bool any = false;
+    while (own_) {
+        auto output = own_->poll();
+        if (!output) break;
+        any = true;
+        if (auto* delta = std::get_if<model::OwnModel::Delta>(&*output)) {
+            out_.emplace_back(client::Client::Delta{client::AskId(delta->question.value()), std::move(delta->delta)});
+        } else if (const auto* end = std::get_if<model::OwnModel::End>(&*output)) {
+            out_.emplace_back(client::Client::End{client::AskId(end->question.value()), end->end});
+        } else {
+            auto& fault = std::get<model::OwnModel::Fault>(*output);
+            out_.emplace_back(client::Client::Fault{client::AskId(fault.question.value()), std::move(fault.fault)});
+        }
+    }
+    return any;
+}
+
 bool Node::drain_agent(Now now) {
     bool any = false;
     while (auto output = agent_.poll()) {
@@ -449,6 +476,7 @@ bool Node::drain_stages(Now now) {
     if (stages_.empty()) return false;
     bool any = stages_.drain(now);
     if (any && model_) model_->on_engine(now);  // a lead may be ready, or not any more
+    if (any && own_) own_->on_engine(now);
     while (const auto wanted = stages_.poll()) {
         any = true;
         // A hop that started with its lead is listed some seconds later.
@@ -471,6 +499,12 @@ void Node::link_to_hop(Now now, const NodeId& node, Instant until) {
 
 std::variant<client::AskId, ChatFault> Node::ask(Now now, const ModelId& model, const ChatRequest& request,
                                                  std::optional<Comparison> compare) {
+    if (own_) {
+        auto taken = own_->ask(now, model, request, rng_.array<32>());
+        drain(now);
+        if (auto* fault = std::get_if<ChatFault>(&taken)) return std::move(*fault);
+        return client::AskId(std::get<JobId>(taken).value());
+    }
     if (!client_) return ChatFault{AskFault::no_circuit, "this node is no client"};
     auto started = client_->ask(now, model, request, compare);
     drain(now);
@@ -479,14 +513,17 @@ std::variant<client::AskId, ChatFault> Node::ask(Now now, const ModelId& model, 
 
 void Node::cancel(Now now, client::AskId ask) {
     if (client_) client_->cancel(now, ask);
+    if (own_) own_->cancel(now, JobId(ask.value()));
     drain(now);
 }
 
 void Node::on_engine(Now now) {
-    if (!model_) return;
     for (pipeline::Lead* lead : leads_) lead->on_ends(now);
-    model_->on_engine(now);
-    agent_.set_models(model_->offered());
+    if (own_) own_->on_engine(now);
+    if (model_) {
+        model_->on_engine(now);
+        agent_.set_models(model_->offered());
+    }
     drain(now);
 }
 
@@ -506,6 +543,11 @@ void Node::on_tick(Now now) {
         model_->on_tick(now);
         agent_.set_models(model_->offered());
     }
+    if (own_) {
+        own_->on_tick(now);
+        // A hop may be listed any moment. What it shows is that layers are missing, not when something is asked.
+        agent_.set_starved(now, !own_->ready());
+    }
     if (host_) host_->on_tick(now);
     if (client_) {
         client_->on_tick(now);
@@ -522,6 +564,7 @@ Instant Node::next_deadline() const {
     if (!held_hops_.empty()) next = std::min(next, held_hops_.front().until);
     if (relay_) next = std::min(next, relay_->next_deadline());
     if (model_) next = std::min(next, model_->next_deadline());
+    if (own_) next = std::min(next, own_->next_deadline());
     if (host_) next = std::min(next, host_->next_deadline());
     if (client_) next = std::min(next, client_->next_deadline());
     return next;

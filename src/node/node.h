@@ -12,6 +12,8 @@
 //   2. EXTEND goes to listed relays, CONNECT to listed model nodes, leads and verifiers; else it is refused. Who names
 //      a node that is not listed waits unknown_node_wait for a newer directory. Rationale: the client's may be newer.
 //   3. After every input the driver drains poll() until it is empty.
+//   4. A node with a model of its own (add_own_lead) asks that and nothing else: it is no client, and what it asks is
+//      listed nowhere.
 //
 // Pure; one thread.
 #pragma once
@@ -27,6 +29,7 @@
 #include "circuit/relay.h"
 #include "client/client.h"
 #include "model/model_node.h"
+#include "model/own_model.h"
 #include "node/directory_agent.h"
 #include "node/links.h"
 #include "node/stages.h"
@@ -77,6 +80,8 @@ public:
     void add_engine(engine::Engine& engine, std::string name);
     // An engine whose layers are on other nodes.
     void add_lead(pipeline::Lead& lead, std::string name);
+    // The same for the questions of this machine's programs, and for them alone. Once, of a node that is no client.
+    void add_own_lead(pipeline::Lead& lead, std::string name);
     // With role_stage, once: what computes layers here.
     void add_stages(engine::StageEngine& engine);
 
@@ -123,6 +128,10 @@ public:
     const model::ModelNode* model() const {
         return model_.get();
     }
+    // nullptr: it has none.
+    const model::OwnModel* own() const {
+        return own_.get();
+    }
     std::size_t links() const {
         return links_.count();
     }
@@ -136,6 +145,7 @@ private:
     bool drain_relay(Now now);
     bool drain_model(Now now);
     bool drain_client(Now now);
+    bool drain_own();
     bool drain_agent(Now now);
     bool drain_stages(Now now);
     void link_to_hop(Now now, const NodeId& node, Instant until);
@@ -163,6 +173,7 @@ private:
     std::unique_ptr<circuit::Relay> relay_;
     std::unique_ptr<model::ModelNode> model_;
     std::unique_ptr<client::Client> client_;
+    std::unique_ptr<model::OwnModel> own_;
     std::unique_ptr<pipeline::StageHost> host_;
     std::vector<pipeline::Lead*> leads_;  // bounded: models_per_node_max
     Stages stages_;

@@ -97,7 +97,7 @@ protected:
     void start(std::size_t standbys = 0) {
         LeadConfig config;
         config.self = self;
-        config.hops = {{node(1), {0, 6}}, {node(2), {6, 12}}};
+        config.hops = hops_;
         for (std::size_t i = 0; i < standbys; ++i) config.standbys.push_back({node(102), {6, 12}});
         lead_ =
             std::make_unique<Lead>(config, ends_, rng_, [this](const std::string& line) { report_.push_back(line); });
@@ -195,6 +195,7 @@ protected:
 
     Now now_{Instant(1h), UnixTime(std::chrono::seconds(1'800'000'000))};
     TestRng rng_{3};
+    std::vector<StageNode> hops_{{node(1), {0, 6}}, {node(2), {6, 12}}};
     ScriptedEnds ends_;
     std::unique_ptr<Lead> lead_;
     std::vector<engine::Event> events_;
@@ -235,6 +236,26 @@ TEST_F(LeadTest, IsReadyWhenTheEndsAndAllHopsAre) {
     ASSERT_EQ(all<Ready>().size(), 1U);
     EXPECT_EQ(all<Ready>()[0]->model.id, ends_.model_->id);
     EXPECT_TRUE(ends_.breaks.empty());
+}
+
+// The ends have the layers before and behind: nothing here asks whose they are.
+TEST_F(LeadTest, HopsMayHaveTheMiddleOnly) {
+    hops_ = {{node(1), {2, 5}}, {node(2), {5, 10}}};
+    start_and_open();
+    ASSERT_FALSE(HasFatalFailure());
+    for (std::size_t i = 0; i < hops_.size(); ++i) {
+        const auto opens = said<wire::StageOpen>(controls_[i]);
+        ASSERT_EQ(opens.size(), 1U);
+        EXPECT_EQ(opens[0]->layers, hops_[i].layers);
+        EXPECT_EQ(opens[0]->hop, i + 1);
+    }
+    ends_.forward(0, 0, 3);
+    on_ends();
+    const auto steps = said<wire::StageStep>(rows_);
+    ASSERT_EQ(steps.size(), 1U);
+    says(results_, wire::StageStep{1, 0, steps[0]->rows});
+    ASSERT_EQ(ends_.back.size(), 1U);
+    EXPECT_EQ(ends_.back[0].size(), 3 * row_bytes);
 }
 
 TEST_F(LeadTest, AJobThatComesBeforeItIsReadyFails) {

@@ -116,6 +116,17 @@ def pipelines(s):
     s.refuses("a draft of another vocabulary", [*common, "--draft", fixture("bpe")], "another vocabulary")
 
 
+def boomerang(s):
+    hops = ["--boomerang", "--model", fixture("slow"), "--api-port", s.port, "--hop"]
+    node = 64 * "1"
+    s.refuses("no hops", [*s.common, *hops[:-1]], "--boomerang", "--hop NODE:FIRST-END")
+    s.refuses("hops from the first layer on", [*s.common, *hops, f"{node}:0-4"], "--hop", "begin with 1")
+    s.refuses("hops to where no model reaches", [*s.common, *hops, f"{node}:1-512"], "--hop", "the last layers stay")
+    s.refuses("hops to the last layer", [*s.common, *hops, f"{node}:1-8"], "layers 1 to 7",
+              "Can be kept: the first 1-7", "from 1-7 on")
+    s.refuses("a client of others too", [*s.common, "--client", *hops, f"{node}:1-4"], "--client", "another node")
+
+
 def ports(s):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", s.port))
@@ -143,6 +154,7 @@ def test(folder):
     configuration(starts)
     models(starts)
     pipelines(starts)
+    boomerang(starts)
     ports(starts)
     a_sound_start_stays(starts)
 

@@ -108,7 +108,7 @@ def prepare(mutations):
             texts[path] = with_switch
             names.add(mutation["what"])
     texts = {path: '#include "base/mutant.h"\n' + text for path, text in texts.items()} | {"src/base/mutant.h": SWITCH}
-    for name in ("src", "cmake", "models", "protocol", "tools/fixtures"):
+    for name in ("src", "cmake", "protocol", "tools/fixtures", "tools/inversion", "models"):
         there = {path.relative_to(folder) for folder in (ROOT, COPY) for path in (folder / name).rglob("*")
                  if path.is_file()}
         for path in there | {Path(path) for path in texts if path.startswith(name)}:

@@ -276,6 +276,26 @@ class Network:
         self.clients.append(client.start())
         return client
 
+    def add_boomerang(self, ranges, *more, model_file=None, name="boomerang"):
+        """A node that asks its own model over hops with these layers of it, and its API; `hops` are their nodes. It is
+        ready when its /ready says so."""
+        port = free_port(["127.0.0.1"])
+        file = model_file or self.model_file
+        node = Node(self, name, ["--boomerang", "--model", f"{name}={file}", "--api-port", str(port), *self.options])
+        node.api, node.hops = Api(port), []
+        for first, end in ranges:
+            host = f"127.{len(self._addresses) + 1}.0.1"
+            self._addresses.append(host)
+            where = f"{host}:{free_port([host])}"
+            arguments = ["--stage", file, "--stage-for", node.id(), "--listen", where, *self.options]
+            hop = Node(self, f"{name}-hop{len(node.hops)}", arguments, where)
+            node.hops.append(hop.start())
+            self.stages.append(hop)
+            node.arguments += ["--hop", f"{hop.id()}:{first}-{end}"]
+        node.arguments += more
+        self.models.append(node.start())
+        return node
+
     def wait_models(self, count, timeout=90):
         """Until `self.client` knows so many model nodes. A client that can ask has no hurry for a newer directory, so
         one that came before the last of them was listed is replaced."""

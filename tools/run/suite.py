@@ -146,7 +146,7 @@ def run_tidy(tally):
 def run_python_tests(tally):
     """The unit tests of our own tools: each prints `Ran N tests` as unittest does."""
     with Timed(tally, "tests of the tools"):
-        for folder in ("tools/tidy", "tools/run", "tools/mini", "test/harness", "bench"):
+        for folder in ("tools/tidy", "tools/run", "tools/mini", "tools/inversion", "test/harness", "bench"):
             for script in sorted((ROOT / folder).glob("test_*.py")):
                 passed, failed, log = lint.run_unittest(script)
                 tally.add(passed=passed, failed=max(0, failed - 1))

@@ -1,0 +1,111 @@
+#include "engine_worker/own_layers.h"
+
+#include <utility>
+
+namespace shoal::engine_worker {
+namespace {
+
+// "1-3, 5".
+template <typename Holds>
+std::string list_of(std::uint32_t begin, std::uint32_t end, const Holds& holds) {
+    std::string out;
+    for (std::uint32_t at = begin; at < end; ++at) {
+        if (!holds(at)) continue;
+        std::uint32_t last = at;
+        while (last + 1 < end && holds(last + 1)) ++last;
+        out += (out.empty() ? "" : ", ") + std::to_string(at) + (last > at ? "-" + std::to_string(last) : "");
+        at = last;
+    }
+    return out;
+}
+
+bool may_be_cut(const ModelShape& shape, LayerRange range) {
+    return check_range(*shape.kind, shape.layers, range, shape.slides).has_value();
+}
+
+// Errc::invalid, with what would do.
+Status check_middle(const ModelShape& shape, wire::LayerRange middle) {
+    const LayerRange first{0, middle.first}, last{middle.end, shape.layers};
+    std::string why;
+    if (middle.end >= shape.layers) {
+        why = "the model has layers 0 to " + std::to_string(shape.layers - 1) + ", so none would be the last here";
+    } else if (const Status cut = check_range(*shape.kind, shape.layers, first, shape.slides); !cut) {
+        why = cut.error().message;
+    } else if (const Status end = check_range(*shape.kind, shape.layers, last, shape.slides); !end) {
+        why = end.error().message;
+    }
+    if (why.empty()) return ok();
+    const std::string ends = possible_ends(shape);
+    return fail(Errc::invalid,
+                "layers " + std::to_string(middle.first) + " to " + std::to_string(middle.end - 1) +
+                    " cannot be elsewhere: " + why + ". " +
+                    (ends.empty() ? "This model has no ends that could be kept" : "Can be kept: " + ends));
+}
+
+}  // namespace
+
+std::string possible_ends(const ModelShape& shape) {
+    const std::string first = list_of(1, shape.layers, [&](std::uint32_t cut) { return may_be_cut(shape, {0, cut}); });
+    const std::string last = list_of(1, shape.layers, [&](std::uint32_t cut) {
+        return may_be_cut(shape, {cut, shape.layers});
+    });
+    return first.empty() || last.empty() ? "" : "the first " + first + " layers, and those from " + last + " on";
+}
+
+Result<std::unique_ptr<OwnLayers>> OwnLayers::load(const WholeModel& whole, wire::LayerRange middle,
+                                                   const StageOptions& options,
+                                                   const std::function<void(double)>& progress) {
+    TRY(check_middle(whole.shape(), middle));
+    const Shard first = TRY(whole.cut_without_head({0, middle.first}));
+    const Shard last = TRY(whole.cut_without_head({middle.end, whole.shape().layers}));
+    std::unique_ptr<OwnLayers> out(new OwnLayers());
+    out->sequences_ = options.sequences;
+    out->first_ = TRY(Stage::load(first, options, [&](double share) { progress(share / 2); }));
+    out->last_ = TRY(Stage::load(last, options, [&](double share) { progress(0.5 + share / 2); }));
+    return out;
+}
+
+Result<std::vector<float>> OwnLayers::begin(std::span<const float> rows, std::span<const wire::StagePart> parts) {
+    UnderWay begun;
+    for (const wire::StagePart& part : parts) {
+        for (std::uint32_t i = 0; i < part.rows; ++i) {
+            begun.places.push_back({static_cast<std::int32_t>(part.position + i), part.sequence, false});
+        }
+    }
+    const std::span<const float> states = TRY(first_->run(rows, begun.places));
+    under_way_.push_back(std::move(begun));
+    return std::vector<float>(states.begin(), states.end());
+}
+
+Result<std::vector<float>> OwnLayers::finish(std::span<const float> rows) {
+    ASSERT(!under_way_.empty());
+    const UnderWay done = std::move(under_way_.front());
+    under_way_.pop_front();
+    const std::span<const float> states = TRY(last_->run(rows, done.places));
+    std::vector<float> out(states.begin(), states.end());
+    for (const Truncation& each : done.behind) TRY(last_->truncate(each.sequence, each.position));
+    return out;
+}
+
+Status OwnLayers::truncate(std::int32_t sequence, std::int32_t position) {
+    TRY(first_->truncate(sequence, position));
+    if (under_way_.empty()) return last_->truncate(sequence, position);
+    under_way_.back().behind.push_back({sequence, position});
+    return ok();
+}
+
+Status OwnLayers::clear() {
+    under_way_.clear();
+    for (std::uint32_t sequence = 0; sequence < sequences_; ++sequence) {
+        TRY(first_->truncate(static_cast<std::int32_t>(sequence), 0));
+        TRY(last_->truncate(static_cast<std::int32_t>(sequence), 0));
+    }
+    return ok();
+}
+
+void OwnLayers::while_computing(ggml_abort_callback callback, void* data) {
+    first_->while_computing(callback, data);
+    last_->while_computing(callback, data);
+}
+
+}  // namespace shoal::engine_worker
