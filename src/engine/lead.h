@@ -21,7 +21,7 @@ namespace shoal::engine {
 struct LeadShape {
     wire::ActivationType type = wire::ActivationType::f16;
     std::uint32_t width = 0;
-    std::uint16_t layers = 0;   // of the model
+    std::uint16_t layers = 0;   // where those that are elsewhere end
     std::uint32_t context = 0;  // of each sequence
     std::uint16_t sequences = 0;
 };

@@ -39,6 +39,7 @@ struct ScriptedEnds final : engine::LeadEngine {
     std::vector<JobId> cancelled;
     std::vector<Bytes> back;
     std::vector<std::string> breaks;
+    std::uint16_t layers_ = layers;
 
     void submit(Now, engine::Job job) override { submitted.push_back(std::move(job)); }
     void cancel(Now, JobId job) override { cancelled.push_back(job); }
@@ -57,7 +58,7 @@ struct ScriptedEnds final : engine::LeadEngine {
 
     void load() {
         model_ = engine::ModelInfo{ModelId(ByteArray<32>{7}), "llama", "scripted", 1, 1, context, sequences};
-        shape_ = engine::LeadShape{wire::ActivationType::f16, width, layers, context, sequences};
+        shape_ = engine::LeadShape{wire::ActivationType::f16, width, layers_, context, sequences};
         health_ = Health::ready;
         events.emplace_back(Ready{*model_});
     }
@@ -98,6 +99,7 @@ protected:
         LeadConfig config;
         config.self = self;
         config.hops = hops_;
+        ends_.layers_ = hops_.back().layers.end;
         for (std::size_t i = 0; i < standbys; ++i) config.standbys.push_back({node(102), {6, 12}});
         lead_ =
             std::make_unique<Lead>(config, ends_, rng_, [this](const std::string& line) { report_.push_back(line); });

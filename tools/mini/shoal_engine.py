@@ -50,7 +50,7 @@ class Engine:
                                             pass_fds=(3, 4))
         for number in high:
             os.close(number)
-        self.socket.sendall(_frame(LOAD, struct.pack("<IHHIB", CONTEXT, 1, self.threads, 0, 0)))
+        self.socket.sendall(_frame(LOAD, struct.pack("<IHHIBBBHH", CONTEXT, 1, self.threads, 0, 0, 0, 0, 0, 0)))
         try:
             self._until(READY)
         except BaseException:
