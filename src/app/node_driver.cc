@@ -15,8 +15,9 @@ net::Endpoint endpoint_of(const wire::Address& address) {
 
 // What a comparison came to, in a line; not a word of what was asked or answered.
 std::string line_of(const client::Client::Compared& compared) {
-    std::string out = fmt::format("compared {}: {} of {} nodes gave the same reply", compared.rule.text(),
-                                  compared.agreed, compared.asked);
+    const std::string agreed = compared.agreed > 0 ? std::to_string(compared.agreed) : "too few";
+    std::string out =
+        fmt::format("compared {}: {} of {} nodes gave the same reply", compared.rule.text(), agreed, compared.asked);
     for (const auto& against : compared.against) {
         out += fmt::format("; {} differs from byte {} on and is asked last for {:.0f} min", against.node.hex(),
                            against.bytes, to_seconds(against.suspected) / 60);

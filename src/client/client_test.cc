@@ -165,6 +165,12 @@ TEST_F(ClientTest, NodesOfOneOperatorAreNotComparedWithEachOther) {
         if (i < 3) d.family = FamilyId(ByteArray<32>{9});
     });
     EXPECT_TRUE(std::holds_alternative<AskId>(ask(served, "hello", "2/2"))) << "the fourth is another's";
+    // The first is related to both others, and they are not to each other.
+    give_models(3, [](std::size_t i, wire::Descriptor& d) {
+        if (i != 2) d.family = FamilyId(ByteArray<32>{9});
+        if (i != 1) d.addresses = {*wire::parse_address("10.7.0." + std::to_string(i + 1) + ":9000")};
+    });
+    for (int i = 0; i < 20; ++i) EXPECT_TRUE(std::holds_alternative<AskId>(ask(served, "hello", "2/2"))) << i;
 }
 
 TEST_F(ClientTest, EachNodeOfAComparisonCountsAgainstTheLimit) {

@@ -6,6 +6,8 @@
 namespace shoal::client {
 namespace {
 
+constexpr int draws_max = 8;
+
 // Of one operator, as far as the directory shows it: what circuits avoid among relays, too.
 bool related(const wire::Descriptor& a, const wire::Descriptor& b) {
     if (!a.family.is_zero() && a.family == b.family) return true;
@@ -39,16 +41,21 @@ std::optional<NodeId> Client::choose_apart(Now now, const ModelId& model, const 
 }
 
 std::vector<NodeId> Client::choose_several(Now now, const ModelId& model, Comparison compare) {
-    std::vector<NodeId> out;
-    for (const bool suspects : {false, true}) {
-        const std::size_t wanted = suspects ? compare.needed() : compare.nodes();
-        while (out.size() < wanted) {
-            const auto node = choose_apart(now, model, out, out, suspects);
-            if (!node) break;
-            out.push_back(*node);
+    std::vector<NodeId> best;
+    // A node may be related to two that are not to each other: another draw may find more.
+    for (int draw = 0; draw < draws_max && best.size() < compare.nodes(); ++draw) {
+        std::vector<NodeId> nodes;
+        for (const bool suspects : {false, true}) {
+            const std::size_t wanted = suspects ? compare.needed() : compare.nodes();
+            while (nodes.size() < wanted) {
+                const auto node = choose_apart(now, model, nodes, nodes, suspects);
+                if (!node) break;
+                nodes.push_back(*node);
+            }
         }
+        if (nodes.size() > best.size()) best = std::move(nodes);
     }
-    return out;
+    return best;
 }
 
 std::uint32_t Client::context_of(const NodeId& node, const ModelId& model) const {

@@ -44,7 +44,7 @@ def engine_environment():
 
 def lying_engine(folder, how):
     """The environment of a node whose engine is the real one behind harness.liar."""
-    real = engine_environment()
+    real = {**os.environ, **engine_environment()}
     program = Path(real.get("SHOAL_ENGINE", build_folder() / "shoal-engine"))
     libraries = Path(real.get("SHOAL_ENGINE_LIBS", program.parent / "engine-libs"))
     loader = next(iter(sorted(libraries.glob("ld-linux-*"))), None)
