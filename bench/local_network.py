@@ -10,7 +10,8 @@ from figures import ROOT, NotMeasured
 
 sys.path.insert(0, str(ROOT / "test"))
 from harness import Network, Process, Skip, TimedOut, ProcessDied  # noqa: E402
-from harness.network import Node, default_model  # noqa: E402,F401  (default_model: for run.py)
+from harness.network import Node, default_model, fixture, free_port  # noqa: E402,F401  (for the other modules)
+from harness.waiting import until  # noqa: E402,F401
 
 
 class QuietNode(Node):
@@ -33,10 +34,10 @@ class QuietNetwork(Network):
 
 
 @contextmanager
-def network(folder, build, model, **options):
+def network(folder, build, model, options=(), **more):
     os.environ["SHOAL_BUILD"] = str(build)
     try:
-        with QuietNetwork(folder, model_file=model, tap=False, options=("--threads", "1"), **options) as net:
+        with QuietNetwork(folder, model_file=model, tap=False, options=("--threads", "1", *options), **more) as net:
             yield net
     except (Skip, TimedOut, ProcessDied) as why:
         raise NotMeasured(f"{type(why).__name__}: {str(why).splitlines()[0]}") from why

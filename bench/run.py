@@ -19,23 +19,26 @@ from types import SimpleNamespace
 
 import constructions
 import engine
+import profiles
 import questions
 import relays
+import stages
 from figures import (COMMON, ROOT, Figure, NotMeasured, as_json, common_conditions, file_hash, not_measured)
 from local_network import default_model
 
 SEED = 1
-# How much of each: bench_seconds and repetitions of the small ones, then how many questions, starts, clients, pairs.
+# How much of each: bench_seconds and repetitions of the small ones, then how many questions, starts, clients, pairs,
+# how long answers and prompts of stages are, and profiles.
 SHORT = SimpleNamespace(repetitions=5, bench_seconds=0.1, questions=40, shaped=8, cold=3, starts=5, clients=3,
-                        flood=256, pairs=3)
+                        flood=256, pairs=3, tokens=48, prompt=64, profiles=3)
 LONG = SimpleNamespace(repetitions=15, bench_seconds=0.5, questions=400, shaped=40, cold=15, starts=20, clients=15,
-                       flood=2048, pairs=15)
+                       flood=2048, pairs=15, tokens=96, prompt=160, profiles=7)
 
 
-GROUPS = ("crypto", "wire", "sockets", "binary", "relays", "questions", "engine")
+GROUPS = ("crypto", "wire", "sockets", "binary", "relays", "questions", "engine", "profiles", "stages")
 # Shows that each figure can be had, and says next to nothing about it.
 SMALLEST = SimpleNamespace(repetitions=1, bench_seconds=0.01, questions=4, shaped=1, cold=1, starts=1, clients=1,
-                           flood=64, pairs=1)
+                           flood=64, pairs=1, tokens=24, prompt=16, profiles=2)
 
 
 def against_llama_bench(build, options):
@@ -60,6 +63,8 @@ def groups(build, folder, model, options):
         ("relays", lambda: relays.figures(build, folder, model, options)),
         ("questions", lambda: questions.figures(build, folder, model, options)),
         ("engine", lambda: against_llama_bench(build, options)),
+        ("profiles", lambda: profiles.figures(build, folder, options)),
+        ("stages", lambda: stages.figures(build, folder, options)),
     ]
 
 

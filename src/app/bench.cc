@@ -12,6 +12,7 @@
 #include "app/new_network.h"
 #include "app/plan_file.h"
 #include "crypto/rng.h"
+#include "engine/prompt_steps.h"
 #include "store/files.h"
 
 namespace shoal::app {
@@ -42,7 +43,7 @@ wire::Measurements measurements(const BenchOptions& options, std::uint8_t quanti
     wire::Measurements out;
     out.memory_bytes = options.memory_mib > 0 ? options.memory_mib * mib : default_memory();
     out.stage_overhead_ns = stage_overhead_ns;
-    out.chunk_tokens = limits::prefill_chunk_tokens;
+    out.chunk_tokens = engine::prompt_tokens_only;
     const Duration more = (figures.batch_step - figures.step) / static_cast<std::int64_t>(EngineGauge::batch - 1);
     out.rates.push_back({quantisation, ps_per_mib(figures.step, bytes), ps_per_mib(more, bytes),
                          ps_per_mib(figures.prompt_token, bytes), 0});

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "engine/prompt_steps.h"
 #include "wire/text.h"
 
 namespace shoal::engine_worker {
@@ -116,8 +117,9 @@ void Batcher::fill(Step& step) {
     if (!only_prompts) add_decodes(step);
     const bool with_prompts = prompts && (!model_.one_kind_a_step || only_prompts);
     if (with_prompts) {
-        const bool alone = running_.size() == 1 && backbone_.steps_max() == 1;
-        const std::uint32_t limit = alone ? limits::prefill_chunk_tokens : prompt_tokens_shared;
+        const bool only = backbone_.steps_max() == 1 &&
+                          std::all_of(running_.begin(), running_.end(), [](const auto& r) { return r->reading(); });
+        const std::uint32_t limit = only ? engine::prompt_tokens_only : engine::prompt_tokens_shared;
         add_prompts(step, std::min(limit, limits::prefill_chunk_tokens - static_cast<std::uint32_t>(rows_.size())));
     }
     prompts_last_ = with_prompts;
@@ -147,7 +149,7 @@ void Batcher::add_decodes(Step& step) {
     }
 }
 
-// Equal shares; what a short prompt leaves goes to the longer ones.
+// Rule 2.
 void Batcher::add_prompts(Step& step, std::uint32_t budget) {
     std::vector<Running*> reading;
     for (auto& run : running_) {
@@ -156,17 +158,23 @@ void Batcher::add_prompts(Step& step, std::uint32_t budget) {
     const auto left = [](const Running* run) { return run->prompt - run->fed; };
     if (model_.one_kind_a_step) reading.resize(1);
     std::stable_sort(reading.begin(), reading.end(), [&left](Running* a, Running* b) { return left(a) < left(b); });
-    for (std::size_t i = 0; i < reading.size() && budget > 0; ++i) {
-        Running& run = *reading[i];
-        const auto sharing = static_cast<std::uint32_t>(reading.size() - i);
-        const std::uint32_t count = std::min(left(&run), std::max(budget / sharing, 1U));
-        for (std::uint32_t j = 0; j < count; ++j, ++run.fed) {
-            const bool last = run.fed + 1 == run.prompt;
+    std::size_t all = 0;
+    for (const Running* run : reading) all += left(run);
+    const bool some_wait = reading.size() > 1 && all > budget;
+    const bool short_only = some_wait && !short_last_ && left(reading[0]) <= budget;
+    std::uint32_t kept = some_wait && !short_only ? budget / 4 : 0;
+    short_last_ = short_only;
+    for (Running* run : reading) {
+        if (short_only && left(run) > budget) return;
+        if (run == reading.back()) kept = 0;
+        const std::uint32_t count = std::min(left(run), budget - kept);
+        for (std::uint32_t j = 0; j < count; ++j, ++run->fed) {
+            const bool last = run->fed + 1 == run->prompt;
             if (last) {
-                step.takers.push_back({&run, rows_.size(), {}});
-                run.awaits = true;
+                step.takers.push_back({run, rows_.size(), {}});
+                run->awaits = true;
             }
-            add_row(step, run, run.tokens.expose()[run.fed], run.fed, last);
+            add_row(step, *run, run->tokens.expose()[run->fed], run->fed, last);
         }
         budget -= count;
     }

@@ -1,11 +1,11 @@
 // Continuous batching: every step computes one token of each running sequence and a piece of the prompts that wait.
 //
 // Rules
-//   1. A step holds all running sequences, so a stream is never starved by a prompt. While anything else is active,
-//      prompts together get prompt_tokens_shared a step; alone, a prompt gets limits::prefill_chunk_tokens.
-//      Rationale: a step's time bounds how long a token is late; on processors 128 tokens a step cost about as little
-//      each as 512 do.
-//   2. Prompts share a step equally, so that a short one beside a long one is soon done.
+//   1. A step holds all running sequences, so a stream is never starved by a prompt. Beside such, and over stages,
+//      prompts together get prompt_tokens_shared a step, else prompt_tokens_only (engine/prompt_steps.h).
+//   2. Where prompts have to wait for each other the shortest comes first: one that fits has a step for itself, but not
+//      twice in a row. In the other steps a quarter is kept for the longest.
+//      Rationale: a short request beside a long one is soon done, and the long one is hardly later for it.
 //   3. A job starts when a sequence is free and the cells that it may come to need are, in the order of arrival.
 //      Rationale: reserved, not hoped for: no running job is ever thrown out for want of memory.
 //   4. Over stages on other machines several steps are under way at once (Backbone::steps_max): then the sequences that
@@ -33,8 +33,6 @@
 #include "engine_worker/text_stream.h"
 
 namespace shoal::engine_worker {
-
-inline constexpr std::uint32_t prompt_tokens_shared = 128;
 
 class Batcher {
 public:
@@ -123,6 +121,7 @@ private:
     std::vector<llama_seq_id> free_sequences_;
     std::uint32_t free_cells_;
     bool prompts_last_ = false;  // for models of one kind a step: what the step before was
+    bool short_last_ = false;    // rule 2: the prompts of the step before were short ones only
 };
 
 }  // namespace shoal::engine_worker

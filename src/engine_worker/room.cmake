@@ -84,6 +84,12 @@ add_executable(shoal-engine src/engine_worker/worker_main.cc)
 target_link_libraries(shoal-engine PRIVATE shoal_engine_worker)
 set_target_properties(shoal-engine PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "")
 
+if(SHOAL_BENCH)
+  add_executable(engine_worker_bench src/engine_worker/agreement_bench.cc)
+  target_link_libraries(engine_worker_bench PRIVATE shoal_engine_worker)
+  set_target_properties(engine_worker_bench PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "")
+endif()
+
 if(NOT SHOAL_TESTS)
   return()
 endif()

@@ -392,7 +392,7 @@ TEST(Worker, ALongPromptDoesNotStarveARunningStream) {
         }
         ASSERT_FALSE(std::holds_alternative<Finished>(*message)) << "the stream ended before the prompt was read";
     }
-    // 1,500 characters are some 800 tokens or more: at 128 a step, several steps, each with a token of the stream.
+    // 1,500 characters are some 800 tokens or more: at 64 a step, several steps, each with a token of the stream.
     EXPECT_GE(std::count(order.begin(), order.end(), 1U), 5);
 }
 

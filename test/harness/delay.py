@@ -14,6 +14,7 @@ import socket
 CHUNK = 64 * 1024
 # What may be under way in one direction: as much as a line of this delay holds at a gigabit, and no more.
 UNDER_WAY_MAX = 32 * 1024 * 1024
+CHUNKS_MAX = 16 * 1024  # small ones weigh more than their bytes
 
 
 async def forward(reader, writer, options, chance):
@@ -26,29 +27,32 @@ async def forward(reader, writer, options, chance):
 
     async def deliver():
         nonlocal under_way
-        while True:
-            due, data = await queue.get()
-            if due > loop.time():
-                await asyncio.sleep(due - loop.time())
-            if not data:
-                break
-            writer.write(data)
-            await writer.drain()
-            under_way -= len(data)
-            room.set()
-        if writer.can_write_eof():
-            writer.write_eof()
+        try:
+            while True:
+                due, data = await queue.get()
+                if due > loop.time():
+                    await asyncio.sleep(due - loop.time())
+                if not data:
+                    break
+                writer.write(data)
+                await writer.drain()
+                under_way -= len(data)
+                room.set()
+            if writer.can_write_eof():
+                writer.write_eof()
+        finally:
+            room.set()  # whoever waits sees that nothing is delivered any more
 
     delivery = asyncio.create_task(deliver())
     free = last = loop.time()
     try:
-        while data := await reader.read(CHUNK):
+        while not delivery.done() and (data := await reader.read(CHUNK)):
             now = loop.time()
             free = max(free, now) + (len(data) / options.rate if options.rate else 0)
             last = max(last, free + options.delay_ms / 1e3 + chance.random() * options.jitter_ms / 1e3)
             queue.put_nowait((last, data))
             under_way += len(data)
-            if under_way > UNDER_WAY_MAX:
+            while (under_way > UNDER_WAY_MAX or queue.qsize() >= CHUNKS_MAX) and not delivery.done():
                 room.clear()
                 await room.wait()
     except ConnectionError:

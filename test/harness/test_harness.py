@@ -1,19 +1,24 @@
 """The harness itself: processes end, waits give up, replies and bytes are read right."""
 
+import asyncio
 import json
+import random
 import socket
 import sys
 import tempfile
 import threading
+import time
 import tomllib
 import unittest
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness import Api, ApiError, Process, ProcessDied, Tapped, TimedOut, common_runs, read_lines, until  # noqa: E402
-from harness import collusion, mutants, tls  # noqa: E402
+from harness import collusion, delay, mutants, tls  # noqa: E402
 from harness.run import ROOT  # noqa: E402
 
 
@@ -191,6 +196,113 @@ class Collusion(unittest.TestCase):
 class Mutations(unittest.TestCase):
     def test_each_takes_out_something_that_is_there(self):
         mutants.check_listed(tomllib.loads((ROOT / "test" / "mutations.toml").read_text())["mutation"])
+
+
+class Delays(Folder):
+    """harness.delay as a process, and its bounds with ends that are played."""
+
+    def link(self, *options):
+        """(dialling end, accepted end) of a delayed link."""
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            near = probe.getsockname()
+        process = Process("delay", [sys.executable, "-m", "harness.delay", f"127.0.0.1:{near[1]}",
+                                    f"127.0.0.1:{server.getsockname()[1]}", *options], self.folder / "delay.log",
+                          cwd=ROOT / "test")
+        self.addCleanup(process.stop)
+        process.wait_line("listening")
+        ends = socket.create_connection(near, timeout=30), server.accept()[0]
+        for end in ends:
+            end.settimeout(30)
+            self.addCleanup(end.close)
+        return ends
+
+    def test_both_directions_are_delayed_and_in_order(self):
+        near, far = self.link("--delay-ms", "60", "--jitter-ms", "5")
+        for sender, receiver in ((near, far), (far, near)):
+            began = time.monotonic()
+            sent = bytes(index % 251 for index in range(100_000))
+            sender.sendall(sent)
+            got = receiver.recv(1)
+            self.assertGreaterEqual(time.monotonic() - began, 0.06)
+            while len(got) < len(sent):
+                got += receiver.recv(1 << 16)
+            self.assertEqual(got, sent)
+
+    def test_the_end_of_one_direction_leaves_the_other(self):
+        near, far = self.link("--delay-ms", "1")
+        near.sendall(b"question")
+        near.shutdown(socket.SHUT_WR)
+        got = b""
+        while piece := far.recv(100):
+            got += piece
+        self.assertEqual(got, b"question")
+        far.sendall(b"answer")
+        self.assertEqual(near.recv(100), b"answer")
+
+    def test_a_rate_makes_much_take_longer(self):
+        near, far = self.link("--rate", "1000000")
+        began = time.monotonic()
+        near.sendall(bytes(200_000))
+        left = 200_000
+        while left:
+            left -= len(far.recv(left))
+        # The last chunk of at most 64 KiB may leave when it has come.
+        self.assertGreaterEqual(time.monotonic() - began, (200_000 - delay.CHUNK) / 1e6)
+
+    def read_by(self, writer, chunk):
+        """Bytes that forward() takes from an endless reader before it waits for `writer`, or sees that it is gone."""
+        taken = 0
+
+        class Reader:
+            async def read(self, size):
+                nonlocal taken
+                taken += len(chunk)
+                await asyncio.sleep(0)
+                return chunk
+
+        async def run():
+            task = asyncio.create_task(delay.forward(Reader(), writer, options, random.Random(1)))
+            last = None
+            while taken != last and not task.done():  # until a hundred turns of the loop bring nothing
+                last = taken
+                for _ in range(100):
+                    await asyncio.sleep(0)
+            ended = task.done()
+            task.cancel()
+            return ended
+
+        options = SimpleNamespace(delay_ms=0, jitter_ms=0, rate=0)
+        return asyncio.run(run()), taken
+
+    def test_what_is_under_way_is_bounded_by_bytes_and_by_chunks(self):
+        class Stuck:
+            def write(self, data):
+                pass
+
+            async def drain(self):
+                await asyncio.Event().wait()
+
+        with mock.patch.object(delay, "UNDER_WAY_MAX", 10_000), mock.patch.object(delay, "CHUNKS_MAX", 50):
+            ended, taken = self.read_by(Stuck(), bytes(1000))
+            self.assertFalse(ended)
+            self.assertLessEqual(taken, 12_000)
+            ended, taken = self.read_by(Stuck(), b"x")
+            self.assertFalse(ended)
+            self.assertLessEqual(taken, 53)
+
+    def test_a_lost_receiver_ends_the_reading(self):
+        class Lost:
+            def write(self, data):
+                raise ConnectionResetError
+
+            def can_write_eof(self):
+                return False
+
+        ended, _ = self.read_by(Lost(), b"x")
+        self.assertTrue(ended)
 
 
 if __name__ == "__main__":
