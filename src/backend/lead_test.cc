@@ -124,7 +124,10 @@ private:
     std::deque<std::variant<Parts, Truncate>> behind_first_;  // handed to the first stage, not to the second
 };
 
-std::string words(std::uint64_t job) {
+// For the bundled model something that it was trained for, whose answer hangs on no last bit.
+std::string words(std::uint64_t job, bool story = false) {
+    constexpr std::array<const char*, 6> whom = {"dog", "cat", "boat", "girl", "king", "bird"};
+    if (story) return std::string("Tell me a story about a ") + whom[job % whom.size()] + ".";
     std::string out = "tell me number " + std::to_string(job);
     for (std::uint64_t i = 0; i < 20 * job; ++i) out += " and then";
     return out;
@@ -139,7 +142,7 @@ protected:
         Rig whole(fixture(name), command);
         std::vector<std::string> out;
         for (std::uint64_t job = 1; job <= jobs; ++job) {
-            whole.submit(job_of(job, words(job), tokens));
+            whole.submit(job_of(job, words(job, name == "mini"), tokens));
             EXPECT_TRUE(whole.until([&] { return whole.ended(job); }));
             out.push_back(whole.text_of(job));
             EXPECT_FALSE(out.back().empty());
@@ -167,7 +170,9 @@ protected:
         const auto cut = static_cast<std::uint16_t>((elsewhere_.first + elsewhere_.end) / 2);
         return carrier->open_session(elsewhere_.first, cut, elsewhere_.end);
     }
-    void submit(std::uint64_t job, std::uint64_t text) { rig->submit(job_of(job, words(text), tokens)); }
+    void submit(std::uint64_t job, std::uint64_t text, bool story = false) {
+        rig->submit(job_of(job, words(text, story), tokens));
+    }
     bool until_ended(std::uint64_t job) {
         return rig->until([&] { return rig->ended(job) || !carrier->failure.empty(); }) && rig->ended(job);
     }
@@ -201,11 +206,11 @@ TEST_F(LeadTest, GivesTheTextOfTheWholeModel) {
 
 TEST_F(LeadTest, SeveralJobsAtOnceEndWithTheirOwnTexts) {
     constexpr std::uint64_t jobs = 6;  // two more than there are sequences
-    const auto whole = texts_of_whole("spm", jobs);
+    const auto whole = texts_of_whole("mini", jobs);
     for (const std::uint16_t steps : {std::uint16_t{1}, std::uint16_t{3}}) {
-        start("spm", 2, steps);
+        start("mini", 8, steps);
         ASSERT_FALSE(HasFatalFailure());
-        for (std::uint64_t job = 1; job <= jobs; ++job) submit(job, job);
+        for (std::uint64_t job = 1; job <= jobs; ++job) submit(job, job, true);
         for (std::uint64_t job = 1; job <= jobs; ++job) {
             ASSERT_TRUE(until_ended(job)) << carrier->failure;
             EXPECT_EQ(rig->text_of(job), whole[job - 1]) << job << " over " << steps << " steps";
