@@ -6,10 +6,12 @@ import json
 import pathlib
 import tempfile
 import unittest
+from types import SimpleNamespace
 from unittest import mock
 
 import figures
 import run
+import stages
 from figures import NotMeasured, at_least, at_most, exactly, printed
 
 
@@ -70,6 +72,53 @@ class Table(unittest.TestCase):
         self.assertEqual(figures.percentile([3, 1, 2], 0.5), 2)
         self.assertEqual(figures.percentile(list(range(100)), 0.99), 98)
         self.assertEqual(figures.percentile([7], 0.99), 7)
+
+
+class Stages(unittest.TestCase):
+    """Ratios, turns and rates, of answers that are played."""
+
+    def test_a_ratio_is_held_against_its_bar_with_its_lower_bound(self):
+        good = stages.against("a", 30, "tokens/s", 1.3, [1.2, 1.4, 1.5], 20)
+        self.assertEqual((good.ok, good.ratio, good.peer), (True, 1.4, 20))
+        self.assertLessEqual(good.conditions["lower bound"], good.ratio)
+        self.assertFalse(stages.against("a", 30, "tokens/s", 1.3, [1.2, 1.29, 1.5], 20).ok)
+
+    def test_both_sides_take_turns_at_being_first(self):
+        order = []
+        found = stages.in_turn(3, lambda: order.append("ours") or 1, lambda: order.append("theirs") or 2)
+        self.assertEqual(order, ["ours", "theirs", "theirs", "ours", "ours", "theirs"])
+        self.assertEqual(found, ([1, 1, 1], [2, 2, 2]))
+
+    def played(self, chat):
+        api = SimpleNamespace(models=lambda: ["m"], chat=chat)
+        return stages.Questions(SimpleNamespace(client=SimpleNamespace(api=api)))
+
+    @staticmethod
+    def reply(times, completion, done=True):
+        return SimpleNamespace(done=done, times=times, error=None, finish="length",
+                               usage={"prompt_tokens": 10, "completion_tokens": completion})
+
+    def test_a_token_takes_what_lies_between_the_first_and_the_last(self):
+        ask = self.played(lambda *_, **__: self.reply([0.5, 0.6, 0.7], 3))
+        self.assertAlmostEqual(ask.token_ms(3), 100)
+        self.assertAlmostEqual(ask.prefill(4), 20)
+
+    def test_an_answer_that_breaks_off_is_no_figure(self):
+        for reply in (self.reply([0.5, 0.6], 2, done=False), self.reply([], 4), self.reply([0.5, 0.6], 2)):
+            with self.assertRaises(NotMeasured):
+                self.played(lambda *_, reply=reply, **__: reply).token_ms(8)
+
+    def test_streams_count_while_all_are_under_way_only(self):
+        clock = iter(range(1000))
+
+        def chat(*_, on_text, **__):
+            for _ in range(5):
+                on_text(None)
+            return self.reply([1, 2, 3, 4, 5], 10)
+
+        with mock.patch.object(stages.time, "monotonic", lambda: float(next(clock))):
+            # One stream: four pieces in four seconds behind the first, two tokens each.
+            self.assertEqual(self.played(chat).together(1, 10), 2)
 
 
 if __name__ == "__main__":

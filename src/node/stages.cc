@@ -7,6 +7,17 @@ namespace shoal::node {
 using pipeline::ChannelUser;
 using wire::ChannelCloseReason;
 
+namespace {
+
+// What a message holds; the rest of it is less than a cell.
+std::size_t bytes_of(const wire::StageMessage& message) {
+    if (const auto* step = std::get_if<wire::StageStep>(&message)) return step->rows.tensor.size();
+    if (const auto* replay = std::get_if<wire::StageReplay>(&message)) return replay->rows.tensor.size();
+    return 0;
+}
+
+}  // namespace
+
 link::Channels* Stages::channels_of(const Place& place) {
     Link* link = place.other ? nullptr : links_.get(place.link);
     return link == nullptr ? nullptr : &link->channels;
@@ -171,7 +182,10 @@ void Stages::connect_here(Now now, ChannelUser& user, std::uint64_t token) {
 }
 
 bool Stages::may_send(Place& place) {
-    if (place.other) return place.under_way < limits::channel_window_messages;
+    if (place.other) {
+        return place.under_way.size() < limits::channel_window_messages &&
+               place.under_way_bytes < limits::channel_window_bytes;
+    }
     link::Channels* channels = channels_of(place);
     return channels != nullptr && channels->may_send(place.number);
 }
@@ -181,7 +195,10 @@ void Stages::send(Now now, Id id, const wire::StageMessage& message) {
     if (at == places_.end()) return;  // closed meanwhile: its user will hear of it
     Place& place = at->second;
     if (place.other) {
-        ++place.under_way;
+        constexpr std::size_t most = limits::channel_window_messages + limits::channel_queued_messages_max;
+        if (place.under_way.size() >= most) return close(now, id, ChannelCloseReason::busy, true);
+        place.under_way.push_back(bytes_of(message));
+        place.under_way_bytes += place.under_way.back();
         local_.push_back({*place.other, message});
         return;
     }
@@ -200,7 +217,9 @@ void Stages::took(Id id) {
         return links_.wake(place.link);
     }
     const auto other = places_.find(*place.other);
-    if (other != places_.end() && other->second.under_way > 0) --other->second.under_way;
+    if (other == places_.end() || other->second.under_way.empty()) return;
+    other->second.under_way_bytes -= other->second.under_way.front();
+    other->second.under_way.pop_front();
 }
 
 void Stages::pump(Now now, Id id) {

@@ -52,7 +52,9 @@ private:
         LinkId link = {};
         link::ChannelNumber number = 0;
         std::optional<Id> other = std::nullopt;  // the other end, of a channel to this node itself
-        std::size_t under_way = 0;               // of messages that the other end has not taken
+        // Sizes of the messages that the other end has not taken, of such a channel.
+        std::deque<std::size_t> under_way = {};  // bounded: the window, and channel_queued_messages_max
+        std::size_t under_way_bytes = 0;
         bool has_data = false;
     };
     struct Waiting {

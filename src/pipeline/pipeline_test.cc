@@ -627,6 +627,28 @@ TEST_F(PipelineTest, StrangersLeadNothingAndJoinNothing) {
     EXPECT_TRUE(closed) << "who does not know the session's name";
 }
 
+// The last hop joins the lead under the same session's name: where the lead is a hop too, both are there to be asked.
+TEST_F(PipelineTest, AHopLeavesToTheLeadWhatIsTheLeads) {
+    add(node(1));
+    StageHost& host = *machines_.at(node(1))->host;
+    const wire::StageSessionId session(ByteArray<16>{1});
+    const wire::StageOpen open{.session = session,
+                               .model = ModelId(ByteArray<32>{7}),
+                               .layers = {0, 4},
+                               .hop = 1,
+                               .type = wire::ActivationType::f16,
+                               .width = width,
+                               .context = context,
+                               .sequences = 1,
+                               .next = leader};
+    EXPECT_TRUE(host.takes(leader, open));
+    EXPECT_FALSE(host.takes(leader, wire::StageJoin{session, 1})) << "before it is open";
+    host.on_message(now_, ChannelId(1), leader, open);
+    EXPECT_TRUE(host.takes(leader, wire::StageJoin{session, 1}));
+    EXPECT_FALSE(host.takes(leader, wire::StageJoin{session, 2}));
+    EXPECT_FALSE(host.takes(leader, wire::StageJoin{wire::StageSessionId(ByteArray<16>{2}), 1}));
+}
+
 // Nothing is settled while a replay is on its way: who never takes it must not make the hop before grow.
 TEST(Outlet, WhatWaitsForAResultIsBounded) {
     Outlet outlet(row_bytes, std::size_t{1} << 20, true);

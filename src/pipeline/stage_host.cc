@@ -71,6 +71,13 @@ void StageHost::say(ChannelId channel, wire::StageMessage message) {
 
 // ---- what comes in -----------------------------------------------------------------------------------------------
 
+bool StageHost::takes(const NodeId&, const wire::StageMessage& first) const {
+    const auto* join = std::get_if<wire::StageJoin>(&first);
+    if (join == nullptr) return true;
+    const auto session = sessions_.find(join->session);
+    return session != sessions_.end() && session->second->open.hop == join->hop;
+}
+
 void StageHost::on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message) {
     Session* session = by_channel(channel);
     // Rows are taken once they are computed, everything else at once.
@@ -220,9 +227,13 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
     ASSERT(!session.pending.empty());
     Session::Pending pending = std::move(session.pending.front());
     session.pending.pop_front();
-    out_.emplace_back(Took{pending.channel});
     const Duration waited = now.mono - pending.since - computed.busy;
-    if (pending.stale) return pass_truncations(now, session);
+    if (pending.stale) {
+        out_.emplace_back(Took{pending.channel});
+        return pass_truncations(now, session);
+    }
+    // The rows leave first: the next hop waits for them, the others for nothing.
+    std::optional<wire::StageDone> done;
     if (auto* replay = std::get_if<wire::StageReplay>(&pending.what)) {
         replay->rows.tensor = std::move(computed.tensor);
         session.outlet.add_replay(*replay);
@@ -233,8 +244,11 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
         if (const Status kept = session.outlet.add(std::move(operation)); !kept) {
             return end(now, session, StageFaultCode::busy, kept.error().message);
         }
-        say(session.control, wire::StageDone{number, microseconds(computed.busy), microseconds(waited)});
+        done = wire::StageDone{number, microseconds(computed.busy), microseconds(waited)};
     }
+    hand_on(session);
+    out_.emplace_back(Took{pending.channel});
+    if (done) say(session.control, *done);
     pass_truncations(now, session);
 }
 

@@ -43,7 +43,9 @@ public:
     StageHost(StageHostConfig config, engine::StageEngine& engine);
     ~StageHost() override;
 
-    bool takes(const NodeId&, const wire::StageMessage&) const override { return true; }  // and says no by itself
+    // All but a JOIN of another's: a node that is lead and hop has both its own sessions and those of its lead. What it
+    // takes it may still refuse.
+    bool takes(const NodeId& from, const wire::StageMessage& first) const override;
     void on_message(Now now, ChannelId channel, const NodeId& from, wire::StageMessage message) override;
     void on_connected(Now now, std::uint64_t token, ChannelId channel) override;
     void on_connect_failed(Now now, std::uint64_t token) override;
