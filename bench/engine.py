@@ -58,7 +58,7 @@ class Engine:
             os.close(fd)
         theirs.close()
         self.socket, self.buffer, self.next_job = ours, b"", 1
-        self.socket.sendall(frame(KIND_LOAD, struct.pack("<IHHIB", 1024, 16, threads, 0, 0)))
+        self.socket.sendall(frame(KIND_LOAD, struct.pack("<IHHIBBBHH", 1024, 16, threads, 0, 0, 0, 0, 0, 0)))
         while True:
             kind, body = self.receive()
             if kind == KIND_FATAL:

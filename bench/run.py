@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 import constructions
 import engine
+import prefix
 import questions
 import relays
 from figures import (COMMON, ROOT, Figure, NotMeasured, as_json, common_conditions, file_hash, not_measured)
@@ -32,7 +33,7 @@ LONG = SimpleNamespace(repetitions=15, bench_seconds=0.5, questions=400, shaped=
                        flood=2048, pairs=15)
 
 
-GROUPS = ("crypto", "wire", "sockets", "binary", "relays", "questions", "engine")
+GROUPS = ("crypto", "wire", "sockets", "binary", "relays", "questions", "engine", "prefix")
 # Shows that each figure can be had, and says next to nothing about it.
 SMALLEST = SimpleNamespace(repetitions=1, bench_seconds=0.01, questions=4, shaped=1, cold=1, starts=1, clients=1,
                            flood=64, pairs=1)
@@ -60,6 +61,7 @@ def groups(build, folder, model, options):
         ("relays", lambda: relays.figures(build, folder, model, options)),
         ("questions", lambda: questions.figures(build, folder, model, options)),
         ("engine", lambda: against_llama_bench(build, options)),
+        ("prefix", lambda: prefix.figures(build, options)),
     ]
 
 

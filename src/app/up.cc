@@ -148,6 +148,7 @@ Result<DriverConfig> driver_config(const UpOptions& o) {
     if (o.verifier) out.node.roles |= wire::role_verifier;
     if (!o.models.empty()) out.node.roles |= o.hops.empty() ? wire::role_model : wire::role_lead;
     out.node.pipelines = o.allow_pipelines;
+    out.node.reuse_prefixes = o.reuse_prefixes;
     TRY(add_stage_role(o, out.node));
     out.node.client = o.client || out.node.roles == 0;
     if (out.node.roles != 0 && o.listen.empty()) {

@@ -8,7 +8,7 @@
 namespace shoal::client {
 
 Client::Client(ClientConfig config, Rng& rng)
-    : config_(std::move(config)), rng_(rng), circuits_(config_.circuits, rng) {}
+    : config_(std::move(config)), rng_(rng), scopes_(rng), circuits_(config_.circuits, rng) {}
 
 // ---- the network's side ------------------------------------------------------------------------------------------
 
@@ -98,7 +98,9 @@ std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const 
     const bool by_leads = config_.pipelines && !view_->leads_of(model).empty();
     if (view_->nodes_of(model).empty() && !by_leads)
         return ChatFault{AskFault::no_model_node, "no node serves this model"};
-    auto body = wire::encode_chat_request(request);
+    ChatRequest scoped = request;
+    if (config_.reuse) scoped.scope = scopes_.of(model, request);
+    auto body = wire::encode_chat_request(scoped);
     if (!body) return ChatFault{AskFault::bad_request, body.error().message};
 
     const AskId id(next_ask_++);
@@ -106,6 +108,7 @@ std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const 
     ask.model = model;
     ask.body = Plaintext(std::string(as_text(*body)));
     wipe(body->data(), body->size());
+    ask.scope = scoped.scope;
     if (request.sampling.seed) {
         std::uint8_t raw[8];
         store_le<std::uint64_t>(raw, *request.sampling.seed);
@@ -136,7 +139,7 @@ std::optional<NodeId> Client::choose_among(Now now, const Ask& ask, const std::v
     }
     const std::vector<NodeId>& from = fresh.empty() ? shunned : fresh;
     if (from.empty()) return std::nullopt;
-    return from[rng_.below(from.size())];
+    return ask.scope ? home_of(*ask.scope, from) : from[rng_.below(from.size())];
 }
 
 void Client::try_start(Now now, AskId id) {

@@ -13,6 +13,8 @@
 //   5. A question goes to nodes that hold all of their model. Only who allows pipelines is answered over stages as
 //      well, where no such node is left. Rationale: every stage sees hidden states, and those can be turned back into
 //      text.
+//   6. Who wants prefixes reused gives each question the scope of its conversation (client/scope.h), and the node that
+//      the scope points to is asked before others: it may hold what the last turn left there.
 //
 // Pure; one thread.
 #pragma once
@@ -25,6 +27,7 @@
 #include <vector>
 
 #include "client/circuits.h"
+#include "client/scope.h"
 #include "prompt/asker.h"
 
 namespace shoal::client {
@@ -33,6 +36,7 @@ struct ClientConfig {
     CircuitsConfig circuits;
     circuit::Profile profile = circuit::profile_default;
     bool pipelines = false;  // rule 5
+    bool reuse = false;      // rule 6
 };
 
 class Client {
@@ -96,6 +100,7 @@ private:
     struct Ask {
         ModelId model;
         Plaintext body;
+        std::optional<PrefixScope> scope;
         ByteArray<32> seed{};
         Instant wait_until{};
         std::vector<NodeId> tried;  // bounded: nodes_per_ask_max
@@ -126,6 +131,7 @@ private:
 
     ClientConfig config_;
     Rng& rng_;
+    Scopes scopes_;
     Circuits circuits_;
     // Co-owned by the directory's book and by who chooses from it.
     std::shared_ptr<const directory::View> view_;

@@ -12,6 +12,7 @@ client::ClientConfig client_config(const NodeConfig& config, const NodeId& self)
     client::ClientConfig out;
     out.profile = config.profile;
     out.pipelines = config.pipelines;
+    out.reuse = config.reuse_prefixes;
     out.circuits.network = config.genesis.network();
     out.circuits.pacer = config.pacer;
     out.circuits.rate = config.rate;
