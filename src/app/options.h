@@ -28,6 +28,7 @@ struct UpOptions {
     std::string activations = "f16";
     std::vector<std::string> drafts;  // "repeats", "skip:FIRST-END", or FILE
     bool allow_pipelines = false;
+    bool reuse_prefixes = false;
     std::string stage;                     // FILE
     std::vector<std::string> stage_leads;  // node ids
     std::string listen;                    // address:port of links

@@ -122,6 +122,7 @@ Result<DriverConfig> driver_config(const UpOptions& o) {
     // Whose model is for its own programs has no role with it: nobody else is told of it.
     if (!o.models.empty() && !o.boomerang) out.node.roles |= o.hops.empty() ? wire::role_model : wire::role_lead;
     out.node.pipelines = o.allow_pipelines;
+    out.node.reuse_prefixes = o.reuse_prefixes;
     TRY(add_stage_role(o, out.node));
     out.node.client = !o.boomerang && (o.client || out.node.roles == 0);
     if (out.node.roles != 0 && o.listen.empty()) {

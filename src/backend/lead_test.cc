@@ -267,6 +267,42 @@ TEST_F(LeadTest, AMiddleThatReachesTheLastLayerIsRefusedForGood) {
         << lead.all<Down>()[0]->reason;
 }
 
+// The hops hold what the last turn left there until they are told otherwise.
+TEST_F(LeadTest, TheSecondTurnOfAConversationIsReadFromWhereTheFirstOneEnded) {
+    const auto turn = [](std::uint64_t id, const std::string& answer, bool scoped) {
+        engine::Job job = job_of(id, words(2), tokens);
+        if (scoped) job.request.scope = PrefixScope(ByteArray<32>{1});
+        if (answer.empty()) return job;
+        job.request.messages.push_back({Role::assistant, Plaintext(answer)});
+        job.request.messages.push_back({Role::user, Plaintext("and then?")});
+        return job;
+    };
+    start("spm", 2, 3);
+    ASSERT_FALSE(HasFatalFailure());
+    const auto ask = [&](engine::Job job) {
+        const std::uint64_t id = job.id.value();
+        rig->submit(std::move(job));
+        return until_ended(id) ? rig->of<Finished>(id) : nullptr;
+    };
+    ASSERT_NE(ask(turn(1, "", true)), nullptr);
+    const std::string answer = rig->text_of(1);
+    const Finished* plain = ask(turn(2, answer, false));
+    ASSERT_NE(plain, nullptr);
+    EXPECT_EQ(plain->usage.reused, TokenCount(0));
+    const Finished* reused = ask(turn(3, answer, true));
+    ASSERT_NE(reused, nullptr);
+    EXPECT_EQ(rig->text_of(3), rig->text_of(2));
+    EXPECT_GT(reused->usage.reused.value() + 32, rig->of<Started>(1)->prompt.value());
+    // Hops that were lost take with them what they held.
+    carrier->close_session();
+    rig->engine->broken(rig->loop.now(), "hop 2 was lost");
+    ASSERT_TRUE(open_session()) << carrier->failure;
+    const Finished* after = ask(turn(4, answer, true));
+    ASSERT_NE(after, nullptr);
+    EXPECT_EQ(after->usage.reused, TokenCount(0));
+    EXPECT_EQ(rig->text_of(4), rig->text_of(2));
+}
+
 TEST_F(LeadTest, SeveralStepsAreUnderWayAtOnce) {
     start("spm", 2, 3);
     ASSERT_FALSE(HasFatalFailure());

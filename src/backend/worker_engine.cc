@@ -213,7 +213,8 @@ bool WorkerEngine::on_work(Work work) {
     if (!shape_) return false;
     if (breaks_ > 0) return true;  // of what is broken
     if (std::holds_alternative<engine::Forward>(work) && ++forwards_ > options_.lead->steps) return false;
-    if (work_.size() >= options_.lead->steps + 2 * limits::engine_sequences_max) return false;
+    // Of a sequence: guesses that were wrong, a job that ends, what it left is used again or goes.
+    if (work_.size() >= options_.lead->steps + 4 * limits::engine_sequences_max) return false;
     work_.push_back(std::move(work));
     return true;
 }

@@ -114,7 +114,7 @@ private:
     std::deque<Bytes> unsent_;            // at most two for each open job, one for each step, and Load
     std::optional<engine::LeadShape> shape_;
     engine::pipe::Ends ends_;           // said by a lead that loads; of width 0 before
-    std::deque<Work> work_;             // at most `steps` Forwards, and two Truncates for each sequence
+    std::deque<Work> work_;             // at most `steps` Forwards, and four Truncates for each sequence
     std::size_t forwards_ = 0;          // that have not returned
     std::size_t breaks_ = 0;            // that the worker has not answered
     std::deque<engine::Event> events_;  // drained by the owner each turn; a worker sends at most what jobs ask

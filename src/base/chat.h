@@ -36,6 +36,8 @@ struct ChatRequest {
     Sampling sampling;
     std::uint32_t completion_tokens_max = 0;  // 0: as many as the context leaves
     std::vector<std::string> stop;            // at most limits::stop_strings_max
+    // What an engine computed of earlier requests with the same scope may be reused; none: nothing is kept or reused.
+    std::optional<PrefixScope> scope = std::nullopt;  // never zero
     friend bool operator==(const ChatRequest&, const ChatRequest&) = default;
 };
 
@@ -44,6 +46,7 @@ enum class FinishReason : std::uint8_t { stop, length };
 struct Usage {
     TokenCount prompt;
     TokenCount completion;
+    TokenCount reused{};  // of the prompt: computed for an earlier request, at most `prompt`
     friend bool operator==(const Usage&, const Usage&) = default;
 };
 

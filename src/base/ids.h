@@ -42,12 +42,13 @@ private:
     ByteArray<N> bytes_{};
 };
 
-using NodeId = ByteId<struct NodeIdTag, 32>;        // Ed25519 public key of a node's identity
-using NetworkId = ByteId<struct NetworkIdTag, 32>;  // hash of the genesis (network.toml); binds every signature
-using ModelId = ByteId<struct ModelIdTag, 32>;      // BLAKE2b-256 of the model's tensor manifest
-using FamilyId = ByteId<struct FamilyIdTag, 32>;    // operator of a group of nodes; zero: alone
-using RequestId = ByteId<struct RequestIdTag, 16>;  // one question, kept over resends
-using MessageId = ByteId<struct MessageIdTag, 16>;  // one set of cloves; a resend has a new one
+using NodeId = ByteId<struct NodeIdTag, 32>;            // Ed25519 public key of a node's identity
+using NetworkId = ByteId<struct NetworkIdTag, 32>;      // hash of the genesis (network.toml); binds every signature
+using ModelId = ByteId<struct ModelIdTag, 32>;          // BLAKE2b-256 of the model's tensor manifest
+using PrefixScope = ByteId<struct PrefixScopeTag, 32>;  // secret of who may have a prefix reused (base/chat.h)
+using FamilyId = ByteId<struct FamilyIdTag, 32>;        // operator of a group of nodes; zero: alone
+using RequestId = ByteId<struct RequestIdTag, 16>;      // one question, kept over resends
+using MessageId = ByteId<struct MessageIdTag, 16>;      // one set of cloves; a resend has a new one
 using CircuitId = StrongInt<struct CircuitIdTag, std::uint32_t>;  // on one link; most significant bit: TLS initiator
 using LinkStreamId = StrongInt<struct LinkStreamIdTag, std::uint32_t>;  // stream proxy to model node, same numbering
 using StreamId = StrongInt<struct StreamIdTag, std::uint16_t>;          // inside one circuit, never 0

@@ -8,7 +8,7 @@
 namespace shoal::client {
 
 Client::Client(ClientConfig config, Rng& rng)
-    : config_(std::move(config)), rng_(rng), circuits_(config_.circuits, rng) {}
+    : config_(std::move(config)), rng_(rng), scopes_(rng), circuits_(config_.circuits, rng) {}
 
 // ---- the network's side ------------------------------------------------------------------------------------------
 
@@ -99,13 +99,16 @@ std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const 
     const bool by_leads = config_.pipelines && !view_->leads_of(model).empty();
     if (view_->nodes_of(model).empty() && !by_leads)
         return ChatFault{AskFault::no_model_node, "no node serves this model"};
-    auto body = wire::encode_chat_request(request);
+    const Comparison rule = compare.value_or(config_.compare);
+    ChatRequest scoped = request;
+    // Nodes that are compared compute all of the question, each in the same way.
+    if (config_.reuse && !rule.compares()) scoped.scope = scopes_.of(model, request);
+    auto body = wire::encode_chat_request(scoped);
     if (!body) return ChatFault{AskFault::bad_request, body.error().message};
     const Plaintext text{std::string(as_text(*body))};
     wipe(body->data(), body->size());
 
-    const Comparison rule = compare.value_or(config_.compare);
-    Ask ask = make_ask(now, model, request, text);
+    Ask ask = make_ask(now, model, scoped, text);
     if (rule.compares()) return ask_several(now, std::move(ask), rule, request.completion_tokens_max);
     const AskId id(next_ask_++);
     asks_.emplace(id, std::move(ask));
@@ -117,6 +120,7 @@ Client::Ask Client::make_ask(Now now, const ModelId& model, const ChatRequest& r
     Ask ask;
     ask.model = model;
     ask.body = std::move(body);
+    ask.scope = request.scope;
     if (request.sampling.seed) {
         std::uint8_t raw[8];
         store_le<std::uint64_t>(raw, *request.sampling.seed);
@@ -136,15 +140,17 @@ void Client::begin(Now now, const std::vector<AskId>& ids) {
 
 std::optional<NodeId> Client::choose_node(Now now, const Ask& ask) {
     for (const bool suspects : {false, true}) {
-        if (const auto whole = choose_among(now, view_->nodes_of(ask.model), ask.tried, suspects)) return whole;
+        if (const auto whole = choose_among(now, view_->nodes_of(ask.model), ask.tried, ask.scope, suspects))
+            return whole;
         if (!config_.pipelines) continue;
-        if (const auto lead = choose_among(now, view_->leads_of(ask.model), ask.tried, suspects)) return lead;
+        if (const auto lead = choose_among(now, view_->leads_of(ask.model), ask.tried, ask.scope, suspects))
+            return lead;
     }
     return std::nullopt;
 }
 
 std::optional<NodeId> Client::choose_among(Now now, const std::vector<NodeId>& nodes, const std::vector<NodeId>& tried,
-                                           bool suspects) {
+                                           const std::optional<PrefixScope>& scope, bool suspects) {
     std::vector<NodeId> fresh;
     std::vector<NodeId> shunned;
     for (const NodeId& node : nodes) {
@@ -155,7 +161,7 @@ std::optional<NodeId> Client::choose_among(Now now, const std::vector<NodeId>& n
     }
     const std::vector<NodeId>& from = fresh.empty() ? shunned : fresh;
     if (from.empty()) return std::nullopt;
-    return from[rng_.below(from.size())];
+    return scope ? home_of(*scope, from) : from[rng_.below(from.size())];
 }
 
 void Client::try_start(Now now, AskId id) {

@@ -18,6 +18,8 @@
 //      IPv4. One that fails gives its place to another while there is one, and is asked anew from the beginning.
 //   7. A node that a comparison found against the others is asked last (suspects.h), in comparisons only where without
 //      it there were too few.
+//   8. Who wants prefixes reused gives each question the scope of its conversation (client/scope.h), and the node that
+//      the scope points to is asked before others: it may hold what the last turn left there.
 //
 // Pure; one thread.
 #pragma once
@@ -31,6 +33,7 @@
 
 #include "client/circuits.h"
 #include "client/quorum.h"
+#include "client/scope.h"
 #include "client/suspects.h"
 #include "prompt/asker.h"
 
@@ -41,6 +44,7 @@ struct ClientConfig {
     circuit::Profile profile = circuit::profile_default;
     bool pipelines = false;  // rule 5
     Comparison compare;      // of questions that say nothing themselves
+    bool reuse = false;      // rule 8
 };
 
 class Client {
@@ -121,6 +125,7 @@ private:
     struct Ask {
         ModelId model;
         Plaintext body;
+        std::optional<PrefixScope> scope;
         ByteArray<32> seed{};
         Instant wait_until{};
         std::vector<NodeId> tried;   // bounded: nodes_per_ask_max
@@ -154,7 +159,7 @@ private:
     // Whoever is not suspected before whoever is, and in each whole nodes before pipelines.
     std::optional<NodeId> choose_node(Now now, const Ask& ask);
     std::optional<NodeId> choose_among(Now now, const std::vector<NodeId>& nodes, const std::vector<NodeId>& tried,
-                                       bool suspects);
+                                       const std::optional<PrefixScope>& scope, bool suspects);
     // For a comparison: none of `tried`, and of another operator than those of `beside`.
     std::optional<NodeId> choose_apart(Now now, const ModelId& model, const std::vector<NodeId>& tried,
                                        const std::vector<NodeId>& beside, bool suspects);
@@ -188,6 +193,7 @@ private:
 
     ClientConfig config_;
     Rng& rng_;
+    Scopes scopes_;
     Circuits circuits_;
     // Co-owned by the directory's book and by who chooses from it.
     std::shared_ptr<const directory::View> view_;

@@ -35,9 +35,9 @@ std::optional<NodeId> Client::choose_apart(Now now, const ModelId& model, const 
         });
         return nodes;
     };
-    const auto whole = choose_among(now, apart(view_->nodes_of(model)), tried, suspects);
+    const auto whole = choose_among(now, apart(view_->nodes_of(model)), tried, std::nullopt, suspects);
     if (whole || !config_.pipelines) return whole;
-    return choose_among(now, apart(view_->leads_of(model)), tried, suspects);
+    return choose_among(now, apart(view_->leads_of(model)), tried, std::nullopt, suspects);
 }
 
 std::vector<NodeId> Client::choose_several(Now now, const ModelId& model, Comparison compare) {

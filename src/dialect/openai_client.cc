@@ -33,6 +33,10 @@ Result<std::optional<Usage>> read_usage(const Json& value) {
     Usage usage;
     usage.prompt = TRY(read_count(field(value, "prompt_tokens")));
     usage.completion = TRY(read_count(field(value, "completion_tokens")));
+    // Servers that reuse nothing leave it out.
+    const Json& reused = field(field(value, "prompt_tokens_details"), "cached_tokens");
+    if (!reused.is_null()) usage.reused = TRY(read_count(reused));
+    if (usage.reused > usage.prompt) return malformed("`usage` has more cached tokens than the prompt has");
     return std::optional<Usage>(usage);
 }
 

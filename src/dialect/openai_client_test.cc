@@ -42,7 +42,7 @@ TEST(OpenAiClient, ReadsTheStreamThatTheServerWrites) {
 }
 
 TEST(OpenAiClient, ReadsTheCompletionThatTheServerWrites) {
-    const ChatEnd end{FinishReason::stop, {TokenCount(4), TokenCount(2)}};
+    const ChatEnd end{FinishReason::stop, {TokenCount(4), TokenCount(2), TokenCount(3)}};
     auto reply = parse_completion(write_completion(head, Plaintext("Hello"), end));
     ASSERT_TRUE(reply);
     EXPECT_EQ(reply->text.expose(), "Hello");
@@ -74,6 +74,10 @@ TEST(OpenAiClient, RefusesChunksThatAreNone) {
           R"({"choices":[{"delta":{"content":7}}]})", R"({"choices":[{"delta":{},"finish_reason":"tool_calls"}]})",
           R"({"choices":[],"usage":{"prompt_tokens":-1,"completion_tokens":0}})",
           R"({"choices":[],"usage":{"prompt_tokens":4294967296,"completion_tokens":0}})",
+          R"({"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":0,
+              "prompt_tokens_details":{"cached_tokens":4}}})",
+          R"({"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":0,
+              "prompt_tokens_details":{"cached_tokens":"1"}}})",
           R"({"choices":[],"usage":7})"}) {
         const auto item = parse_stream_data(data);
         ASSERT_FALSE(item) << data;

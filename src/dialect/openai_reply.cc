@@ -14,6 +14,7 @@ OrderedJson usage_json(const Usage& usage) {
     out["prompt_tokens"] = usage.prompt.value();
     out["completion_tokens"] = usage.completion.value();
     out["total_tokens"] = std::uint64_t{usage.prompt.value()} + usage.completion.value();
+    out["prompt_tokens_details"] = {{"cached_tokens", usage.reused.value()}};
     return out;
 }
 

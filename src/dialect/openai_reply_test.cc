@@ -35,13 +35,14 @@ Json body_of(const std::string& event) {
 }
 
 TEST(OpenAiReply, WritesACompletionWithEveryFieldThatClientsRead) {
-    const ChatEnd end{FinishReason::length, {TokenCount(3), TokenCount(UINT32_MAX)}};
+    const ChatEnd end{FinishReason::length, {TokenCount(3), TokenCount(UINT32_MAX), TokenCount(2)}};
     EXPECT_EQ(Json::parse(write_completion(head, Plaintext("hi \"you\"\n"), end)), Json::parse(R"({
         "id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"mini",
         "system_fingerprint":"0a0b0c0d",
         "choices":[{"index":0,"message":{"role":"assistant","content":"hi \"you\"\n","refusal":null},"logprobs":null,
                     "finish_reason":"length"}],
-        "usage":{"prompt_tokens":3,"completion_tokens":4294967295,"total_tokens":4294967298}})"));
+        "usage":{"prompt_tokens":3,"completion_tokens":4294967295,"total_tokens":4294967298,
+                 "prompt_tokens_details":{"cached_tokens":2}}})"));
 }
 
 TEST(OpenAiReply, WritesChunksFromRoleToFinishReason) {

@@ -100,8 +100,13 @@ Status check(const Text& m) {
     if (m.text.empty() || m.text.size() > text_bytes_max) return bad("text is empty or too long");
     return wire::is_utf8(m.text.expose()) ? ok() : Status(bad("text is not UTF-8"));
 }
+Status check(const Usage& m) {
+    if (m.reused > m.prompt) return bad("more tokens reused than the prompt has");
+    return ok();
+}
 Status check(const Finished& m) {
-    return m.reason == FinishReason::stop || m.reason == FinishReason::length ? ok() : Status(bad("unknown reason"));
+    const bool known = m.reason == FinishReason::stop || m.reason == FinishReason::length;
+    return known ? check(m.usage) : Status(bad("unknown reason"));
 }
 Status check_line(const std::string& line) {
     if (line.size() > reason_bytes_max || !wire::is_plain_text(line)) return bad("a message is not one plain line");
@@ -128,6 +133,7 @@ Status check(const Cleared&) {
 }
 // An engine knows these five; the other faults of AskFault are made by those who carry a request.
 Status check(const Failed& m) {
+    TRY(check(m.usage));
     switch (m.fault) {
         case AskFault::bad_request:
         case AskFault::context_exceeded:
@@ -149,11 +155,13 @@ Status check(const Fatal& m) {
 void put_usage(Writer& out, const Usage& usage) {
     out.u32(usage.prompt.value());
     out.u32(usage.completion.value());
+    out.u32(usage.reused.value());
 }
 Usage read_usage(Reader& in) {
     Usage usage;
     usage.prompt = TokenCount(in.u32());
     usage.completion = TokenCount(in.u32());
+    usage.reused = TokenCount(in.u32());
     return usage;
 }
 void put_kind(Writer& out, Kind kind) {

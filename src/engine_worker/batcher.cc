@@ -18,7 +18,9 @@ Batcher::Batcher(Model& model, Backbone& backbone, Speculation speculation, Emit
       backbone_(backbone),
       speculation_(std::move(speculation)),
       emit_(std::move(emit)),
+      kept_tokens_max_(backbone.kept_tokens_max()),
       free_cells_(model.cells) {
+    if (model.one_kind_a_step) kept_tokens_max_ = 0;
     for (std::uint32_t i = model.info.sequences; i > 0; --i)
         free_sequences_.push_back(static_cast<llama_seq_id>(i - 1));
 }
@@ -72,24 +74,67 @@ void Batcher::cancel(JobId job) {
 }
 
 void Batcher::admit() {
-    while (!queue_.empty() && !free_sequences_.empty() && queue_.front().cells <= free_cells_) {
+    while (!queue_.empty() && has_room(queue_.front())) {
         Waiting next = std::move(queue_.front());
         queue_.pop_front();
         start(std::move(next));
     }
 }
 
+bool Batcher::has_room(const Waiting& next) const {
+    return (!free_sequences_.empty() || !kept_.empty()) && next.cells <= free_cells_ + kept_.tokens();
+}
+
+void Batcher::drop(const PrefixCache::Taken& kept) {
+    backbone_.truncate(kept.sequence, 0);
+    free_sequences_.push_back(kept.sequence);
+    free_cells_ += kept.held;
+}
+
+void Batcher::drop_kept(std::uint32_t tokens_left) {
+    while (kept_.tokens() > tokens_left) drop(*kept_.take_oldest());
+}
+
+std::uint32_t Batcher::cells_in_use() const {
+    std::uint32_t out = kept_.tokens();
+    for (const auto& run : running_)
+        out += run->reading() ? run->fed : static_cast<std::uint32_t>(run->tokens.expose().size());
+    return out;
+}
+
+void Batcher::take_sequence(Running& run) {
+    std::optional<PrefixCache::Taken> match;
+    if (run.scope) match = kept_.take(*run.scope, run.tokens.expose());
+    if (match) {
+        backbone_.truncate(match->sequence, match->common);
+        if (backbone_.holds(match->sequence, match->common)) {
+            run.sequence = match->sequence;
+            run.fed = run.reused = match->common;
+            free_cells_ += match->held;
+        } else {
+            drop(*std::exchange(match, std::nullopt));
+        }
+    }
+    const bool apart = running_.empty() && cells_peak_ > backbone_.beside_tokens_max();
+    drop_kept(apart ? 0 : backbone_.beside_tokens_max());
+    while (run.cells > free_cells_ || (!match && free_sequences_.empty())) drop(*kept_.take_oldest());
+    if (!match && free_cells_ == model_.cells) cells_peak_ = 0;
+    free_cells_ -= run.cells;
+    if (match) return;
+    run.sequence = free_sequences_.back();
+    free_sequences_.pop_back();
+}
+
 void Batcher::start(Waiting waiting) {
     auto run = std::make_unique<Running>();
     const ChatRequest& request = waiting.job.request;
     run->job = waiting.job.id;
-    run->sequence = free_sequences_.back();
-    free_sequences_.pop_back();
     run->cells = waiting.cells;
-    free_cells_ -= run->cells;
+    run->scope = request.scope;
     run->completion_max = request.completion_tokens_max;
     run->tokens = std::move(waiting.prompt);
     run->prompt = static_cast<std::uint32_t>(run->tokens.expose().size());
+    take_sequence(*run);
     run->sampler = std::make_unique<Sampler>(
         request.sampling, Noise(waiting.job.client_seed, request.sampling.seed, run->tokens.expose()));
     run->text = std::make_unique<TextStream>(request.stop);
@@ -187,6 +232,7 @@ bool Batcher::begin_step() {
     step.began = std::chrono::steady_clock::now();
     fill(step);
     if (rows_.empty()) return false;
+    cells_peak_ = std::max(cells_peak_, cells_in_use());
     steps_.push_back(std::move(step));
     // Which sequence is at fault cannot be told, so all end.
     if (const Status begun = backbone_.begin(rows_); !begun) {
@@ -242,6 +288,7 @@ bool Batcher::take(Running& run, const float* logits) {
         logits == nullptr ? std::nullopt : run.sampler->next(std::span<const float>(logits, count));
     if (!token) {
         fail_job(run.job, AskFault::engine_failed, "the model gave no finite logits", usage(run));
+        run.scope.reset();
         return true;
     }
     ++run.completion;
@@ -277,19 +324,26 @@ void Batcher::end(Running& run, FinishReason reason) {
 }
 
 void Batcher::release(Running& run) {
-    backbone_.truncate(run.sequence, 0);
     speculation_.forget(run.sequence);
-    free_sequences_.push_back(run.sequence);
-    free_cells_ += run.cells;
+    std::uint32_t kept = 0;
+    if (run.scope && kept_tokens_max_ > 0) {
+        kept = kept_.keep(*run.scope, std::span(run.tokens.expose()).first(run.held()), run.sequence);
+    }
+    backbone_.truncate(run.sequence, kept);
+    free_cells_ += run.cells - kept;
+    if (kept == 0) free_sequences_.push_back(run.sequence);
+    drop_kept(kept_tokens_max_);
 }
 
 void Batcher::fail_all(const std::string& why) {
     for (const auto& run : running_) {
         if (!run->cancelled) fail_job(run->job, AskFault::engine_failed, why, usage(*run));
+        run->scope.reset();
         release(*run);
     }
     running_.clear();
     steps_.clear();
+    drop_kept(0);  // the backbone may have lost what it held
 }
 
 void Batcher::fail_job(JobId job, AskFault fault, const std::string& message, Usage usage) {

@@ -8,6 +8,7 @@
 //      Rationale: a short request beside a long one is soon done, and the long one is hardly later for it.
 //   3. A job starts when a sequence is free and the cells that it may come to need are, in the order of arrival.
 //      Rationale: reserved, not hoped for: no running job is ever thrown out for want of memory.
+//      What is only kept (rule 7) counts as free: it goes, the oldest first, before a job would wait.
 //   4. Over stages on other machines several steps are under way at once (Backbone::steps_max): then the sequences that
 //      decode are shared among them, and the pieces of a prompt follow each other without waiting for results.
 //      Rationale: while one stage computes a step the others would have nothing to do.
@@ -15,7 +16,13 @@
 //      guess_rows_max a step together. A guess counts when it is the token that is drawn from the logits of the row
 //      before it; from the first that is not, the sequence is set back. So guesses change no token.
 //   6. completion counts every token that was sampled, the one that ends the generation included; prompt counts what
-//      was computed.
+//      was read, reused how much of that was not computed.
+//   7. The sequence of a job with a scope stays as it is when the job has ended (prefix_cache.h), for a later job of
+//      that scope whose prompt begins the same: that one reads only the rest. After an error nothing stays, and in a
+//      model with recurrent layers neither: their state cannot be set back, and a part of it would be silently wrong.
+//   8. A job starts beside no more of what is kept for others than slows it by a twentieth (beside_tokens_max of the
+//      backbone). When it is alone, all of it goes where more cells than that have been in use since all were free:
+//      what is left may lie far apart, and attention passes over what is in between as well.
 //
 // A step's cost is the model's, and O(vocabulary) for each running sequence. One thread.
 #pragma once
@@ -28,6 +35,7 @@
 
 #include "engine_worker/backbone.h"
 #include "engine_worker/model.h"
+#include "engine_worker/prefix_cache.h"
 #include "engine_worker/sampler.h"
 #include "engine_worker/speculation.h"
 #include "engine_worker/text_stream.h"
@@ -65,16 +73,21 @@ private:
         llama_seq_id sequence = 0;
         TokenIds tokens;  // of the prompt, and what was said
         std::uint32_t prompt = 0;
-        std::uint32_t fed = 0;  // tokens of the prompt that were computed
+        std::uint32_t fed = 0;     // tokens of the prompt that were computed, or reused
+        std::uint32_t reused = 0;  // of these
         std::uint32_t completion = 0;
         std::uint32_t completion_max = 0;
         std::uint32_t cells = 0;
-        std::uint32_t steps = 0;  // under way, with rows of it
-        bool awaits = false;      // logits are under way
-        bool cancelled = false;   // ends when nothing of it is under way
+        std::uint32_t steps = 0;           // under way, with rows of it
+        bool awaits = false;               // logits are under way
+        bool cancelled = false;            // ends when nothing of it is under way
+        std::optional<PrefixScope> scope;  // none: nothing is kept of it
         std::unique_ptr<Sampler> sampler;
         std::unique_ptr<TextStream> text;
         bool reading() const { return fed < prompt; }
+        // That its sequence holds for certain once nothing is under way. The last token was not computed yet, or is not
+        // known to be.
+        std::uint32_t held() const { return reading() ? fed : static_cast<std::uint32_t>(tokens.expose().size()) - 1; }
         // Sampled, not computed yet.
         llama_token pending() const { return tokens.expose().back(); }
     };
@@ -94,6 +107,12 @@ private:
 
     void admit();
     void start(Waiting waiting);
+    bool has_room(const Waiting& next) const;
+    // Rules 7, 8 and 3.
+    void take_sequence(Running& run);
+    void drop(const PrefixCache::Taken& kept);
+    void drop_kept(std::uint32_t tokens_left);
+    std::uint32_t cells_in_use() const;
     void fill(Step& step);
     void add_decodes(Step& step);
     void add_prompts(Step& step, std::uint32_t budget);
@@ -108,7 +127,9 @@ private:
     void fail_job(JobId job, AskFault fault, const std::string& message, Usage usage = {});
     void release(Running& run);
     bool is_known(JobId job) const;
-    Usage usage(const Running& run) const { return {TokenCount(run.fed), TokenCount(run.completion)}; }
+    Usage usage(const Running& run) const {
+        return {TokenCount(run.fed), TokenCount(run.completion), TokenCount(run.reused)};
+    }
 
     Model& model_;
     Backbone& backbone_;
@@ -118,10 +139,14 @@ private:
     std::deque<Step> steps_;      // under way; at most Backbone::steps_max
     std::deque<Waiting> queue_;   // at most limits::engine_jobs_queued_max
     std::vector<std::unique_ptr<Running>> running_;
+    PrefixCache kept_;
+    std::uint32_t kept_tokens_max_;
+    // Each sequence is free, a job's or kept; and so is each cell.
     std::vector<llama_seq_id> free_sequences_;
     std::uint32_t free_cells_;
-    bool prompts_last_ = false;  // for models of one kind a step: what the step before was
-    bool short_last_ = false;    // rule 2: the prompts of the step before were short ones only
+    std::uint32_t cells_peak_ = 0;  // in use at once since all were free
+    bool prompts_last_ = false;     // for models of one kind a step: what the step before was
+    bool short_last_ = false;       // rule 2: the prompts of the step before were short ones only
 };
 
 }  // namespace shoal::engine_worker

@@ -68,6 +68,16 @@ void LeadBackbone::truncate(llama_seq_id sequence, std::uint32_t length) {
     hand_(engine::Truncate{static_cast<std::uint16_t>(sequence), length});
 }
 
+std::uint32_t LeadBackbone::kept_tokens_max() const {
+    const std::size_t row_bytes = wire::activation_row_bytes(type_, embedding_.width());
+    return static_cast<std::uint32_t>(limits::stage_history_bytes_max / 2 / row_bytes);
+}
+
+bool LeadBackbone::holds(llama_seq_id sequence, std::uint32_t length) const {
+    const auto at = lengths_.find(sequence);
+    return at != lengths_.end() && at->second == length;
+}
+
 void LeadBackbone::reset() {
     steps_.clear();
     lengths_.clear();

@@ -30,6 +30,11 @@ public:
     std::size_t steps_max() const override { return steps_max_; }
     Status begin(std::span<const BatchRow> rows) override;
     void truncate(llama_seq_id sequence, std::uint32_t length) override;
+    // Each hop keeps a row a token for whoever takes the next one's place, and above stage_history_bytes_max none.
+    // Half of that is for jobs.
+    std::uint32_t kept_tokens_max() const override;
+    std::uint32_t beside_tokens_max() const override { return beside_tokens(embedding_.width()); }
+    bool holds(llama_seq_id sequence, std::uint32_t length) const override;
 
     // Of the oldest step under way: its hidden states are here. Errc::invalid: they are not its rows, or numbers that
     // are none; others as of OwnLayers. Then logits() gives those of its wanted rows until the next call.

@@ -1,5 +1,7 @@
 #include "engine_worker/model_backbone.h"
 
+#include <algorithm>
+
 namespace shoal::engine_worker {
 
 ModelBackbone::ModelBackbone(Model& model)
@@ -26,6 +28,16 @@ Status ModelBackbone::begin(std::span<const BatchRow> rows) {
 
 void ModelBackbone::truncate(llama_seq_id sequence, std::uint32_t length) {
     llama_memory_seq_rm(llama_get_memory(model_.context.get()), sequence, static_cast<llama_pos>(length), -1);
+}
+
+std::uint32_t ModelBackbone::beside_tokens_max() const {
+    return beside_tokens(static_cast<std::uint32_t>(std::max(llama_model_n_embd(model_.weights.get()), 0)));
+}
+
+bool ModelBackbone::holds(llama_seq_id sequence, std::uint32_t length) const {
+    llama_memory_t memory = llama_get_memory(model_.context.get());
+    return llama_memory_seq_pos_min(memory, sequence) == 0 &&
+           llama_memory_seq_pos_max(memory, sequence) == static_cast<llama_pos>(length) - 1;
 }
 
 const float* ModelBackbone::logits(std::size_t row) const {

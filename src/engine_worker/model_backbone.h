@@ -18,6 +18,9 @@ public:
     // Errc::internal: the library refused the step; the memory of all sequences is empty then.
     Status begin(std::span<const BatchRow> rows) override;
     void truncate(llama_seq_id sequence, std::uint32_t length) override;
+    std::uint32_t kept_tokens_max() const override { return model_.cells; }
+    std::uint32_t beside_tokens_max() const override;
+    bool holds(llama_seq_id sequence, std::uint32_t length) const override;
     // Of a row of the last step that was wanted; nullptr: the library has none.
     const float* logits(std::size_t row) const;
 

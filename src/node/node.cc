@@ -13,6 +13,7 @@ client::ClientConfig client_config(const NodeConfig& config, const NodeId& self)
     out.profile = config.profile;
     out.pipelines = config.pipelines;
     out.compare = config.compare;
+    out.reuse = config.reuse_prefixes;
     out.circuits.network = config.genesis.network();
     out.circuits.pacer = config.pacer;
     out.circuits.rate = config.rate;

@@ -46,6 +46,7 @@ struct NodeConfig {
     FamilyId family;
     std::set<NodeId> stage_leads;  // with role_stage: for whom layers are computed
     bool pipelines = false;        // as a client: models over stages too
+    bool reuse_prefixes = false;   // as a client: model nodes keep what they computed, each conversation for itself
     PacerMode pacer = PacerMode::shaped;
     PacerClass rate = PacerClass::ten;
     circuit::Profile profile = circuit::profile_default;

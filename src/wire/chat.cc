@@ -8,11 +8,12 @@ namespace shoal::wire {
 namespace {
 
 constexpr std::uint8_t seed_flag = 1;
+constexpr std::uint8_t scope_flag = 2;
 constexpr std::size_t chat_fixed_bytes = 1 + 8 + 6 * 4 + 4 + 1 + 2;
 
 enum class FrameKind : std::uint8_t { text = 1, end = 2, fault = 3 };
 constexpr std::size_t frame_header_bytes = reply_frame_header_bytes;
-constexpr std::size_t end_frame_bytes = 1 + 4 + 4;
+constexpr std::size_t end_frame_bytes = 1 + 4 + 4 + 4;
 
 std::string numbered(const char* list, std::size_t index) {
     return std::string(list) + "[" + std::to_string(index) + "]";
@@ -44,19 +45,18 @@ Status check_text(const std::string& field, std::string_view text) {
 }
 
 std::size_t encoded_bytes(const ChatRequest& request) {
-    std::size_t bytes = chat_fixed_bytes;
+    std::size_t bytes = chat_fixed_bytes + (request.scope ? PrefixScope::size : 0);
     for (const auto& stop : request.stop) bytes += 2 + stop.size();
     for (const auto& message : request.messages) bytes += 1 + 4 + message.content.size();
     return bytes;
 }
 
-Result<Sampling> read_sampling(Reader& in) {
+Result<Sampling> read_sampling(Reader& in, std::uint8_t flags) {
     Sampling s;
-    const std::uint8_t flags = in.u8();
+    const bool seeded = (flags & seed_flag) != 0;
     const std::uint64_t seed = in.u64();
-    if ((flags & ~seed_flag) != 0) return fail(Errc::malformed, "chat: a reserved flag is set");
-    if (flags == 0 && seed != 0) return fail(Errc::malformed, "chat: a seed without its flag");
-    if (flags != 0) s.seed = seed;
+    if (!seeded && seed != 0) return fail(Errc::malformed, "chat: a seed without its flag");
+    if (seeded) s.seed = seed;
     s.temperature = in.f32();
     s.top_p = in.f32();
     s.min_p = in.f32();
@@ -104,7 +104,11 @@ Result<ReplyFrame> parse_frame(std::uint8_t kind, ByteView body) {
             end.reason = TRY(read_enum<FinishReason>(in, static_cast<std::uint8_t>(FinishReason::length), "reply end"));
             end.usage.prompt = TokenCount(in.u32());
             end.usage.completion = TokenCount(in.u32());
+            end.usage.reused = TokenCount(in.u32());
             TRY(in.finish("reply end"));
+            if (end.usage.reused > end.usage.prompt) {
+                return fail(Errc::malformed, "reply end: more tokens reused than the prompt has");
+            }
             return ReplyFrame(end);
         }
         case FrameKind::fault: break;
@@ -128,6 +132,7 @@ Status check_chat_request(const ChatRequest& request) {
         }
         TRY(check_text(numbered("messages", i) + ".content", request.messages[i].content.expose()));
     }
+    if (request.scope && request.scope->is_zero()) return fail(Errc::invalid, "scope must not be zero");
     TRY(check_sampling(request.sampling));
     if (request.completion_tokens_max > limits::context_tokens_max) {
         return fail(Errc::invalid, "max_tokens must be at most " + std::to_string(limits::context_tokens_max));
@@ -155,7 +160,7 @@ Result<Bytes> encode_chat_request(const ChatRequest& request) {
     }
     Writer out(bytes);  // exact, so that no half-grown copy of the prompt stays behind in freed memory
     const Sampling& s = request.sampling;
-    out.u8(s.seed ? seed_flag : 0);
+    out.u8(static_cast<std::uint8_t>((s.seed ? seed_flag : 0) | (request.scope ? scope_flag : 0)));
     out.u64(s.seed.value_or(0));
     for (float value : {s.temperature, s.top_p, s.min_p, s.presence_penalty, s.frequency_penalty}) out.f32(value);
     out.u32(s.top_k);
@@ -167,6 +172,7 @@ Result<Bytes> encode_chat_request(const ChatRequest& request) {
         out.u8(static_cast<std::uint8_t>(message.role));
         out.text_u32(message.content.expose());
     }
+    if (request.scope) out.bytes(request.scope->view());
     ASSERT(out.size() == bytes);
     return out.take();
 }
@@ -185,7 +191,9 @@ Result<ChatRequest> decode_chat_request(ByteView in) {
     if (in.size() > limits::chat_body_bytes_max) return fail(Errc::malformed, "chat: longer than a body may be");
     Reader reader(in);
     ChatRequest request;
-    request.sampling = TRY(read_sampling(reader));
+    const std::uint8_t flags = reader.u8();
+    if ((flags & ~(seed_flag | scope_flag)) != 0) return fail(Errc::malformed, "chat: a reserved flag is set");
+    request.sampling = TRY(read_sampling(reader, flags));
     request.completion_tokens_max = reader.u32();
     const std::size_t stops = reader.u8();
     // Both loops end at the first short read, so they cost what has arrived and not what is announced.
@@ -199,6 +207,7 @@ Result<ChatRequest> decode_chat_request(ByteView in) {
         message.content = Plaintext(reader.text_u32(limits::chat_body_bytes_max));
         request.messages.push_back(std::move(message));
     }
+    if ((flags & scope_flag) != 0) request.scope = PrefixScope(reader.array<PrefixScope::size>());
     TRY(reader.finish("chat"));
     TRY(check_chat_request(request));
     return request;
@@ -213,6 +222,7 @@ void append_reply_frame(Bytes& out, const ReplyFrame& frame) {
         body.u8(static_cast<std::uint8_t>(end->reason));
         body.u32(end->usage.prompt.value());
         body.u32(end->usage.completion.value());
+        body.u32(end->usage.reused.value());
         put_frame(out, FrameKind::end, body.view());
     } else {
         const auto& fault = std::get<ChatFault>(frame);

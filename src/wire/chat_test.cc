@@ -25,7 +25,8 @@ Json chat_json(const ChatRequest& m) {
             {"presence_penalty", m.sampling.presence_penalty},
             {"frequency_penalty", m.sampling.frequency_penalty},
             {"top_k", m.sampling.top_k},
-            {"completion_tokens_max", m.completion_tokens_max}};
+            {"completion_tokens_max", m.completion_tokens_max},
+            {"scope", m.scope ? Json(m.scope->hex()) : Json()}};
 }
 
 ChatRequest chat_from(const Json& f) {
@@ -42,6 +43,7 @@ ChatRequest chat_from(const Json& f) {
     m.sampling.frequency_penalty = f["frequency_penalty"];
     m.sampling.top_k = f["top_k"];
     m.completion_tokens_max = f["completion_tokens_max"];
+    if (!f["scope"].is_null()) m.scope = unhex_id<PrefixScope>(f["scope"]);
     return m;
 }
 
@@ -50,7 +52,8 @@ Json frame_json(const ReplyFrame& frame) {
     if (const auto* end = std::get_if<ChatEnd>(&frame)) {
         return {{"reason", number(end->reason)},
                 {"prompt", end->usage.prompt.value()},
-                {"completion", end->usage.completion.value()}};
+                {"completion", end->usage.completion.value()},
+                {"reused", end->usage.reused.value()}};
     }
     const auto& fault = std::get<ChatFault>(frame);
     return {{"fault", number(fault.fault)}, {"message", fault.message}};
@@ -60,7 +63,8 @@ ReplyFrame frame_from(const Json& f) {
     if (f.contains("text")) return ChatDelta{Plaintext(f["text"].get<std::string>())};
     if (f.contains("fault")) return ChatFault{unnumber<AskFault>(f["fault"]), f["message"]};
     return ChatEnd{unnumber<FinishReason>(f["reason"]),
-                   {TokenCount(f["prompt"].get<std::uint32_t>()), TokenCount(f["completion"].get<std::uint32_t>())}};
+                   {TokenCount(f["prompt"].get<std::uint32_t>()), TokenCount(f["completion"].get<std::uint32_t>()),
+                    TokenCount(f["reused"].get<std::uint32_t>())}};
 }
 
 // All frames of a whole reply; what ends inside a frame is refused here, though a stream may go on.
@@ -107,6 +111,7 @@ ChatRequest arbitrary_request(TestRng& rng) {
         m.stop.push_back("s" + arbitrary_text(rng, 50));
     }
     if (rng.below(2) == 0) m.sampling.seed = rng.u64();
+    if (rng.below(2) == 0) m.scope = rng.id<PrefixScope>();
     m.sampling.temperature = arbitrary_float(rng, 0.0F, 2.0F);
     m.sampling.top_p = arbitrary_float(rng, 0.0009765625F, 1.0F);
     m.sampling.min_p = arbitrary_float(rng, 0.0F, 1.0F);
