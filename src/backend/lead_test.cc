@@ -227,7 +227,10 @@ TEST_F(LeadTest, WithItsOwnFirstAndLastLayersItGivesTheSameTexts) {
     for (const wire::LayerRange middle : {wire::LayerRange{1, 7}, wire::LayerRange{3, 5}}) {
         start_boomerang(middle, 3);
         ASSERT_FALSE(HasFatalFailure());
+        carrier->hold = true;  // until three pieces of prompts are under way
         for (std::uint64_t job = 1; job <= jobs; ++job) submit(job, job);
+        ASSERT_TRUE(rig->until([&] { return carrier->held.size() == 3 || !carrier->failure.empty(); }));
+        carrier->let_go();
         for (std::uint64_t job = 1; job <= jobs; ++job) {
             ASSERT_TRUE(until_ended(job)) << carrier->failure;
             EXPECT_EQ(rig->text_of(job), whole[job - 1]) << job << ", middle from " << middle.first;
