@@ -103,7 +103,7 @@ def beside_what_is_kept(build, model, text, pairs):
     empty.ask([(USER, text)])
     times = in_turns(pairs, lambda: full.ask([(USER, text)])[0], lambda: empty.ask([(USER, text)])[0])
     yield at_most("unfavourable: beside what others left, first token", ratio(times), "x empty", 1.05,
-                  kept=KEPT * TURN_TOKENS)
+                  left=KEPT * TURN_TOKENS)
     for worker in (full, empty):
         worker.close()
 

@@ -189,7 +189,7 @@ TEST_F(PrefixReuse, WhatIsKeptGoesBeforeAJobWaits) {
     (void)ask(first_turn(), mine);
     // Needs all cells but those few, and is alone: what is kept must not make it wait.
     const std::uint64_t greedy = submit({{Role::user, Plaintext("hello")}}, std::nullopt, 0);
-    (void)step();
+    ASSERT_TRUE(step());
     EXPECT_FALSE(usage_.contains(greedy));
     EXPECT_GT(backbone_->computed, 0U);
     run();
