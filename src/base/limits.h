@@ -315,8 +315,8 @@ inline constexpr Duration stage_dial_interval = 200ms;
 // ---- groups of ranks that share one hop (protocol/stage.md, engine/ring.h) ---------------------------------------
 // Each rank more halves less of the work and waits for one neighbour more.
 inline constexpr std::size_t group_ranks_max = 8;
-// Two reductions a layer, each of 2 (ranks - 1) messages one after another: 32 layers over two ranks 10 ms apart already
-// cost .6 s a token.
+// Two reductions a layer, each of 2 (ranks - 1) messages one after another: 32 layers over two ranks 10 ms apart
+// already cost .6 s a token.
 inline constexpr Duration group_rtt_max = 10ms;
 // Probes of a neighbour: the shortest of them counts, since a busy machine only lengthens them.
 inline constexpr int group_probes_max = 8;

@@ -3,8 +3,8 @@
 //   idle --begin()--> reduce-scatter, N - 1 steps --> all-gather, N - 1 steps --> idle
 //
 // Rank r sends to rank r + 1 and receives from rank r - 1, modulo N. The vector is cut into N chunks, chunk c from
-// c n / N on. In step s of the first half rank r sends chunk r - s and adds what comes to chunk r - s - 1; then it holds
-// the whole sum of chunk r + 1. In the second half these sums go around and are taken over as they are.
+// c n / N on. In step s of the first half rank r sends chunk r - s and adds what comes to chunk r - s - 1; then it
+// holds the whole sum of chunk r + 1. In the second half these sums go around and are taken over as they are.
 // (Patarasuk and Yuan, Bandwidth optimal all-reduce algorithms, 2009.)
 //
 // Rules

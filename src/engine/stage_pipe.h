@@ -21,6 +21,8 @@ struct Load {
     std::uint16_t sequences = 0;
     std::uint16_t threads = 0;  // 0: as in pipe::Load
     pipe::KvType kv = pipe::KvType::f16;
+    std::uint8_t rank = 0;
+    std::uint8_t ranks = 1;  // 1: the stage is not divided
 };
 struct Compute {
     wire::StageRows rows;
@@ -41,8 +43,8 @@ struct Failed {
     std::string text;  // one line; at most limits::stage_fault_bytes_max
 };
 
-using ToStage = std::variant<Load, Compute, Truncate>;
-using FromStage = std::variant<Loading, Loaded, Computed, Failed, pipe::Working>;
+using ToStage = std::variant<Load, Compute, Truncate, wire::ReducePart>;
+using FromStage = std::variant<Loading, Loaded, Computed, Failed, pipe::Working, wire::ReducePart>;
 
 // A whole frame, length included. The fields must be such as the decoder would give (ASSERT).
 Bytes encode(const ToStage& message);

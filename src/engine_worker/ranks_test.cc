@@ -4,8 +4,8 @@
 // are those of the whole model (teacher forcing): one that differs would change all behind it.
 //
 // A sum in another order differs in its last bit, which now and then rounds an activation to another f16 or another
-// quantum; products of matrices spread that. How far a logit moves depends on the head's scale, which a random model has
-// by chance, so differences are taken in standard deviations of the whole model's logits.
+// quantum; products of matrices spread that. How far a logit moves depends on the head's scale, which a random
+// model has by chance, so differences are taken in standard deviations of the whole model's logits.
 #include <arch_fixture.h>
 
 #include <condition_variable>
@@ -267,6 +267,17 @@ INSTANTIATE_TEST_SUITE_P(Architectures, RanksOf, testing::Range<std::size_t>(0, 
                          [](const testing::TestParamInfo<std::size_t>& each) {
                              return dividing_variants()[each.param];
                          });
+
+// The model that comes with the source, in Q8_0: here a logit is what it is.
+TEST_F(Ranks, ATrainedModelIsWithinItsBoundAsItStands) {
+    const std::string path = std::string(SHOAL_SOURCE_DIR) + "/models/shoal-mini.gguf";
+    if (!std::filesystem::exists(path)) GTEST_SKIP() << "no " << path;
+    const Outcome outcome = compare(path, 2, 100);
+    std::printf("  shoal-mini: logits differ by %.4f at most, likeliest token the same %.1f %%\n",
+                outcome.difference * outcome.spread, 100 * outcome.agreement);
+    EXPECT_LE(outcome.difference * outcome.spread, bounds[1].difference_max);
+    EXPECT_GE(outcome.agreement, bounds[1].agreement_min);
+}
 
 TEST_F(Ranks, MayBeThreeOrFour) {
     expect_within(wide("llama3"), bounds[0], 4);

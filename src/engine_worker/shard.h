@@ -74,8 +74,8 @@ public:
     ByteView header() const { return header_; }
     // Ascending, none overlaps; between them is padding.
     std::span<const Extent> extents() const { return extents_; }
-    // Fills `out` from `offset`; false past the end or when the whole file cannot be read. O(log tensors + bytes), and a call
-    // of the reader for each row of columns.
+    // Fills `out` from `offset`; false past the end or when the whole file cannot be read. O(log tensors + bytes),
+    // and a call of the reader for each row of columns.
     bool read(std::uint64_t offset, ByteSpan out) const;
 
 private:

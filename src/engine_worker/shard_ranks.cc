@@ -1,7 +1,8 @@
-// The part of a stage that one rank holds: rule 4 of shard.h.
+// The part of a stage that one rank holds: rule 4 of the header.
+#include "engine_worker/shard.h"
+
 #include <algorithm>
 
-#include "engine_worker/shard.h"
 #include "engine_worker/shard_names.h"
 
 namespace shoal::engine_worker {

@@ -71,8 +71,8 @@ public:
     // Errc::invalid: sizes, places or numbers that cannot be; exhausted: no free cells; internal: the library failed.
     Result<std::span<const float>> run(std::span<const float> rows, std::span<const Place> places);
 
-    // Sums the values over all ranks, in place; a failure ends the call. Must be set before run() where the shard is one
-    // rank's part.
+    // Sums the values over all ranks, in place; a failure ends the call. Must be set before run() where the shard is
+    // one rank's part.
     using Sum = std::function<Status(std::span<float> values)>;
     void sum_with(Sum sum) { sum_ = std::move(sum); }
 

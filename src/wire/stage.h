@@ -1,4 +1,5 @@
-// Stage messages: hidden states on their way through the machines that hold one model. Format: protocol/stage.md.
+// Stage messages: hidden states on their way through the machines that hold one model. Format: protocol/stage.md;
+// between the ranks of a hop: protocol/stage_group.md.
 //
 // A session runs one model over hops 1 to n, led by a coordinator; after hop n its results are the coordinator's again.
 // Two kinds of channels: control, coordinator to each hop, and data, each hop to the one after it. What changes a hop's

@@ -24,17 +24,10 @@ StageRows rows_from_json(const Json& f) {
 
 struct ToJson {
     Json operator()(const StageOpen& m) const {
-        Json out = {{"kind", m.ranks.empty() ? 1 : 32},
-                {"session", m.session.hex()},
-                {"model", m.model.hex()},
-                {"first", m.layers.first},
-                {"end", m.layers.end},
-                {"hop", m.hop},
-                {"activations", number(m.type)},
-                {"width", m.width},
-                {"context", m.context},
-                {"sequences", m.sequences},
-                {"next", m.next.hex()}};
+        Json out = {{"kind", m.ranks.empty() ? 1 : 32}, {"session", m.session.hex()}, {"model", m.model.hex()},
+                    {"first", m.layers.first},          {"end", m.layers.end},        {"hop", m.hop},
+                    {"activations", number(m.type)},    {"width", m.width},           {"context", m.context},
+                    {"sequences", m.sequences},         {"next", m.next.hex()}};
         if (m.ranks.empty()) return out;
         out["rank"] = m.rank;
         for (const NodeId& node : m.ranks) out["ranks"].push_back(node.hex());
