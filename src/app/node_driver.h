@@ -38,7 +38,7 @@ public:
     void add_engine(engine::Engine& engine, std::string name);
     void add_lead(pipeline::Lead& lead, std::string name);
     // Before run(), with role_stage: what computes layers.
-    void add_stages(engine::StageEngine& engine);
+    void add_stages(engine::RankEngine& engine);
     // Starts the clock.
     void run();
     void on_engine();

@@ -61,7 +61,23 @@ Result<NodeId> parse_node(const std::string& option, const std::string& text) {
     return NodeId(first_bytes<NodeId::size>(*bytes));
 }
 
-// NODE:FIRST-END, layers FIRST to END - 1.
+// NODE+NODE+…: one node, or the ranks of a group.
+Result<std::vector<NodeId>> parse_nodes(const std::string& option, const std::string& text) {
+    std::vector<NodeId> out;
+    for (std::size_t from = 0; from <= text.size();) {
+        const std::size_t plus = std::min(text.find('+', from), text.size());
+        const NodeId node = TRY(parse_node(option, text.substr(from, plus - from)));
+        if (std::find(out.begin(), out.end(), node) != out.end()) {
+            return fail(Errc::invalid, fmt::format("{}: {} is named twice in one hop", option, node.hex()));
+        }
+        out.push_back(node);
+        from = plus + 1;
+    }
+    if (out.size() <= limits::group_ranks_max) return out;
+    return fail(Errc::invalid, fmt::format("{}: at most {} nodes share a hop", option, limits::group_ranks_max));
+}
+
+// NODE:FIRST-END, layers FIRST to END - 1; or NODE+NODE:FIRST-END, whose nodes divide them.
 Result<pipeline::StageNode> parse_hop(const std::string& option, const std::string& text) {
     const std::size_t colon = text.find(':'), dash = text.find('-');
     const auto number = [&](std::size_t from, std::size_t to) -> std::optional<std::uint16_t> {
@@ -74,10 +90,14 @@ Result<pipeline::StageNode> parse_hop(const std::string& option, const std::stri
     const auto first = shaped ? number(colon + 1, dash) : std::nullopt;
     const auto end = shaped ? number(dash + 1, text.size()) : std::nullopt;
     if (!first || !end || *first >= *end || *end > limits::model_layers_max) {
-        return fail(Errc::invalid,
-                    fmt::format("{} {}: must be NODE:FIRST-END, where END is one behind the last layer", option, text));
+        return fail(Errc::invalid, fmt::format("{} {}: must be NODE:FIRST-END, or NODE+NODE:FIRST-END for a group, "
+                                               "where END is one behind the last layer",
+                                               option, text));
     }
-    return pipeline::StageNode{TRY(parse_node(option, text.substr(0, colon))), {*first, *end}};
+    std::vector<NodeId> nodes = TRY(parse_nodes(option, text.substr(0, colon)));
+    pipeline::StageNode out{nodes.front(), {*first, *end}};
+    if (nodes.size() > 1) out.ranks = std::move(nodes);
+    return out;
 }
 
 Status check_hops(const std::vector<pipeline::StageNode>& hops, const std::vector<pipeline::StageNode>& standbys) {

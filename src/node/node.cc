@@ -76,11 +76,13 @@ void Node::add_lead(pipeline::Lead& lead, std::string name) {
     leads_.push_back(&lead);
 }
 
-void Node::add_stages(engine::StageEngine& engine) {
+void Node::add_stages(engine::RankEngine& engine) {
     ASSERT((config_.roles & wire::role_stage) != 0 && !host_);
     pipeline::StageHostConfig config;
     config.allowed = [this](const NodeId& from) { return config_.stage_leads.contains(from); };
-    host_ = std::make_unique<pipeline::StageHost>(config, engine);
+    groups_ = std::make_unique<pipeline::Groups>(engine);
+    host_ = std::make_unique<pipeline::StageHost>(config, *groups_);
+    stages_.add(*groups_);  // before the host, which takes what nobody else does
     stages_.add(*host_);
 }
 
@@ -444,7 +446,11 @@ bool Node::drain_agent(Now now) {
 
 bool Node::drain_stages(Now now) {
     if (stages_.empty()) return false;
-    bool any = stages_.drain(now);
+    bool any = false;
+    for (bool more = true; more; any = any || more) {
+        if (host_) host_->on_engine(now);  // what the ranks before and behind said may be news to it
+        more = stages_.drain(now);
+    }
     if (any && model_) model_->on_engine(now);  // a lead may be ready, or not any more
     while (const auto wanted = stages_.poll()) {
         any = true;
@@ -487,7 +493,7 @@ void Node::on_engine(Now now) {
 }
 
 void Node::on_stages(Now now) {
-    if (host_) host_->on_engine(now);
+    if (groups_) groups_->on_engine(now);
     drain(now);
 }
 
@@ -502,6 +508,7 @@ void Node::on_tick(Now now) {
         model_->on_tick(now);
         agent_.set_models(model_->offered());
     }
+    if (groups_) groups_->on_tick(now);
     if (host_) host_->on_tick(now);
     if (client_) {
         client_->on_tick(now);
@@ -518,6 +525,7 @@ Instant Node::next_deadline() const {
     if (!held_hops_.empty()) next = std::min(next, held_hops_.front().until);
     if (relay_) next = std::min(next, relay_->next_deadline());
     if (model_) next = std::min(next, model_->next_deadline());
+    if (groups_) next = std::min(next, groups_->next_deadline());
     if (host_) next = std::min(next, host_->next_deadline());
     if (client_) next = std::min(next, client_->next_deadline());
     return next;

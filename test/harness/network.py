@@ -54,6 +54,10 @@ def free_port(addresses):
     raise Skip("no free port on the loopback addresses")
 
 
+def ranks_of(hop):
+    return hop[2] if len(hop) > 2 else 1
+
+
 class Node:
     """One process of the network: what it is called, where its files are, how to start it again."""
 
@@ -111,8 +115,8 @@ class Network:
             net.relays[0].kill()
 
     With `hops`, a list of (first, end), the layers of the first model node are on nodes of their own: `stages`, and
-    `standby_stages` for those of `standbys`. With `delay_ms` every link to the first model node and to a stage has that
-    delay one way.
+    `standby_stages` for those of `standbys`; (first, end, ranks) is a group of so many nodes, one after another in
+    these lists. With `delay_ms` every link to the first model node and to a stage has that delay one way.
     """
 
     def __init__(self, folder, relays=12, models=1, clients=1, model_file=None, pacer="fast", tap=True, options=(),
@@ -132,7 +136,8 @@ class Network:
         self.lead_options = tuple(lead_options)
         self.delay_ms = delay_ms
         self.delays = []
-        nodes = 1 + relays + models + len(self.hops) + len(self.standbys)
+        ranges = (*self.hops, *self.standbys)
+        nodes = 1 + relays + models + sum(ranks_of(each) for each in ranges)
         self._addresses = [f"127.{number}.0.1" for number in range(1, 1 + nodes)]
         self._port = free_port(self._addresses)
         self._next_client = 0
@@ -196,12 +201,15 @@ class Network:
         where = 1 + self._relay_count + self._model_count
         for option, ranges, nodes in (("--hop", self.hops, self.stages),
                                       ("--standby", self.standbys, self.standby_stages)):
-            for index, (first, end) in enumerate(ranges):
-                node = self._node(f"{option[2:]}{index}", arguments, where)
-                lead.arguments += [option, f"{node.id()}:{first}-{end}"]
-                self._delay(node)
-                nodes.append(node.start())
-                where += 1
+            for index, (first, end, *_) in enumerate(ranges):
+                group = []
+                for rank in range(ranks_of(ranges[index])):
+                    node = self._node(f"{option[2:]}{index}" + (f"-rank{rank}" if rank else ""), arguments, where)
+                    self._delay(node)
+                    group.append(node.start())
+                    where += 1
+                lead.arguments += [option, f"{'+'.join(node.id() for node in group)}:{first}-{end}"]
+                nodes += group
         lead.arguments += self.lead_options
         self._delay(lead)
 
