@@ -29,6 +29,7 @@ SMALLEST = {"first": 0, "end": 1, "type": 0, "width": 32, "context": 1, "sequenc
 MODEL = run(1, 32)
 # The least row that there is, width 32 in q8_0; and two of them.
 ROW, TWO = run(0x40, 34), run(0x50, 68)
+FLOATS = bytes.fromhex("0000803f000000c0")  # 1, -2
 
 
 def load_body(**changed): return p("HHBIIHHBB", *(LOAD | changed).values())
@@ -40,6 +41,8 @@ def loading(share): return frame(16, p("f", share))
 def computed(busy, tensor): return frame(18, p("I", busy) + t32(tensor))
 def piece(data): return frame(8, t32(data))
 def want(offset, count, of=None): return frame(24, (of or MODEL) + p("QI", offset, count))
+def load_rank(rank, ranks, **changed): return frame(4, load_body(**changed) + p("BB", rank, ranks))
+def reduce(kind, reduction, step, data): return frame(kind, p("QB", reduction, step) + t32(data))
 def failed(code, text=b""): return frame(19, p("B", code) + t16(text))
 
 
@@ -57,6 +60,24 @@ def good_to_stage():
         yield name, "truncate", {"sequence": sequence, "length": length}, truncate(sequence, length)
     for name, data in (("piece", ROW), ("piece_missing", b"")):
         yield name, "piece", {"bytes": data.hex()}, piece(data)
+    for name, rank, ranks, changed in (("load_rank", 1, 2, {}), ("load_rank_last", 7, 8, {"width": 32768})):
+        yield name, "load_rank", LOAD | changed | {"rank": rank, "ranks": ranks}, load_rank(rank, ranks, **changed)
+    yield from good_reduces("reduce", 5)
+
+
+def good_reduces(kind, number):
+    for name, reduction, step, data in (("", 1, 0, FLOATS), ("_last", 2**64 - 1, 13, FLOATS[:4])):
+        yield kind + name, kind, {"reduction": reduction, "step": step, "data": data.hex()}, reduce(
+            number, reduction, step, data)
+
+
+def bad_reduces(kind, number):
+    for name, reduction, step, data in (("0", 0, 0, FLOATS), ("step_14", 1, 14, FLOATS), ("nothing", 1, 0, b""),
+                                        ("half_a_float", 1, 0, FLOATS[:6])):
+        yield f"{kind}_{name}", reduce(number, reduction, step, data)
+    yield f"{kind}_too_large", frame(number, p("QBI", 1, 0, TENSOR_MAX + 4) + FLOATS)
+    yield f"{kind}_short", frame(number, p("QB", 1, 0))
+    yield f"{kind}_left_over", frame(number, p("QB", 1, 0) + t32(FLOATS) + b"\0")
 
 
 def good_from_stage():
@@ -73,6 +94,7 @@ def good_from_stage():
     yield "working", "working", {}, frame(20, b"")
     for name, offset, count in (("want", 0, 1), ("want_most", 2**64 - 1, 1 << 18)):
         yield name, "want", {"piece": MODEL.hex(), "offset": offset, "bytes": count}, want(offset, count)
+    yield from good_reduces("reduced", 21)
 
 
 def bad_to_stage():
@@ -107,7 +129,14 @@ def bad_to_stage():
     yield "piece_longer_than_the_frame", frame(8, p("I", 35) + ROW)
     yield "piece_left_over", frame(8, t32(ROW) + b"\0")
     yield "unknown_kind_0_to", frame(0, b"")
-    yield "unknown_kind_4_to", frame(4, b"")
+    yield "unknown_kind_6_to", frame(6, b"")
+    for name, rank, ranks, changed in (
+            ("of_none", 0, 0, {}), ("of_one", 0, 1, {}), ("of_nine", 0, 9, {}), ("behind_the_last", 2, 2, {}),
+            ("too_wide", 0, 2, {"width": 32800}), ("no_layers", 0, 2, {"first": 4})):
+        yield f"load_rank_{name}", load_rank(rank, ranks, **changed)
+    yield "load_rank_short", frame(4, load_body() + b"\0")
+    yield "load_rank_left_over", frame(4, load_body() + b"\0\2\0")
+    yield from bad_reduces("reduce", 5)
     for name, _, _, data in good_from_stage():
         yield f"wrong_way_{name}", data
 
@@ -140,7 +169,8 @@ def bad_from_stage():
     yield "failed_left_over", frame(19, p("B", 3) + t16(b"a") + b"\0")
     yield "working_left_over", frame(20, b"\0")
     yield "unknown_kind_15_from", frame(15, b"")
-    yield "unknown_kind_21_from", frame(21, b"")
+    yield "unknown_kind_22_from", frame(22, b"")
+    yield from bad_reduces("reduced", 21)
     for name, _, _, data in good_to_stage():
         if len(data) < 2048:
             yield f"wrong_way_{name}", data

@@ -112,7 +112,7 @@ void NodeDriver::add_own_lead(pipeline::Lead& lead, std::string name) {
     node_->add_own_lead(lead, std::move(name));
 }
 
-void NodeDriver::add_stages(engine::StageEngine& engine) {
+void NodeDriver::add_stages(engine::RankEngine& engine) {
     node_->add_stages(engine);
 }
 

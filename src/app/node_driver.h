@@ -40,7 +40,7 @@ public:
     // For this machine's programs alone; see node.h.
     void add_own_lead(pipeline::Lead& lead, std::string name);
     // Before run(), with role_stage: what computes layers.
-    void add_stages(engine::StageEngine& engine);
+    void add_stages(engine::RankEngine& engine);
     // Starts the clock.
     void run();
     void on_engine();

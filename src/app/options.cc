@@ -31,7 +31,8 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_option("--model", o.models, "role: serve this GGUF file, as FILE or NAME=FILE; needs --listen")
         ->envname("SHOAL_MODEL");
     up->add_option("--hop", o.hops,
-                   "another node computes these layers of the --model, as NODE:FIRST-END; one for each hop, in order");
+                   "another node computes these layers of the --model, as NODE:FIRST-END; one for each hop, in order. "
+                   "NODE+NODE:FIRST-END: nodes of one local network that divide them among themselves");
     up->add_option("--standby", o.standbys, "takes the place of the hop with the same layers when that is lost");
     up->add_option("--plan", o.plan_file,
                    "hops, standbys, activations, context and sequences as 'shoal plan --out' wrote them");

@@ -6,6 +6,25 @@
 #include <charconv>
 
 namespace shoal::app {
+namespace {
+
+// NODE+NODE+…: one node, or the ranks of a group.
+Result<std::vector<NodeId>> parse_nodes(const std::string& what, const std::string& text) {
+    std::vector<NodeId> out;
+    for (std::size_t from = 0; from <= text.size();) {
+        const std::size_t plus = std::min(text.find('+', from), text.size());
+        const NodeId node = TRY(parse_node(what, text.substr(from, plus - from)));
+        if (std::find(out.begin(), out.end(), node) != out.end()) {
+            return fail(Errc::invalid, fmt::format("{}: {} is named twice in one hop", what, node.hex()));
+        }
+        out.push_back(node);
+        from = plus + 1;
+    }
+    if (out.size() <= limits::group_ranks_max) return out;
+    return fail(Errc::invalid, fmt::format("{}: at most {} nodes share a hop", what, limits::group_ranks_max));
+}
+
+}  // namespace
 
 Result<NodeId> parse_node(const std::string& what, const std::string& text) {
     const auto bytes = from_hex(text);
@@ -36,9 +55,12 @@ Result<pipeline::StageNode> parse_stage(const std::string& what, const std::stri
         colon == std::string::npos ? std::nullopt : parse_layers(std::string_view(text).substr(colon + 1));
     if (!layers) {
         return fail(Errc::invalid,
-                    fmt::format("{} {}: must be NODE:FIRST-END, where END is one behind the last layer", what, text));
+                    fmt::format("{} {}: must be NODE:FIRST-END, or NODE+NODE:FIRST-END for a group, where END is one behind the last layer", what, text));
     }
-    return pipeline::StageNode{TRY(parse_node(what, text.substr(0, colon))), *layers};
+    std::vector<NodeId> nodes = TRY(parse_nodes(what, text.substr(0, colon)));
+    pipeline::StageNode out{nodes.front(), *layers};
+    if (nodes.size() > 1) out.ranks = std::move(nodes);
+    return out;
 }
 
 Status check_stages(const std::vector<pipeline::StageNode>& hops, const std::vector<pipeline::StageNode>& standbys,
@@ -75,7 +97,9 @@ Status check_stages(const std::vector<pipeline::StageNode>& hops, const std::vec
 }
 
 std::string stage_text(const pipeline::StageNode& stage) {
-    return fmt::format("{}:{}-{}", stage.node.hex(), stage.layers.first, stage.layers.end);
+    std::string nodes = stage.node.hex();
+    for (std::size_t rank = 1; rank < stage.ranks.size(); ++rank) nodes += "+" + stage.ranks[rank].hex();
+    return fmt::format("{}:{}-{}", nodes, stage.layers.first, stage.layers.end);
 }
 
 }  // namespace shoal::app

@@ -16,7 +16,7 @@ namespace shoal::app {
 Result<NodeId> parse_node(const std::string& what, const std::string& text);
 // FIRST-END, layers FIRST to END - 1. nullopt: it is written otherwise, or no range.
 std::optional<wire::LayerRange> parse_layers(std::string_view text);
-// NODE:FIRST-END.
+// NODE:FIRST-END; or NODE+NODE:FIRST-END, whose nodes divide the layers.
 Result<pipeline::StageNode> parse_stage(const std::string& what, const std::string& text);
 std::string stage_text(const pipeline::StageNode& stage);
 // The hops follow on from layer 0, or with `boomerang` from a later one and not to the last that there can be; and each

@@ -17,6 +17,7 @@ struct StageWorkers::Worker {
     engine::pipe::Frames frames{pipe::frame_bytes_max};
     std::deque<Bytes> unsent;           // bounded: what the host lets wait, stage_queued_max
     std::deque<std::size_t> computing;  // bounded: as unsent; bytes of the answer that is owed
+    std::int64_t parts_ahead = 0;       // that it sent, beyond those that it was sent: at most one
     net::Timer silence;
     std::optional<PieceFiles> pieces;  // where the model is in pieces
     bool load_sent = false;
@@ -61,8 +62,13 @@ Status StageWorkers::start(Worker& worker, const engine::StageShape& shape) {
     events.on_writable = [this, &worker] { flush(worker); };
     worker.child = TRY(net::ChildProcess::spawn(loop_, std::move(options), std::move(events)));
     watch(worker, limits::engine_start_timeout);
-    send(worker, pipe::Load{shape.layers, shape.type, shape.width, shape.context, shape.sequences, options_.threads,
-                            options_.kv, worker.pieces.has_value()});
+    pipe::Load load{shape.layers,    shape.type,       shape.width, shape.context,
+                    shape.sequences, options_.threads, options_.kv,    worker.pieces.has_value()};
+    if (shape.group) {
+        load.rank = shape.group->rank;
+        load.ranks = static_cast<std::uint8_t>(shape.group->ranks.size());
+    }
+    send(worker, load);
     return ok();
 }
 
@@ -86,11 +92,26 @@ void StageWorkers::truncate(Now, engine::StageHandle handle, std::uint16_t seque
     if (at != workers_.end() && !at->second->over) send(*at->second, pipe::Truncate{sequence, length});
 }
 
+void StageWorkers::reduce(Now, engine::StageHandle handle, wire::ReducePart part) {
+    const auto at = workers_.find(handle);
+    if (at == workers_.end() || at->second->over) return;
+    --at->second->parts_ahead;
+    send(*at->second, std::move(part));
+}
+
+std::optional<engine::RankEngine::Part> StageWorkers::poll_part() {
+    if (parts_.empty()) return std::nullopt;
+    Part part = std::move(parts_.front());
+    parts_.pop_front();
+    return part;
+}
+
 void StageWorkers::close(Now, engine::StageHandle handle) {
     workers_.erase(handle);
     std::erase_if(events_, [&](const engine::StageEvent& event) {
         return std::visit([&](const auto& each) { return each.handle == handle; }, event);
     });
+    std::erase_if(parts_, [&](const Part& part) { return part.handle == handle; });
 }
 
 void StageWorkers::send(Worker& worker, const pipe::ToStage& message) {
@@ -146,6 +167,12 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
         return true;
     }
     if (std::holds_alternative<engine::pipe::Working>(message)) return worker.loaded;
+    if (auto* part = std::get_if<wire::ReducePart>(&message)) {
+        if (worker.computing.empty() || ++worker.parts_ahead > 1) return false;
+        parts_.push_back({worker.handle, std::move(*part)});
+        if (wake_) wake_();
+        return true;
+    }
     auto& computed = std::get<pipe::Computed>(message);
     if (worker.computing.empty() || computed.tensor.size() != worker.computing.front()) return false;
     worker.computing.pop_front();

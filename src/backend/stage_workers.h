@@ -35,7 +35,7 @@ struct StageWorkersOptions {
     engine::pipe::KvType kv = engine::pipe::KvType::f16;
 };
 
-class StageWorkers final : public engine::StageEngine {
+class StageWorkers final : public engine::RankEngine {
 public:
     // `loop` and `log` must outlive it.
     StageWorkers(net::Loop& loop, Log& log, StageWorkersOptions options, std::function<void()> wake);
@@ -46,6 +46,8 @@ public:
     void truncate(Now now, engine::StageHandle handle, std::uint16_t sequence, std::uint32_t length) override;
     void close(Now now, engine::StageHandle handle) override;
     std::optional<engine::StageEvent> poll() override;
+    void reduce(Now now, engine::StageHandle handle, wire::ReducePart part) override;
+    std::optional<Part> poll_part() override;
 
     // Of the running workers, for tests and for people.
     std::vector<int> pids() const;
@@ -71,6 +73,7 @@ private:
     std::function<void()> wake_;
     std::map<engine::StageHandle, std::unique_ptr<Worker>> workers_;  // bounded: stage_sessions_max, by the host
     std::deque<engine::StageEvent> events_;  // bounded: one for each operation under way, drained by the owner
+    std::deque<Part> parts_;                 // bounded: an engine waits for an answer to each but the first
 };
 
 }  // namespace shoal::backend

@@ -122,6 +122,66 @@ TEST_F(StageWorkersTest, TheSameRowsGiveTheSameBytesInEverySession) {
     EXPECT_EQ(rig.result_of(1, rows_of(7, 1)), rig.result_of(2, rows_of(7, 1)));
 }
 
+// Handles 1 and 2 are two ranks; what the one gives for the next rank is the other's.
+void open_ranks(StageRig& rig, const ModelId& model) {
+    for (std::uint8_t rank = 0; rank < 2; ++rank) {
+        engine::StageShape shape{model, {0, 2}, type, width, 128, 2};
+        shape.group = engine::StageGroup{{}, 1, rank, {NodeId(), NodeId()}};
+        rig.workers.open(rig.loop.now(), StageHandle(rank + 1U), shape);
+    }
+}
+bool results_of_ranks(StageRig& rig, const wire::StageRows& rows, std::size_t& bytes) {
+    const std::size_t wanted = rig.of<StageComputed>(1).size() + 1;
+    for (const std::uint64_t handle : {1U, 2U}) rig.compute(handle, rows);
+    return rig.until([&] {
+        while (auto part = rig.workers.poll_part()) {
+            if (part->handle == StageHandle(1)) bytes += part->part.data.size();
+            rig.workers.reduce(rig.loop.now(), StageHandle(3U - part->handle.value()), std::move(part->part));
+        }
+        return rig.of<StageComputed>(1).size() == wanted && rig.of<StageComputed>(2).size() == wanted;
+    });
+}
+
+TEST_F(StageWorkersTest, TwoRanksGiveTheSameBytesAndNearlyThoseOfOneStage) {
+    StageRig rig(fixture("spm"), command);
+    open_ranks(rig, model);
+    rig.open(3, model);
+    ASSERT_TRUE(rig.until_ready(1) && rig.until_ready(2) && rig.until_ready(3));
+    std::size_t bytes = 0, rows = 0;
+    for (const wire::StageRows& asked : {rows_of(0, 5), rows_of(5, 1), rows_of(6, 3)}) {
+        rows += asked.parts[0].rows;
+        ASSERT_TRUE(results_of_ranks(rig, asked, bytes));
+        const Bytes one = rig.of<StageComputed>(1).back()->tensor;
+        EXPECT_EQ(one, rig.of<StageComputed>(2).back()->tensor);
+        const Bytes whole = rig.result_of(3, asked);
+        ASSERT_EQ(whole.size(), one.size());
+        for (std::size_t i = 0; i < one.size(); i += sizeof(float)) {
+            float a = 0, b = 0;
+            std::memcpy(&a, one.data() + i, sizeof a);
+            std::memcpy(&b, whole.data() + i, sizeof b);
+            ASSERT_NEAR(a, b, 0.05) << i;
+        }
+    }
+    // Two sums for each of two layers, of which a rank sends 2 (N - 1) / N.
+    EXPECT_EQ(bytes, 2 * 2 * rows * width * sizeof(float));
+}
+
+TEST_F(StageWorkersTest, APartThatDoesNotFitEndsItsRank) {
+    for (const wire::ReducePart& part :
+         {wire::ReducePart{2, 0, Bytes(width * 2)}, wire::ReducePart{1, 1, Bytes(width * 2)},
+          wire::ReducePart{1, 0, Bytes(width * 2 - 4)}}) {
+        StageRig rig(fixture("spm"), command);
+        open_ranks(rig, model);
+        ASSERT_TRUE(rig.until_ready(1));
+        rig.compute(1, rows_of(0, 1));
+        rig.workers.reduce(rig.loop.now(), StageHandle(1), part);
+        const StageFailed* failed = rig.failure_of(1);
+        ASSERT_NE(failed, nullptr);
+        EXPECT_EQ(failed->code, StageFaultCode::protocol) << failed->text;
+        EXPECT_NE(failed->text.find("a part of a reduction"), std::string::npos) << failed->text;
+    }
+}
+
 TEST_F(StageWorkersTest, TwoRangesInARowGiveWhatOneDoes) {
     StageRig rig(fixture("spm"), command);
     rig.open(1, model, {0, 2});
@@ -304,13 +364,34 @@ TEST(StageWorkers, AWorkerThatSpeaksOutOfOrderFails) {
         return a;
     };
     // Loaded twice; a result that nobody asked for; that it computes before it has loaded.
-    for (const Bytes& said : {both(loaded, loaded), both(loaded, computed), working}) {
+    // A part of a sum that nobody asked for.
+    const Bytes part = pipe::encode(pipe::FromStage(wire::ReducePart{1, 0, Bytes(4)}));
+    for (const Bytes& said : {both(loaded, loaded), both(loaded, computed), working, both(loaded, part)}) {
         StageRig rig("/dev/null", shell("printf '" + octal_of(said) + "' >&3; exec cat <&3 >/dev/null"));
         rig.open(1, model);
         const StageFailed* failed = rig.failure_of(1);
         ASSERT_NE(failed, nullptr);
         EXPECT_NE(failed->text.find("out of order"), std::string::npos) << failed->text;
     }
+}
+
+// A worker cannot go on with a sum before it has been answered; one that does is broken.
+TEST(StageWorkers, AWorkerThatSendsPartsWithoutAnAnswerFails) {
+    namespace pipe = engine::stage_pipe;
+    const ModelId model(ByteArray<32>{1});
+    const Bytes loaded = pipe::encode(pipe::FromStage(pipe::Loaded{model}));
+    Bytes parts;
+    for (std::uint8_t step = 0; step < 2; ++step) {
+        append(parts, pipe::encode(pipe::FromStage(wire::ReducePart{1, step, Bytes(4)})));
+    }
+    StageRig rig("/dev/null", shell("printf '" + octal_of(loaded) + "' >&3; head -c 24 <&3 >/dev/null; printf '" +
+                                    octal_of(parts) + "' >&3; exec cat <&3 >/dev/null"));
+    rig.open(1, model);
+    ASSERT_TRUE(rig.until_ready(1));
+    rig.compute(1, rows_of(0, 1));
+    const StageFailed* failed = rig.failure_of(1);
+    ASSERT_NE(failed, nullptr);
+    EXPECT_NE(failed->text.find("out of order"), std::string::npos) << failed->text;
 }
 
 TEST(StageWorkers, AResultOfAnotherSizeFails) {

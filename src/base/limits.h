@@ -326,6 +326,18 @@ inline constexpr Duration stage_dial_interval = 200ms;
 inline constexpr Duration stage_return_min = 1s;
 inline constexpr Duration stage_return_max = 5min;
 
+// ---- groups of ranks that share one hop (protocol/stage.md, engine/ring.h) ---------------------------------------
+// Each rank more halves less of the work and waits for one neighbour more.
+inline constexpr std::size_t group_ranks_max = 8;
+// Two reductions a layer, each of 2 (ranks - 1) messages one after another: 32 layers over two ranks 10 ms apart
+// already cost .6 s a token.
+inline constexpr Duration group_rtt_max = 10ms;
+// Probes of a neighbour: the shortest of them counts, since a busy machine only lengthens them.
+inline constexpr int group_probes_max = 8;
+// So that the part of a reduction of the most rows fits a message; the widest model known has 18,432.
+inline constexpr std::uint32_t group_width_max = 32'768;
+static_assert(std::uint64_t{group_width_max} * stage_rows_max * 4 / 2 + 64 <= channel_message_bytes_max);
+
 // ---- admission (sched) -------------------------------------------------------------------------------------------
 // Requests that wait for a slot at a model node. Full: 503 with Retry-After.
 inline constexpr std::size_t sched_queue_max = 128;

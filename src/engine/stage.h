@@ -10,6 +10,7 @@
 
 #include <optional>
 #include <variant>
+#include <vector>
 
 #include "base/time.h"
 #include "wire/stage.h"
@@ -18,6 +19,14 @@ namespace shoal::engine {
 
 using StageHandle = StrongInt<struct StageHandleTag, std::uint64_t>;  // chosen by the caller, never used again
 
+// Of a stage that several nodes divide among themselves: which part is computed here.
+struct StageGroup {
+    wire::StageSessionId session;
+    std::uint8_t hop = 1;
+    std::uint8_t rank = 0;
+    std::vector<NodeId> ranks;  // 2 to limits::group_ranks_max
+};
+
 struct StageShape {
     ModelId model;
     wire::LayerRange layers;
@@ -25,6 +34,7 @@ struct StageShape {
     std::uint32_t width = 0;
     std::uint32_t context = 0;
     std::uint16_t sequences = 0;
+    std::optional<StageGroup> group = std::nullopt;
 };
 
 struct StageReady {
@@ -52,6 +62,19 @@ public:
     virtual void truncate(Now now, StageHandle handle, std::uint16_t sequence, std::uint32_t length) = 0;
     virtual void close(Now now, StageHandle handle) = 0;
     virtual std::optional<StageEvent> poll() = 0;
+};
+
+// One that can also compute a rank's part (engine/ring.h). While it computes it gives parts of sums for the next rank
+// and wants as many from the one before; those of a computation come before its Computed.
+class RankEngine : public StageEngine {
+public:
+    struct Part {
+        StageHandle handle;
+        wire::ReducePart part;
+    };
+
+    virtual void reduce(Now now, StageHandle handle, wire::ReducePart part) = 0;
+    virtual std::optional<Part> poll_part() = 0;
 };
 
 }  // namespace shoal::engine

@@ -11,12 +11,15 @@ enum class Kind : std::uint8_t {
     load = 1,
     compute = 2,
     truncate = 3,
+    load_rank = 4,
+    reduce = 5,
     piece = 8,
     loading = 16,
     loaded = 17,
     computed = 18,
     failed = 19,
     working = 20,
+    reduced = 21,
     want = 24,
 };
 
@@ -25,6 +28,8 @@ std::string_view load_fault(const Load& m) {
     if (m.width == 0 || m.width % 32 != 0 || m.width > limits::stage_width_max) return "width out of range";
     if (m.context == 0 || m.context > limits::context_tokens_max) return "context out of range";
     if (m.sequences == 0 || m.sequences > limits::stage_sequences_max) return "sequences out of range";
+    if (m.ranks == 0 || m.ranks > limits::group_ranks_max || m.rank >= m.ranks) return "no such rank";
+    if (m.ranks > 1 && m.width > limits::group_width_max) return "too wide for ranks";
     return m.threads > pipe::threads_max ? "threads out of range" : std::string_view();
 }
 
@@ -65,11 +70,12 @@ Status check(std::string_view fault) {
 
 struct BodyWriter {
     Writer& out;
+    Kind part = Kind::reduce;  // what a part of a sum is called this way
 
     void kind(Kind k) { out.u8(static_cast<std::uint8_t>(k)); }
     void operator()(const Load& m) {
         ASSERT(load_fault(m).empty());
-        kind(Kind::load);
+        kind(m.ranks == 1 ? Kind::load : Kind::load_rank);
         out.u16(m.layers.first);
         out.u16(m.layers.end);
         out.u8(static_cast<std::uint8_t>(m.type));
@@ -79,6 +85,9 @@ struct BodyWriter {
         out.u16(m.threads);
         out.u8(static_cast<std::uint8_t>(m.kv));
         out.u8(m.pieces ? 1 : 0);
+        if (m.ranks == 1) return;
+        out.u8(m.rank);
+        out.u8(m.ranks);
     }
     void operator()(const PieceBytes& m) {
         ASSERT(m.bytes.size() <= piece_bytes_max);
@@ -126,17 +135,29 @@ struct BodyWriter {
         out.text_u16(m.text);
     }
     void operator()(const pipe::Working&) { kind(Kind::working); }
+    void operator()(const wire::ReducePart& m) {
+        ASSERT(wire::reduce_part_fault(m).empty());
+        kind(part);
+        wire::put_reduce_part(out, m);
+    }
 };
 
 template <typename Message>
-Bytes encode_any(const Message& message) {
+Bytes encode_any(const Message& message, Kind part) {
     Writer body(64);
-    std::visit(BodyWriter{body}, message);
+    std::visit(BodyWriter{body, part}, message);
     ASSERT(body.size() <= frame_bytes_max);
     return pipe::frame_of(body.view());
 }
 
-Result<ToStage> read_load(Reader& in) {
+Result<wire::ReducePart> read_part(Reader& in) {
+    wire::ReducePart m = wire::read_reduce_part(in);
+    TRY(in.finish("stage pipe: reduce"));
+    TRY(check(wire::reduce_part_fault(m)));
+    return m;
+}
+
+Result<ToStage> read_load(Reader& in, bool rank) {
     Load m;
     m.layers.first = in.u16();
     m.layers.end = in.u16();
@@ -146,12 +167,17 @@ Result<ToStage> read_load(Reader& in) {
     m.sequences = in.u16();
     m.threads = in.u16();
     const std::uint8_t kv = in.u8(), pieces = in.u8();
+    if (rank) {
+        m.rank = in.u8();
+        m.ranks = in.u8();
+    }
     TRY(in.finish("stage pipe: load"));
     if (type > wire::activation_type_max || kv > 1 || pieces > 1)
         return fail(Errc::malformed, "stage pipe: load: unknown type");
     m.type = static_cast<wire::ActivationType>(type);
     m.kv = static_cast<pipe::KvType>(kv);
     m.pieces = pieces == 1;
+    if (rank && m.ranks == 1) return fail(Errc::invalid, "stage pipe: load: one rank is no group");
     TRY(check(load_fault(m)));
     return ToStage(m);
 }
@@ -193,16 +219,18 @@ Result<FromStage> read_failed(Reader& in) {
 }  // namespace
 
 Bytes encode(const ToStage& message) {
-    return encode_any(message);
+    return encode_any(message, Kind::reduce);
 }
 Bytes encode(const FromStage& message) {
-    return encode_any(message);
+    return encode_any(message, Kind::reduced);
 }
 
 Result<ToStage> decode_to_stage(ByteView frame) {
     Reader in(frame);
     switch (static_cast<Kind>(in.u8())) {
-        case Kind::load: return read_load(in);
+        case Kind::load: return read_load(in, false);
+        case Kind::load_rank: return read_load(in, true);
+        case Kind::reduce: return ToStage(TRY(read_part(in)));
         case Kind::compute: {
             Compute m{TRY(wire::read_stage_rows(in))};
             TRY(in.finish("stage pipe: compute"));
@@ -238,6 +266,7 @@ Result<FromStage> decode_from_stage(ByteView frame) {
             TRY(check(want_fault(m)));
             return FromStage(m);
         }
+        case Kind::reduced: return FromStage(TRY(read_part(in)));
         case Kind::working: TRY(in.finish("stage pipe: working")); return FromStage(pipe::Working{});
         default: return fail(Errc::malformed, "stage pipe: unknown frame from a stage");
     }

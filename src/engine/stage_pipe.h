@@ -25,6 +25,8 @@ struct Load {
     std::uint16_t threads = 0;  // 0: as in pipe::Load
     pipe::KvType kv = pipe::KvType::f16;
     bool pieces = false;  // the descriptor is a manifest, and its pieces are asked for
+    std::uint8_t rank = 0;
+    std::uint8_t ranks = 1;  // 1: the stage is not divided
 };
 // The answer to Want. Empty: not here, or shorter.
 struct PieceBytes {
@@ -54,8 +56,8 @@ struct Failed {
     std::string text;  // one line; at most limits::stage_fault_bytes_max
 };
 
-using ToStage = std::variant<Load, Compute, Truncate, PieceBytes>;
-using FromStage = std::variant<Loading, Loaded, Computed, Failed, pipe::Working, Want>;
+using ToStage = std::variant<Load, Compute, Truncate, wire::ReducePart, PieceBytes>;
+using FromStage = std::variant<Loading, Loaded, Computed, Failed, pipe::Working, wire::ReducePart, Want>;
 
 // A whole frame, length included. The fields must be such as the decoder would give (ASSERT).
 Bytes encode(const ToStage& message);

@@ -29,26 +29,35 @@ Bytes frame_of(const Json& entry) {
 }
 
 const char* kind_of(const ToStage& message) {
-    constexpr const char* names[] = {"load", "compute", "truncate", "piece"};
-    return names[message.index()];
+    constexpr const char* names[] = {"load", "compute", "truncate", "reduce", "piece"};
+    const auto* load = std::get_if<Load>(&message);
+    return load != nullptr && load->ranks > 1 ? "load_rank" : names[message.index()];
 }
 const char* kind_of(const FromStage& message) {
-    constexpr const char* names[] = {"loading", "loaded", "computed", "failed", "working", "want"};
+    constexpr const char* names[] = {"loading", "loaded", "computed", "failed", "working", "reduced", "want"};
     return names[message.index()];
 }
 
 // The fields by the names of the page.
 struct ToJson {
     Json operator()(const Load& m) const {
-        return {{"first", m.layers.first},
-                {"end", m.layers.end},
-                {"type", static_cast<int>(m.type)},
-                {"width", m.width},
-                {"context", m.context},
-                {"sequences", m.sequences},
-                {"threads", m.threads},
-                {"cache", static_cast<int>(m.kv)},
-                {"pieces", m.pieces ? 1 : 0}};
+        Json out = {{"first", m.layers.first},
+                    {"end", m.layers.end},
+                    {"type", static_cast<int>(m.type)},
+                    {"width", m.width},
+                    {"context", m.context},
+                    {"sequences", m.sequences},
+                    {"threads", m.threads},
+                    {"cache", static_cast<int>(m.kv)},
+                    {"pieces", m.pieces ? 1 : 0}};
+        if (m.ranks > 1) {
+            out["rank"] = m.rank;
+            out["ranks"] = m.ranks;
+        }
+        return out;
+    }
+    Json operator()(const wire::ReducePart& m) const {
+        return {{"reduction", m.reduction}, {"step", m.step}, {"data", to_hex(m.data)}};
     }
     Json operator()(const Compute& m) const {
         Json parts = Json::array();
@@ -117,6 +126,7 @@ TEST(StagePipe, NeverEncodesWhatWouldBeRefused) {
     load.width = 33;
     EXPECT_DEATH(encode(ToStage(load)), "load_fault");
     EXPECT_DEATH(encode(ToStage(Compute{})), "stage_rows_fault");
+    EXPECT_DEATH(encode(ToStage(wire::ReducePart{})), "reduce_part_fault");
     EXPECT_DEATH(encode(ToStage(Truncate{limits::stage_sequences_max, 0})), "truncate_fault");
     EXPECT_DEATH(encode(ToStage(PieceBytes{Bytes(piece_bytes_max + 1)})), "piece_bytes_max");
     EXPECT_DEATH(encode(FromStage(Want{})), "want_fault");
@@ -191,7 +201,15 @@ Load any_load(TestRng& rng) {
     m.sequences = between<std::uint16_t>(rng, 1, limits::stage_sequences_max);
     m.threads = between<std::uint16_t>(rng, 0, pipe::threads_max);
     m.kv = static_cast<pipe::KvType>(rng.below(2));
+    if (m.width > limits::group_width_max || rng.below(2) == 0) return m;
+    m.ranks = between<std::uint8_t>(rng, 2, limits::group_ranks_max);
+    m.rank = between<std::uint8_t>(rng, 0, m.ranks - 1U);
     return m;
+}
+
+wire::ReducePart any_part(TestRng& rng) {
+    return {between<std::uint64_t>(rng, 1, UINT32_MAX), between<std::uint8_t>(rng, 0, 13),
+            rng.bytes(4 + 4 * rng.below(100))};
 }
 
 Compute any_compute(TestRng& rng) {
@@ -209,8 +227,9 @@ Compute any_compute(TestRng& rng) {
 }
 
 ToStage any_to_stage(TestRng& rng) {
-    switch (rng.below(3)) {
+    switch (rng.below(4)) {
         case 0: return any_load(rng);
+        case 2: return any_part(rng);
         case 1: return any_compute(rng);
         default:
             return Truncate{between<std::uint16_t>(rng, 0, limits::stage_sequences_max - 1),
@@ -229,7 +248,8 @@ Failed any_failed(TestRng& rng) {
 }
 
 FromStage any_from_stage(TestRng& rng) {
-    switch (rng.below(5)) {
+    switch (rng.below(6)) {
+        case 4: return any_part(rng);
         case 0: return Loading{static_cast<float>(rng.uniform())};
         case 1: return Loaded{rng.id<ModelId>()};
         case 2: return Computed{between<std::uint32_t>(rng, 0, UINT32_MAX), rng.bytes(34 + rng.below(3000))};

@@ -16,9 +16,9 @@ constexpr int exit_bad_frame = 3;
     _exit(code);  // no destructors: the library's threads may be in the middle of something
 }
 
-bool readable(int descriptor, bool wait) {
+bool readable(int descriptor, int wait_ms) {
     pollfd entry{descriptor, POLLIN, 0};
-    const int count = poll(&entry, 1, wait ? -1 : 0);
+    const int count = poll(&entry, 1, wait_ms);
     return count > 0;
 }
 
@@ -28,9 +28,11 @@ void Channel::end_at_bad_frame() {
     end_process(exit_bad_frame);
 }
 
-std::vector<Bytes> Channel::receive_frames(bool wait) {
+std::vector<Bytes> Channel::receive_frames(Duration wait) {
+    using std::chrono::milliseconds;
+    const int wait_ms = wait == forever ? -1 : static_cast<int>(std::chrono::duration_cast<milliseconds>(wait).count());
     std::vector<Bytes> out;
-    while (readable(descriptor_, wait && out.empty())) {
+    while (readable(descriptor_, out.empty() ? wait_ms : 0)) {
         std::uint8_t buffer[64 * 1024];
         const ssize_t count = read(descriptor_, buffer, sizeof buffer);
         if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;

@@ -19,6 +19,11 @@ public:
     // the stream.
     template <typename Message>
     std::vector<Message> receive(bool wait, Result<Message> (*decode)(ByteView)) {
+        return receive_within(wait ? forever : Duration::zero(), decode);
+    }
+    // The same with `wait` for so long; nothing comes out when nothing has come.
+    template <typename Message>
+    std::vector<Message> receive_within(Duration wait, Result<Message> (*decode)(ByteView)) {
         std::vector<Message> out;
         for (Bytes& frame : receive_frames(wait)) {
             auto message = decode(frame);
@@ -37,7 +42,8 @@ public:
     [[noreturn]] static void end_at_bad_frame();
 
 private:
-    std::vector<Bytes> receive_frames(bool wait);
+    static constexpr Duration forever = Duration::max();
+    std::vector<Bytes> receive_frames(Duration wait);
 
     int descriptor_;
     engine::pipe::Frames frames_;

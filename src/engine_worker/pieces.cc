@@ -94,10 +94,10 @@ std::vector<std::size_t> PiecedModel::pieces_of(std::span<const Shard::Extent> e
     std::set<std::size_t> out;
     for (const Shard::Extent& extent : extents) {
         if (!extent.source) continue;
-        const auto at = std::lower_bound(manifest_.pieces.begin(), manifest_.pieces.end(), *extent.source,
-                                         [](const wire::Piece& piece, std::uint64_t o) { return piece.offset < o; });
-        // A piece is a tensor, and so is an extent.
-        ASSERT(at != manifest_.pieces.end() && at->offset == *extent.source && at->bytes == extent.bytes);
+        // A piece is a tensor; an extent is one, or a rank's part of one.
+        const auto at = std::upper_bound(manifest_.pieces.begin(), manifest_.pieces.end(), *extent.source,
+                                         [](std::uint64_t o, const wire::Piece& p) { return o < p.offset + p.bytes; });
+        ASSERT(at != manifest_.pieces.end() && at->offset <= *extent.source);
         out.insert(static_cast<std::size_t>(at - manifest_.pieces.begin()));
     }
     return {out.begin(), out.end()};

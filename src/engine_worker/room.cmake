@@ -4,7 +4,7 @@
 # behaviour is a trap, which needs none. The sandbox holds in these builds too.
 if(SHOAL_FUZZ)
   set(worker_pure src/engine_worker/gguf.cc src/engine_worker/gguf_writer.cc src/engine_worker/shard.cc
-    src/engine_worker/shard_table.cc)
+    src/engine_worker/shard_ranks.cc src/engine_worker/shard_table.cc)
   foreach(target gguf shard)
     add_executable(engine_worker_${target}_fuzz src/engine_worker/${target}_fuzz.cc ${worker_pure})
     target_link_libraries(engine_worker_${target}_fuzz PRIVATE shoal_wire shoal_crypto shoal_base)
@@ -73,7 +73,7 @@ target_link_options(worker_flags INTERFACE ${options} -Wl,--allow-shlib-undefine
 file(GLOB worker_sources CONFIGURE_DEPENDS src/base/*.cc src/engine_worker/*.cc)
 list(FILTER worker_sources EXCLUDE REGEX "_(test|fuzz|bench|main)\\.cc$")
 list(APPEND worker_sources src/wire/chat.cc src/wire/shard.cc src/wire/stage.cc src/wire/text.cc
-  src/engine/pipe.cc src/engine/stage_pipe.cc src/crypto/hash.cc src/crypto/init.cc)
+  src/engine/pipe.cc src/engine/ring.cc src/engine/stage_pipe.cc src/crypto/hash.cc src/crypto/init.cc)
 add_library(shoal_engine_worker STATIC ${worker_sources})
 target_include_directories(shoal_engine_worker PUBLIC src)
 target_include_directories(shoal_engine_worker SYSTEM PUBLIC ${SHOAL_MINJA_INCLUDE})

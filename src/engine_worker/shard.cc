@@ -1,11 +1,10 @@
 #include "engine_worker/shard.h"
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
 
 #include "base/codec.h"
-#include "wire/text.h"
+#include "engine_worker/shard_names.h"
 
 namespace shoal::engine_worker {
 namespace {
@@ -39,28 +38,6 @@ constexpr std::string_view other_arrays[] = {"rope.dimension_sections"};
 template <std::size_t N>
 bool is_one_of(std::string_view name, const std::string_view (&names)[N]) {
     return std::find(std::begin(names), std::end(names), name) != std::end(names);
-}
-
-std::string quoted(std::string_view name) {
-    return "'" + wire::plain_text(name, 64) + "'";
-}
-
-struct BlockTensor {
-    std::uint64_t block = 0;
-    std::string_view rest;  // with its point: ".attn_q.weight"
-};
-
-// "blk.<number>.<rest>", the number as the library writes it. nullopt: of no block.
-std::optional<BlockTensor> block_tensor(std::string_view name) {
-    constexpr std::string_view prefix = "blk.";
-    if (name.substr(0, prefix.size()) != prefix) return std::nullopt;
-    const std::string_view tail = name.substr(prefix.size());
-    BlockTensor out;
-    const auto [end, error] = std::from_chars(tail.data(), tail.data() + tail.size(), out.block);
-    const std::size_t digits = static_cast<std::size_t>(end - tail.data());
-    if (error != std::errc() || (digits > 1 && tail[0] == '0')) return std::nullopt;
-    out.rest = tail.substr(digits);
-    return out.rest.size() > 1 && out.rest[0] == '.' ? std::optional(out) : std::nullopt;
 }
 
 // A value as it stands in the file: its type, and for an array its elements' type and number.
@@ -125,7 +102,20 @@ bool Shard::read(std::uint64_t offset, ByteSpan out) const {
         if (!extent->source) continue;
         const std::uint64_t from = std::max(offset, extent->at);
         const std::uint64_t to = std::min(end, extent->at + extent->bytes);
-        if (!whole_(*extent->source + (from - extent->at), out.subspan(from - offset, to - from))) return false;
+        if (!read_pieces(*extent, from - extent->at, out.subspan(from - offset, to - from))) return false;
+    }
+    return true;
+}
+
+// `out` from byte `from` of the extent.
+bool Shard::read_pieces(const Extent& extent, std::uint64_t from, ByteSpan out) const {
+    if (extent.piece == 0) return whole_(*extent.source + from, out);
+    while (!out.empty()) {
+        const std::uint64_t inside = from % extent.piece;
+        const std::size_t count = std::min<std::uint64_t>(out.size(), extent.piece - inside);
+        if (!whole_(*extent.source + from / extent.piece * extent.stride + inside, out.first(count))) return false;
+        from += count;
+        out = out.subspan(count);
     }
     return true;
 }
@@ -134,6 +124,7 @@ Result<WholeModel> WholeModel::open(Gguf gguf, ReadAt read, const BlockOf& block
     WholeModel model;
     model.gguf_ = std::move(gguf);
     model.read_ = std::move(read);
+    model.block_of_ = block_of;
     model.shape_.kind = kind != nullptr ? kind : find_architecture(model.gguf_.architecture);
     TRY(model.read_shape());
     TRY(model.read_windows());
@@ -294,15 +285,16 @@ Result<Bytes> WholeModel::slice(const GgufPair& pair, Bytes raw, std::span<const
     return out.take();
 }
 
-Status WholeModel::write_metadata(std::span<const std::uint32_t> blocks, bool with_head, GgufWriter& out) const {
-    const std::string prefix = gguf_.architecture + ".";
+Status WholeModel::write_metadata(std::span<const std::uint32_t> blocks, bool with_head, std::string_view as,
+                                  GgufWriter& out) const {
+    const std::string own = gguf_.architecture + ".", prefix = std::string(as) + ".";
     for (const GgufPair& pair : gguf_.metadata) {
-        if (pair.key.compare(0, prefix.size(), prefix) != 0) continue;
+        if (pair.key.compare(0, own.size(), own) != 0) continue;
         if (pair.key == key(window_pattern) && shape_.kind->window_period != 0) continue;  // written anew below
         Bytes raw = TRY(value(pair));
-        out.raw(pair.key, TRY(slice(pair, std::move(raw), blocks)));
+        out.raw(prefix + pair.key.substr(own.size()), TRY(slice(pair, std::move(raw), blocks)));
     }
-    out.text("general.architecture", gguf_.architecture);
+    out.text("general.architecture", as);
     out.u32("general.file_type", gguf_.file_type);
     out.text("tokenizer.ggml.model", "no_vocab");
     out.u32(prefix + "vocab_size", with_head ? shape_.vocabulary : static_cast<std::uint32_t>(vocabulary_dummy));
@@ -311,39 +303,44 @@ Status WholeModel::write_metadata(std::span<const std::uint32_t> blocks, bool wi
         const auto left = std::count_if(blocks.begin(), blocks.end(), [&](std::uint32_t b) { return b < *dense; });
         out.u32(prefix + "leading_dense_block_count", static_cast<std::uint32_t>(left));
     }
-    if (blocks.front() > 0 && find(prefix + "embedding_scale") != nullptr) out.f32(prefix + "embedding_scale", 1.0F);
+    if (blocks.front() > 0 && find(own + "embedding_scale") != nullptr) out.f32(prefix + "embedding_scale", 1.0F);
     if (!shape_.slides.empty()) {
         std::vector<std::uint32_t> pattern;
         for (const std::uint32_t block : blocks) pattern.push_back(shape_.slides[block] ? 1 : 0);
-        out.u32s(key(window_pattern), pattern);
+        out.u32s(prefix + std::string(window_pattern), pattern);
     }
     return ok();
 }
 
-void WholeModel::write_tensors(Shard& shard, GgufWriter& out) const {
-    const auto add = [&](const std::string& name, const GgufTensor& tensor) {
-        const std::uint64_t at = out.tensor(name, tensor.type, tensor.dims, tensor.bytes);
-        shard.extents_.push_back({at, tensor.bytes, tensor.offset});
-        shard.weight_bytes_ += tensor.bytes;
-    };
+void WholeModel::add(const std::string& name, const GgufTensor& tensor, Shard& shard, GgufWriter& out) const {
+    const std::uint64_t at = out.tensor(name, tensor.type, tensor.dims, tensor.bytes);
+    shard.extents_.push_back({at, tensor.bytes, tensor.offset});
+    shard.weight_bytes_ += tensor.bytes;
+}
+
+void WholeModel::write_blocks(Shard& shard, GgufWriter& out) const {
+    for (const GgufTensor& tensor : gguf_.tensors) {
+        const auto of = block_tensor(tensor.name);
+        if (!of || of->block < shard.range_.first || of->block >= shard.range_.end) continue;
+        add(block_name(of->block - shard.range_.first, of->rest), tensor, shard, out);
+    }
+}
+
+// Those of no block.
+void WholeModel::write_others(Shard& shard, GgufWriter& out) const {
     const auto add_zeros = [&](std::string_view name, std::uint64_t rows) {
         const std::uint64_t bytes = shape_.width / zeros_.elements * zeros_.bytes * rows;
         const std::uint64_t at = out.tensor(std::string(name), zero_type_, {shape_.width, rows}, bytes);
         shard.extents_.push_back({at, bytes, std::nullopt});
     };
     for (const GgufTensor& tensor : gguf_.tensors) {
-        if (const auto of = block_tensor(tensor.name)) {
-            const auto at = std::lower_bound(shard.blocks_.begin(), shard.blocks_.end(), of->block);
-            if (at == shard.blocks_.end() || *at != of->block) continue;
-            add("blk." + std::to_string(at - shard.blocks_.begin()) + std::string(of->rest), tensor);
-        } else if (is_one_of(tensor.name, shared_tensors) ||
-                   (shard.has_head_ && is_one_of(tensor.name, last_tensors))) {
-            add(tensor.name, tensor);
+        if (is_one_of(tensor.name, shared_tensors) || (shard.has_head_ && is_one_of(tensor.name, last_tensors))) {
+            add(tensor.name, tensor, shard, out);
         }
     }
     // Every model is asked for an embedding, even where it is not the head.
     if (shard.has_head_ && shape_.tied) {
-        add(std::string(embedding_name), embedding());
+        add(std::string(embedding_name), embedding(), shard, out);
     } else {
         add_zeros(embedding_name, shard.has_head_ ? shape_.vocabulary : vocabulary_dummy);
     }
@@ -383,19 +380,30 @@ Result<Shard> WholeModel::cut_skipping(LayerRange skipped) const {
     return cut(std::move(blocks), true);
 }
 
-Result<Shard> WholeModel::cut(std::vector<std::uint32_t> blocks, bool with_head) const {
+Shard WholeModel::begin(std::vector<std::uint32_t> blocks, bool with_head) const {
     Shard out;
     out.range_ = {blocks.front(), blocks.back() + 1};
     out.blocks_ = std::move(blocks);
     out.has_head_ = with_head;
     out.shape_ = shape_;
     out.whole_ = read_;
+    return out;
+}
+
+void WholeModel::finish(Shard& shard, const GgufWriter& writer) {
+    shard.header_ = writer.finish();
+    for (Shard::Extent& extent : shard.extents_) extent.at += shard.header_.size();
+    shard.bytes_ = shard.header_.size() + writer.data_bytes();
+}
+
+Result<Shard> WholeModel::cut(LayerRange range, bool with_head) const {
+    TRY(check_range(*shape_.kind, shape_.layers, range, shape_.slides));
+    Shard out = begin(range, with_head);
     GgufWriter writer;
-    TRY(write_metadata(out.blocks_, with_head, writer));
-    write_tensors(out, writer);
-    out.header_ = writer.finish();
-    for (Shard::Extent& extent : out.extents_) extent.at += out.header_.size();
-    out.bytes_ = out.header_.size() + writer.data_bytes();
+    TRY(write_metadata(out.blocks_, with_head, gguf_.architecture, writer));
+    write_blocks(out, writer);
+    write_others(out, writer);
+    finish(out, writer);
     return out;
 }
 

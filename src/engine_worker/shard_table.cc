@@ -9,7 +9,7 @@ constexpr Architecture table[] = {
     {.name = "deepseek"},
     // 26, 27 and 48 blocks are "lite" models to the library: other tensors, no compressed queries.
     {.name = "deepseek2", .telling_counts = {26, 27, 48}, .needed_key = "attention.q_lora_rank"},
-    {.name = "exaone"},
+    {.name = "exaone", .divides_as = "exaone"},
     {.name = "gemma", .scales_embedding = true, .entry = "inp_scaled"},
     // 46 blocks (gemma2) or 62 (gemma3) are the 27 B model: attention is scaled by another rule.
     {.name = "gemma2",
@@ -25,18 +25,18 @@ constexpr Architecture table[] = {
      .entry = "inp_scaled",
      .telling_counts = {62}},
     {.name = "glm4"},
-    {.name = "internlm2"},
-    {.name = "llama"},
+    {.name = "internlm2", .divides_as = "llama"},
+    {.name = "llama", .divides_as = "llama"},
     {.name = "mamba", .recurrent = true},
     {.name = "mamba2", .recurrent = true},
-    {.name = "mistral3"},
+    {.name = "mistral3", .divides_as = "mistral3"},
     {.name = "phi3"},
-    {.name = "qwen2"},
-    {.name = "qwen3"},
+    {.name = "qwen2", .divides_as = "seed_oss"},
+    {.name = "qwen3", .divides_as = "qwen3"},
     {.name = "qwen3moe"},
-    {.name = "seed_oss"},
+    {.name = "seed_oss", .divides_as = "seed_oss"},
     // Every fourth block turns no positions.
-    {.name = "smollm3", .cut_multiple = 4},
+    {.name = "smollm3", .cut_multiple = 4, .divides_as = "smollm3"},
     {.name = "starcoder2", .centred_norm = true},
 };
 
@@ -60,6 +60,14 @@ const Architecture* find_architecture(std::string_view name) {
 std::string architecture_names() {
     std::string out;
     for (const Architecture& kind : table) out += (out.empty() ? "" : ", ") + std::string(kind.name);
+    return out;
+}
+
+std::string dividing_architecture_names() {
+    std::string out;
+    for (const Architecture& kind : table) {
+        if (!kind.divides_as.empty()) out += (out.empty() ? "" : ", ") + std::string(kind.name);
+    }
     return out;
 }
 

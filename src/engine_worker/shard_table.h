@@ -46,6 +46,11 @@ struct Architecture {
     std::uint32_t cut_multiple = 1;
     // Numbers of blocks by which the library recognises one published model and changes its arithmetic.
     std::array<std::uint32_t, 3> telling_counts = {};
+    // Its layers can be divided among ranks (shard_ranks.cc), written as this architecture; empty: they cannot. Each
+    // sub-layer must end with one product whose parts are summed, and what is summed must be added to the hidden state
+    // as it is: a norm in between would be computed by each rank's own processor, and could differ in a bit. Another
+    // name than its own where the library takes a rank's heads for all of them, and computes the same by that name.
+    std::string_view divides_as = {};
     // A key without which the architecture is another model in all but name, after "<architecture>.".
     std::string_view needed_key = {};
 };
@@ -53,8 +58,9 @@ struct Architecture {
 // nullptr: not in the table.
 const Architecture* find_architecture(std::string_view name);
 
-// The names of the table, for people.
+// The names of the table, for people; those that divide.
 std::string architecture_names();
+std::string dividing_architecture_names();
 
 // Whether a model of this many blocks can be cut at all. Errc::unsupported.
 Status check_layers(const Architecture& kind, std::uint32_t layers);

@@ -172,6 +172,20 @@ TEST(Shard, CanReachTheEndWithoutAHead) {
     EXPECT_EQ(with->weight_bytes() - without->weight_bytes(), 4U * 4 * 40);
 }
 
+// Heads that a rank does not hold would be missing from it.
+TEST(Shard, ARankHasNoNormOverAllHeads) {
+    const Spec spec{.architecture = "qwen3",
+                    .more = {{"qwen3.attention.head_count", u32_value(2)}, {"qwen3.feed_forward_length", u32_value(8)}},
+                    .more_tensors = {"blk.0.attn_q_norm.weight"}};
+    const Bytes file = model_file(spec);
+    const Result<WholeModel> model = open_model(file);
+    ASSERT_TRUE(model);
+    const Result<Shard> shard = model->cut_rank({0, 2}, {0, 2});
+    ASSERT_FALSE(shard);
+    EXPECT_TRUE(says(shard.error(), Errc::unsupported, "attn_q_norm")) << shard.error().message;
+    EXPECT_TRUE(model->cut_rank({1, 2}, {0, 2}));
+}
+
 TEST(Shard, KeepsATiedEmbeddingAsTheLastStagesHead) {
     EXPECT_EQ(read_shard({.tied = true}, {3, 6}).content("token_embd.weight"), 1);
     const Read first = read_shard({.tied = true}, {0, 3});

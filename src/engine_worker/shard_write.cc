@@ -50,7 +50,8 @@ Status write_shard(const Shard& shard, int whole, int out) {
     Bytes chunk;
     for (const Shard::Extent& extent : shard.extents()) {
         if (!extent.source) continue;
-        std::uint64_t done = copy_in_kernel(whole, *extent.source, out, extent.at, extent.bytes);
+        const bool together = extent.piece == 0;
+        std::uint64_t done = together ? copy_in_kernel(whole, *extent.source, out, extent.at, extent.bytes) : 0;
         while (done < extent.bytes) {
             chunk.resize(std::min<std::uint64_t>(chunk_bytes, extent.bytes - done));
             if (!shard.read(extent.at + done, chunk)) return fail(Errc::io, "the model file cannot be read to its end");

@@ -53,6 +53,7 @@ Result<std::unique_ptr<Stage>> Stage::load(const Shard& shard, const StageOption
     stage->first_ = shard.is_first();
     stage->last_ = shard.has_head();
     stage->recurrent_ = shard.shape().kind->recurrent;
+    stage->divided_ = shard.rank().count > 1;
     stage->width_ = shard.shape().width;
     stage->vocabulary_ = shard.shape().vocabulary;
     stage->layers_ = shard.blocks();
@@ -107,7 +108,28 @@ void Stage::look_for_boundary(const ggml_tensor* node) {
 
 bool Stage::wants(const ggml_tensor* node) {
     if (looking_) look_for_boundary(node);
-    return entry_ == node->name || (!last_ && !looking_ && boundary_ == node->name);
+    return entry_ == node->name || is_part_of_sum(node) || (!last_ && !looking_ && boundary_ == node->name);
+}
+
+// One rank's part of a product that ends a sub-layer.
+bool Stage::is_part_of_sum(const ggml_tensor* node) const {
+    if (!divided_ || node->op != GGML_OP_MUL_MAT || node->src[0] == nullptr) return false;
+    const std::string_view name = node->src[0]->name;
+    return name.ends_with(".attn_output.weight") || name.ends_with(".ffn_down.weight");
+}
+
+bool Stage::sum(ggml_tensor* node) {
+    ++sums_;
+    if (warming_up_) return true;
+    if (node->type != GGML_TYPE_F32 || !ggml_is_contiguous(node) || ggml_nbytes(node) != in_.size() * sizeof(float)) {
+        summed_ = fail(Errc::internal, "a product that is to be summed has another shape than the rows");
+        return false;
+    }
+    parts_.resize(in_.size());
+    ggml_backend_tensor_get(node, parts_.data(), 0, parts_.size() * sizeof(float));
+    summed_ = sum_(parts_);
+    if (summed_) ggml_backend_tensor_set(node, parts_.data(), 0, parts_.size() * sizeof(float));
+    return summed_.has_value();
 }
 
 // Puts the rows in place of the embedding of the tokens that mean nothing.
@@ -137,6 +159,7 @@ bool Stage::on_node(ggml_tensor* node, bool asks, void* self) {
         stage.feed(node);
         return true;
     }
+    if (stage.is_part_of_sum(node)) return stage.sum(node);
     stage.take(node);
     return false;
 }
@@ -145,10 +168,12 @@ bool Stage::on_node(ggml_tensor* node, bool asks, void* self) {
 Status Stage::warm_up() {
     in_.assign(width_, 0.01F);
     looking_ = !last_;
+    warming_up_ = true;
     forget_library_error();
     const Place place{.position = 0, .sequence = 0, .wanted = true};
     const Status computed = decode({&place, 1});
     looking_ = false;
+    warming_up_ = false;
     llama_memory_clear(llama_get_memory(context_.get()), true);
     if (!computed) return refused("the stage loads but does not compute (" + computed.error().message + ")");
     if (last_) return ok();
@@ -212,9 +237,15 @@ Status Stage::decode(std::span<const Place> places) {
     batch.seq_id = sequence_of.data();
     batch.logits = wanted.data();
     fed_ = false;
+    sums_ = 0;
+    summed_ = ok();
     const std::int32_t error = llama_decode(context_.get(), batch);
+    TRY(summed_);
     if (error == 0) {
         llama_synchronize(context_.get());
+        if (divided_ && sums_ != 2 * layers_) {
+            return fail(Errc::internal, "the stage has other sums than two a block");
+        }
         if (!fed_) return fail(Errc::internal, "the stage did not take its rows as they were given");
         return ok();
     }
@@ -241,6 +272,7 @@ Status Stage::compute(std::span<const float> rows, std::span<const Place> places
 }
 
 Result<std::span<const float>> Stage::run(std::span<const float> rows, std::span<const Place> places) {
+    ASSERT(!divided_ || sum_);
     TRY(check(rows, places));
     out_.clear();
     for (std::size_t from = 0; from < places.size();) {

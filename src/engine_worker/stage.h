@@ -16,6 +16,10 @@
 //   6. All stages of a chain have the same number of cells. Rationale: some architectures turn positions differently
 //      for long contexts, and judge by what they could hold.
 //
+//   7. A stage of which this is one rank's part has the parts of each product that is divided (attn_output, ffn_down)
+//      summed over all ranks before the graph goes on: two sums a block, of as many floats as the call has rows times
+//      width. What comes out is then the whole hidden state, the same at every rank.
+//
 // A chain of stages computes what the uncut model does, bit by bit, as long as the rows of each call are the same. One
 // thread.
 #pragma once
@@ -67,6 +71,11 @@ public:
     // Errc::invalid: sizes, places or numbers that cannot be; exhausted: no free cells; internal: the library failed.
     Result<std::span<const float>> run(std::span<const float> rows, std::span<const Place> places);
 
+    // Sums the values over all ranks, in place; a failure ends the call. Must be set before run() where the shard is
+    // one rank's part.
+    using Sum = std::function<Status(std::span<float> values)>;
+    void sum_with(Sum sum) { sum_ = std::move(sum); }
+
     // Forgets what the sequence holds from `position` on. A recurrent model forgets all or nothing: Errc::unsupported
     // for any position but 0.
     Status truncate(std::int32_t sequence, std::int32_t position);
@@ -88,6 +97,8 @@ private:
     bool wants(const ggml_tensor* node);
     void feed(ggml_tensor* node);
     void take(const ggml_tensor* node);
+    bool is_part_of_sum(const ggml_tensor* node) const;
+    bool sum(ggml_tensor* node);
     void look_for_boundary(const ggml_tensor* node);
 
     bool first_ = false;
@@ -105,6 +116,12 @@ private:
     std::vector<std::string> seen_;  // names of nodes, while the boundary is looked for
     bool looking_ = false;
     bool fed_ = false;  // in this call
+    bool divided_ = false;
+    bool warming_up_ = false;
+    Sum sum_;
+    std::uint32_t sums_ = 0;  // in this call
+    Status summed_ = ok();    // the first failure of this call
+    std::vector<float> parts_;
     std::vector<float> in_;
     std::vector<float> out_;
 };

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 
+#include "engine/ring.h"
 #include "engine_worker/activation.h"
 #include "engine_worker/pieces.h"
 #include "engine_worker/pieces_command.h"
@@ -35,7 +37,9 @@ StageFaultCode code_of(const Error& error) {
 
 class StageServer {
 public:
-    StageServer(Channel& channel, const pipe::Load& load) : channel_(channel), load_(load) {}
+    StageServer(Channel& channel, const pipe::Load& load) : channel_(channel), load_(load) {
+        if (load.ranks > 1) ring_.emplace(load.rank, load.ranks);
+    }
 
     Status open(int file) {
         OpenedModel whole = TRY(load_.pieces ? open_pieces(file) : open_whole_model(file, show_hashing()));
@@ -43,7 +47,8 @@ public:
             return fail(Errc::invalid, "the model's width is " + std::to_string(whole.model.shape().width) + ", not " +
                                            std::to_string(load_.width));
         }
-        const Shard shard = TRY(whole.model.cut_without_head({load_.layers.first, load_.layers.end}));
+        const Shard shard =
+            TRY(whole.model.cut_rank({load_.layers.first, load_.layers.end}, {load_.rank, load_.ranks}));
         if (pieced_) TRY(pieced_->check(shard.extents(), ask_, show_hashing()));
         StageOptions options;
         options.cells = load_.context * load_.sequences;
@@ -53,15 +58,23 @@ public:
         options.small_cache = load_.kv == engine::pipe::KvType::q8_0;
         stage_ = TRY(Stage::load(shard, options,
                                  [this](double share) { show(share_of_hashing + share * (1 - share_of_hashing)); }));
+        if (ring_) stage_->sum_with([this](std::span<float> values) { return sum(values); });
         stage_->while_computing(WorkingSign::beat_and_go_on, &sign_);
         say(pipe::Loaded{whole.id});
         return ok();
     }
 
-    void handle(pipe::ToStage message) {
+    // Waits for it; sum() takes what comes meanwhile.
+    pipe::ToStage next() {
+        while (waiting_.empty()) keep(channel_.receive(true, pipe::decode_to_stage));
+        return take_front();
+    }
+
+    void handle(const pipe::ToStage& message) {
         if (const auto* compute = std::get_if<pipe::Compute>(&message)) return on_compute(compute->rows);
         const auto* truncate = std::get_if<pipe::Truncate>(&message);
-        if (truncate == nullptr) Channel::end_at_bad_frame();  // a second load, or a piece that nobody asked for
+        // A second load, a piece that nobody asked for, or a part of no sum.
+        if (truncate == nullptr) Channel::end_at_bad_frame();
         const auto length = static_cast<std::int32_t>(truncate->length);
         if (const Status done = stage_->truncate(truncate->sequence, length); !done) {
             end(channel_, StageFaultCode::engine, done.error().message);
@@ -107,6 +120,32 @@ private:
         say(engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
     }
 
+    void keep(std::vector<pipe::ToStage> messages) {
+        for (pipe::ToStage& message : messages) waiting_.push_back(std::move(message));
+    }
+    pipe::ToStage take_front() {
+        pipe::ToStage out = std::move(waiting_.front());
+        waiting_.pop_front();
+        return out;
+    }
+
+    // With the other ranks, in the middle of the graph.
+    Status sum(std::span<float> values) {
+        std::optional<wire::ReducePart> next = ring_->begin(values);
+        while (!ring_->done()) {
+            if (next) say(std::move(*next));
+            while (waiting_.empty()) {
+                keep(channel_.receive_within(limits::engine_working_interval, pipe::decode_to_stage));
+                sign_.beat();  // another rank may be slow
+            }
+            const pipe::ToStage message = take_front();
+            const auto* part = std::get_if<wire::ReducePart>(&message);
+            if (part == nullptr) Channel::end_at_bad_frame();
+            next = TRY(ring_->take(*part));
+        }
+        return ok();
+    }
+
     void on_compute(const wire::StageRows& rows) {
         const auto begin = std::chrono::steady_clock::now();
         std::vector<Place> places;
@@ -136,6 +175,8 @@ private:
     std::unique_ptr<PiecedModel> pieced_;  // where the model is in pieces
     ReadPiece ask_;
     std::unique_ptr<Stage> stage_;
+    std::optional<engine::Ring> ring_;
+    std::deque<pipe::ToStage> waiting_;  // bounded: the node sends one compute at a time, and few parts ahead
     double shown_ = -1;
 };
 
@@ -144,9 +185,7 @@ private:
 void serve_stage(Channel& channel, int file, const pipe::Load& load) {
     StageServer server(channel, load);
     if (const Status opened = server.open(file); !opened) end(channel, code_of(opened.error()), opened.error().message);
-    for (;;) {
-        for (pipe::ToStage& message : channel.receive(true, pipe::decode_to_stage)) server.handle(std::move(message));
-    }
+    for (;;) server.handle(server.next());
 }
 
 }  // namespace shoal::engine_worker

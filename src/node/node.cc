@@ -85,11 +85,13 @@ void Node::add_own_lead(pipeline::Lead& lead, std::string name) {
     leads_.push_back(&lead);
 }
 
-void Node::add_stages(engine::StageEngine& engine) {
+void Node::add_stages(engine::RankEngine& engine) {
     ASSERT((config_.roles & wire::role_stage) != 0 && !host_);
     pipeline::StageHostConfig config;
     config.allowed = [this](const NodeId& from) { return config_.stage_leads.contains(from); };
-    host_ = std::make_unique<pipeline::StageHost>(config, engine);
+    groups_ = std::make_unique<pipeline::Groups>(engine);
+    host_ = std::make_unique<pipeline::StageHost>(config, *groups_);
+    stages_.add(*groups_);  // before the host, which takes what nobody else does
     stages_.add(*host_);
 }
 
@@ -475,7 +477,11 @@ bool Node::drain_agent(Now now) {
 
 bool Node::drain_stages(Now now) {
     if (stages_.empty()) return false;
-    bool any = stages_.drain(now);
+    bool any = false;
+    for (bool more = true; more; any = any || more) {
+        if (host_) host_->on_engine(now);  // what the ranks before and behind said may be news to it
+        more = stages_.drain(now);
+    }
     if (any && model_) model_->on_engine(now);  // a lead may be ready, or not any more
     if (any && own_) own_->on_engine(now);
     while (const auto wanted = stages_.poll()) {
@@ -529,7 +535,7 @@ void Node::on_engine(Now now) {
 }
 
 void Node::on_stages(Now now) {
-    if (host_) host_->on_engine(now);
+    if (groups_) groups_->on_engine(now);
     drain(now);
 }
 
@@ -549,6 +555,7 @@ void Node::on_tick(Now now) {
         // A hop may be listed any moment. What it shows is that layers are missing, not when something is asked.
         agent_.set_starved(now, !own_->ready());
     }
+    if (groups_) groups_->on_tick(now);
     if (host_) host_->on_tick(now);
     if (client_) {
         client_->on_tick(now);
@@ -566,6 +573,7 @@ Instant Node::next_deadline() const {
     if (relay_) next = std::min(next, relay_->next_deadline());
     if (model_) next = std::min(next, model_->next_deadline());
     if (own_) next = std::min(next, own_->next_deadline());
+    if (groups_) next = std::min(next, groups_->next_deadline());
     if (host_) next = std::min(next, host_->next_deadline());
     if (client_) next = std::min(next, client_->next_deadline());
     return next;

@@ -4,7 +4,7 @@
 //      | bytes, connections, time                ^ Dial, Close, Output, Persist, answers
 //      v                                         |
 //   Links --cells--> Relay (circuits), ModelNode (streams), Client (own circuits), DirectoryAgent,
-//                    Stages (channels) --messages--> StageHost, Leads
+//                    Stages (channels) --messages--> StageHost, Groups, Leads
 //
 // Rules
 //   1. A link dialled under an ephemeral identity carries this node's own circuits and its directory fetches, nothing
@@ -33,6 +33,7 @@
 #include "node/directory_agent.h"
 #include "node/links.h"
 #include "node/stages.h"
+#include "pipeline/groups.h"
 #include "pipeline/lead.h"
 #include "pipeline/stage_host.h"
 
@@ -84,7 +85,7 @@ public:
     // The same for the questions of this machine's programs, and for them alone. Once, of a node that is no client.
     void add_own_lead(pipeline::Lead& lead, std::string name);
     // With role_stage, once: what computes layers here.
-    void add_stages(engine::StageEngine& engine);
+    void add_stages(engine::RankEngine& engine);
 
 #ifdef SHOAL_TAP
     void set_peel_observer(circuit::PeelObserver* observer) {
@@ -175,6 +176,7 @@ private:
     std::unique_ptr<model::ModelNode> model_;
     std::unique_ptr<client::Client> client_;
     std::unique_ptr<model::OwnModel> own_;
+    std::unique_ptr<pipeline::Groups> groups_;  // between the host and its engine
     std::unique_ptr<pipeline::StageHost> host_;
     std::vector<pipeline::Lead*> leads_;  // bounded: models_per_node_max
     Stages stages_;

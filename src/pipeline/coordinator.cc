@@ -6,6 +6,16 @@
 
 namespace shoal::pipeline {
 
+namespace {
+
+// Why a hop is lost, where it is a rank other than the first that says so or is gone.
+template <typename Member>
+std::string of_rank(const Member& member, const std::string& why) {
+    return member.rank == 0 ? why : "rank " + std::to_string(member.rank) + " (" + member.node.hex() + "): " + why;
+}
+
+}  // namespace
+
 Coordinator::Coordinator(Now now, CoordinatorConfig config, Rng& rng)
     : config_(std::move(config)),
       session_(rng.id<wire::StageSessionId>()),
@@ -17,35 +27,49 @@ Coordinator::Coordinator(Now now, CoordinatorConfig config, Rng& rng)
     for (std::size_t i = 1; i < config_.hops.size(); ++i) {
         ASSERT(config_.hops[i].layers.first == config_.hops[i - 1].layers.end);
     }
-    for (const StageNode& hop : config_.hops) places_.push_back({.hop = hop, .index = places_.size()});
+    for (const StageNode& hop : config_.hops) places_.push_back(place_of(hop, places_.size()));
     for (const StageNode& standby : config_.standbys) {
         const auto hop = std::find_if(places_.begin(), places_.end(),
                                       [&](const Place& place) { return place.hop.layers == standby.layers; });
         ASSERT(hop != places_.end());
-        standbys_.push_back({.hop = standby, .index = hop->index});
+        standbys_.push_back(place_of(standby, hop->index));
     }
     for (Place& place : places_) open(now, place);
     for (Place& standby : standbys_) open(now, standby);
 }
 
-Coordinator::Place* Coordinator::by_token(std::uint64_t token) {
-    for (Place& place : places_) {
-        if (place.dialling == token) return &place;
+Coordinator::Place Coordinator::place_of(const StageNode& hop, std::size_t index) const {
+    ASSERT(hop.ranks.empty() ||
+           (hop.ranks.size() >= 2 && hop.ranks.size() <= limits::group_ranks_max && hop.ranks.front() == hop.node));
+    Place out{.hop = hop, .index = index};
+    if (hop.ranks.empty()) out.members.push_back({.node = hop.node});
+    for (const NodeId& node : hop.ranks) {
+        out.members.push_back({.node = node, .rank = static_cast<std::uint8_t>(out.members.size())});
     }
-    for (Place& place : standbys_) {
-        if (place.dialling == token) return &place;
-    }
-    return nullptr;
+    return out;
 }
 
-Coordinator::Place* Coordinator::by_control(ChannelId channel) {
+template <typename Is>
+Coordinator::Found Coordinator::find(Is is) {
+    const auto in = [&](Place& place) {
+        const auto at = std::find_if(place.members.begin(), place.members.end(), is);
+        return at == place.members.end() ? Found{} : Found{&place, &*at};
+    };
     for (Place& place : places_) {
-        if (place.control == channel) return &place;
+        if (const Found found = in(place)) return found;
     }
     for (Place& place : standbys_) {
-        if (place.control == channel) return &place;
+        if (const Found found = in(place)) return found;
     }
-    return nullptr;
+    return {};
+}
+
+Coordinator::Found Coordinator::by_token(std::uint64_t token) {
+    return find([token](const Member& member) { return member.dialling == token; });
+}
+
+Coordinator::Found Coordinator::by_control(ChannelId channel) {
+    return find([channel](const Member& member) { return member.control == channel; });
 }
 
 bool Coordinator::is_standby(const Place& place) const {
@@ -63,9 +87,11 @@ NodeId Coordinator::node_behind(std::size_t index) const {
 // ---- opening -----------------------------------------------------------------------------------------------------
 
 void Coordinator::open(Now now, Place& place) {
-    place.dialling = next_token_++;
     place.open_until = now.mono + limits::stage_open_timeout;
-    channels_out_.emplace_back(Connect{*place.dialling, place.hop.node});
+    for (Member& member : place.members) {
+        member.dialling = next_token_++;
+        channels_out_.emplace_back(Connect{*member.dialling, member.node});
+    }
 }
 
 void Coordinator::on_connected(Now now, std::uint64_t token, ChannelId channel) {
@@ -75,19 +101,28 @@ void Coordinator::on_connected(Now now, std::uint64_t token, ChannelId channel) 
         channels_out_.emplace_back(SendMessage{channel, wire::StageJoin{session_, 1}});
         return;
     }
-    Place* place = by_token(token);
+    const auto [place, member] = by_token(token);
     if (place == nullptr) {
         channels_out_.emplace_back(CloseChannel{channel});
         return;
     }
-    place->dialling.reset();
-    place->control = channel;
-    place->told_next = node_behind(place->index);
+    member->dialling.reset();
+    member->control = channel;
+    if (member->rank == 0) place->told_next = node_behind(place->index);
     place->heard = now.mono;
-    channels_out_.emplace_back(SendMessage{
-        channel,
-        wire::StageOpen{session_, config_.model, place->hop.layers, static_cast<std::uint8_t>(place->index + 1),
-                        config_.type, config_.width, config_.context, config_.sequences, place->told_next}});
+    wire::StageOpen open;
+    open.session = session_;
+    open.model = config_.model;
+    open.layers = place->hop.layers;
+    open.hop = static_cast<std::uint8_t>(place->index + 1);
+    open.type = config_.type;
+    open.width = config_.width;
+    open.context = config_.context;
+    open.sequences = config_.sequences;
+    open.next = node_behind(place->index);
+    open.ranks = place->hop.ranks;
+    open.rank = member->rank;
+    channels_out_.emplace_back(SendMessage{channel, std::move(open)});
 }
 
 void Coordinator::on_connect_failed(Now now, std::uint64_t token) {
@@ -95,12 +130,15 @@ void Coordinator::on_connect_failed(Now now, std::uint64_t token) {
         dialling_first_.reset();
         return lose(now, 0, "the node cannot be reached");
     }
-    if (Place* place = by_token(token)) lose(now, *place, "the node cannot be reached");
+    if (const Found found = by_token(token))
+        lose(now, *found.place, of_rank(*found.member, "the node cannot be reached"));
 }
 
-void Coordinator::on_opened(Now now, Place& place) {
-    if (place.opened) return lose(now, place, "it says OPENED twice", Loss::breach);
-    place.opened = true;
+void Coordinator::on_opened(Now now, Place& place, Member& member) {
+    if (member.opened) return lose(now, place, of_rank(member, "it says OPENED twice"), Loss::breach);
+    member.opened = true;
+    place.opened = std::all_of(place.members.begin(), place.members.end(), [](const Member& m) { return m.opened; });
+    if (!place.opened) return;
     place.opened_at = now.mono;
     place.open_until = Instant::max();
     if (place.returned) out_.emplace_back(StandbyBack{static_cast<std::uint8_t>(place.index + 1), place.hop.node});
@@ -123,7 +161,7 @@ void Coordinator::tell_routes(Now) {
         const bool next_is_there = i + 1 == hops() || places_[i + 1].opened;
         if (!place.opened || !next_is_there || place.told_next == node_behind(i)) continue;
         place.told_next = node_behind(i);
-        channels_out_.emplace_back(SendMessage{*place.control, wire::StageReroute{place.told_next}});
+        channels_out_.emplace_back(SendMessage{*place.members[0].control, wire::StageReroute{place.told_next}});
     }
     const bool all = std::all_of(places_.begin(), places_.end(), [](const Place& p) { return p.opened; });
     if ((all || ready_) && places_[0].opened && !first_ && !dialling_first_) dial_first();
@@ -186,7 +224,7 @@ void Coordinator::on_message(Now now, ChannelId channel, const NodeId& from, wir
         return hand_on();
     }
     if (channel == results_channel_) return on_result(now, std::move(message));
-    if (Place* place = by_control(channel)) return on_control(now, *place, message);
+    if (const Found found = by_control(channel)) return on_control(now, *found.place, *found.member, message);
     if (!takes(from, message) || from != places_.back().hop.node) {
         channels_out_.emplace_back(CloseChannel{channel});
         return;
@@ -196,10 +234,15 @@ void Coordinator::on_message(Now now, ChannelId channel, const NodeId& from, wir
     channels_out_.emplace_back(SendMessage{channel, results_.joined()});
 }
 
-void Coordinator::on_control(Now now, Place& place, const wire::StageMessage& message) {
+void Coordinator::on_control(Now now, Place& place, Member& member, const wire::StageMessage& message) {
+    if (std::holds_alternative<wire::StageOpened>(message)) return on_opened(now, place, member);
+    if (member.rank != 0) {  // it computes for rank 0, and says nothing else here
+        const auto* fault = std::get_if<wire::StageFault>(&message);
+        if (fault == nullptr) return lose(now, place, of_rank(member, "it speaks out of turn"), Loss::breach);
+        return lose(now, place, of_rank(member, fault->text));
+    }
     place.heard = now.mono;
     if (std::holds_alternative<wire::StageAlive>(message)) return;
-    if (std::holds_alternative<wire::StageOpened>(message)) return on_opened(now, place);
     if (const auto* done = std::get_if<wire::StageDone>(&message)) return on_done(now, place, *done);
     const auto* fault = std::get_if<wire::StageFault>(&message);
     if (fault == nullptr) return lose(now, place, "it speaks out of turn", Loss::breach);
@@ -252,16 +295,19 @@ void Coordinator::on_closed(Now now, ChannelId channel) {
         if (first_dials_ >= limits::stage_dials_max) return lose(now, 0, "it takes no rows");
         return tell_routes(now);
     }
-    if (Place* place = by_control(channel)) {
-        place->control.reset();
-        lose(now, *place, "the link to it was lost");
+    if (const Found found = by_control(channel)) {
+        found.member->control.reset();
+        lose(now, *found.place, of_rank(*found.member, "the link to it was lost"));
     }
 }
 
 void Coordinator::drop_channels(Place& place) {
-    if (place.control) channels_out_.emplace_back(CloseChannel{*place.control});
-    place.control.reset();
-    place.dialling.reset();
+    for (Member& member : place.members) {
+        if (member.control) channels_out_.emplace_back(CloseChannel{*member.control});
+        member.control.reset();
+        member.dialling.reset();
+        member.opened = false;
+    }
     place.opened = false;
 }
 
@@ -281,7 +327,7 @@ void Coordinator::retire(Now now, Place place, Loss loss) {
     drop_channels(place);
     if (loss == Loss::breach) return;
     const Instant at = now.mono + place.return_delay;
-    Place again{.hop = place.hop, .index = place.index};
+    Place again = place_of(place.hop, place.index);
     again.returned = true;
     again.return_delay = std::min<Duration>(2 * place.return_delay, limits::stage_return_max);
     returning_.push_back({again, at});

@@ -13,8 +13,10 @@
 //   3. Standbys load their layers at the start as well. A lost hop is replaced by one of the same layers, by one that
 //      has loaded if there is one. Its predecessor is told when it has loaded, and then replays. Several may be lost
 //      at once. Rationale: layers are read in seconds at best, a replay takes a fraction of one.
-//   4. At most stage_unsettled_max operations are under way; step() says no beyond that.
-//   5. Whoever is lost is opened again as a standby after stage_return_min, and after twice as long each time it is
+//   4. A hop that is a group is rank 0 in all of this, but every rank is opened from here, and is there when all are.
+//      A rank whose control channel closes or that says a FAULT takes the whole hop with it.
+//   5. At most stage_unsettled_max operations are under way; step() says no beyond that.
+//   6. Whoever is lost is opened again as a standby after stage_return_min, and after twice as long each time it is
 //      lost again, up to stage_return_max; once it has been there for that long, soon again. Who broke the protocol
 //      stays out. Rationale: a machine that was started anew is as good as before; one that comes and goes must not
 //      keep its standbys loading.
@@ -34,6 +36,8 @@ namespace shoal::pipeline {
 struct StageNode {
     NodeId node;
     wire::LayerRange layers;
+    // Of a group that divides these layers, `node` first, up to limits::group_ranks_max; empty: it is one node.
+    std::vector<NodeId> ranks = {};
 };
 
 struct CoordinatorConfig {
@@ -108,15 +112,22 @@ public:
     std::size_t in_flight() const { return static_cast<std::size_t>(next_number_ - 1 - results_.last()); }
 
 private:
-    struct Place {
-        StageNode hop;
-        std::size_t index = 0;  // of the hop that it is or stands by for
+    // A node that holds a hop's layers, or a rank of it.
+    struct Member {
+        NodeId node;
+        std::uint8_t rank = 0;
         std::optional<std::uint64_t> dialling = std::nullopt;
         std::optional<ChannelId> control = std::nullopt;
         bool opened = false;
-        NodeId told_next = {};   // whom it sends to
-        std::uint64_t done = 0;  // the last operation that it computed
-        Instant heard{};         // on the control channel, or since it owes something
+    };
+    struct Place {
+        StageNode hop;
+        std::size_t index = 0;             // of the hop that it is or stands by for
+        std::vector<Member> members = {};  // rank 0 first
+        bool opened = false;               // all of them
+        NodeId told_next = {};             // whom it sends to
+        std::uint64_t done = 0;            // the last operation that it computed
+        Instant heard{};                   // on the control channel, or since it owes something
         Instant open_until{};
         bool returned = false;  // it was lost before
         Instant opened_at{};
@@ -133,12 +144,20 @@ private:
     // Operations that hop `index` (from 0) has been given.
     std::uint64_t given_to(std::size_t index) const;
     NodeId node_behind(std::size_t index) const;
-    Place* by_token(std::uint64_t token);
-    Place* by_control(ChannelId channel);
+    Place place_of(const StageNode& hop, std::size_t index) const;
+    struct Found {
+        Place* place = nullptr;
+        Member* member = nullptr;
+        explicit operator bool() const { return place != nullptr; }
+    };
+    template <typename Is>
+    Found find(Is is);
+    Found by_token(std::uint64_t token);
+    Found by_control(ChannelId channel);
     bool is_standby(const Place& place) const;
     void open(Now now, Place& place);
-    void on_opened(Now now, Place& place);
-    void on_control(Now now, Place& place, const wire::StageMessage& message);
+    void on_opened(Now now, Place& place, Member& member);
+    void on_control(Now now, Place& place, Member& member, const wire::StageMessage& message);
     void on_done(Now now, Place& place, const wire::StageDone& done);
     void on_result(Now now, wire::StageMessage message);
     // After a hop has loaded, or one that has took its place.

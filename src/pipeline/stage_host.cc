@@ -106,13 +106,17 @@ void StageHost::on_open(Now now, ChannelId channel, const NodeId& from, const wi
     const engine::StageHandle handle(next_handle_++);
     sessions_.emplace(open.session, std::make_unique<Session>(open, from, channel, handle, config_.history_bytes_max));
     at_.emplace(channel, open.session);
-    engine_.open(now, handle, {open.model, open.layers, open.type, open.width, open.context, open.sequences});
+    engine::StageShape shape{open.model, open.layers, open.type, open.width, open.context, open.sequences};
+    if (!open.ranks.empty()) shape.group = engine::StageGroup{open.session, open.hop, open.rank, open.ranks};
+    engine_.open(now, handle, shape);
     on_engine(now);
 }
 
 void StageHost::on_join(Now now, ChannelId channel, const wire::StageJoin& join) {
     const auto at = sessions_.find(join.session);
-    if (at == sessions_.end() || at->second->open.hop != join.hop || !at->second->ready) {
+    // Rows go to rank 0 of a group; the others have them from it.
+    const bool fits = at != sessions_.end() && at->second->open.hop == join.hop && at->second->open.rank == 0;
+    if (!fits || !at->second->ready) {
         out_.emplace_back(CloseChannel{channel});
         return;
     }

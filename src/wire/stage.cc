@@ -1,5 +1,7 @@
 #include "wire/stage.h"
 
+#include <algorithm>
+
 #include "wire/fields.h"
 #include "wire/text.h"
 
@@ -18,7 +20,31 @@ enum class Kind : std::uint8_t {
     done = 9,
     alive = 10,
     fault = 11,
+    group_open = 32,
+    group_join = 33,
+    group_probe = 34,
+    group_echo = 35,
+    group_compute = 36,
+    group_truncate = 37,
+    group_reduce = 38,
+    group_agree = 39,
+    group_alive = 40,
 };
+
+std::string_view group_fault(const StageOpen& m) {
+    if (m.ranks.empty()) return m.rank == 0 ? std::string_view() : "stage: a rank of no group";
+    if (m.ranks.size() < 2 || m.ranks.size() > limits::group_ranks_max) return "stage: ranks out of range";
+    if (m.rank >= m.ranks.size()) return "stage: no such rank";
+    if (m.width > limits::group_width_max) return "stage: too wide for a group";
+    for (std::size_t i = 0; i < m.ranks.size(); ++i) {
+        if (m.ranks[i].is_zero()) return "stage: a name is missing";
+        if (std::find(m.ranks.begin(), m.ranks.begin() + static_cast<std::ptrdiff_t>(i), m.ranks[i]) !=
+            m.ranks.begin() + static_cast<std::ptrdiff_t>(i)) {
+            return "stage: a node is two ranks";
+        }
+    }
+    return {};
+}
 
 std::string_view open_fault(const StageOpen& m) {
     if (m.session.is_zero() || m.model.is_zero() || m.next.is_zero()) return "stage: a name is missing";
@@ -27,7 +53,22 @@ std::string_view open_fault(const StageOpen& m) {
     if (m.width == 0 || m.width % 32 != 0 || m.width > limits::stage_width_max) return "stage: width out of range";
     if (m.context == 0 || m.context > limits::context_tokens_max) return "stage: context out of range";
     if (m.sequences == 0 || m.sequences > limits::stage_sequences_max) return "stage: sequences out of range";
-    return {};
+    return group_fault(m);
+}
+
+std::string_view place_fault(std::uint16_t sequence, std::uint32_t length) {
+    if (sequence >= limits::stage_sequences_max) return "stage: sequence out of range";
+    return length >= limits::context_tokens_max ? "stage: length out of range" : std::string_view();
+}
+
+std::string_view probe_fault(std::uint8_t number) {
+    return number == 0 || number > limits::group_probes_max ? "stage: no such probe" : std::string_view();
+}
+
+std::string_view join_fault(const GroupJoin& m) {
+    if (m.session.is_zero()) return "stage: a name is missing";
+    if (m.hop < 1 || m.hop > limits::stage_hops_max) return "stage: hop out of range";
+    return m.rank >= limits::group_ranks_max ? "stage: no such rank" : std::string_view();
 }
 
 std::string_view numbers_fault(std::uint64_t number, std::uint64_t settled) {
@@ -55,7 +96,11 @@ struct BodyWriter {
         out.u32(m.context);
         out.u16(m.sequences);
         out.bytes(m.next.view());
-        return Kind::open;
+        if (m.ranks.empty()) return Kind::open;
+        out.u8(m.rank);
+        out.u8(static_cast<std::uint8_t>(m.ranks.size()));
+        for (const NodeId& node : m.ranks) out.bytes(node.view());
+        return Kind::group_open;
     }
     Kind operator()(const StageOpened&) { return Kind::opened; }
     Kind operator()(const StageJoin& m) {
@@ -110,9 +155,47 @@ struct BodyWriter {
         out.text_u16(plain_text(m.text, limits::stage_fault_bytes_max));
         return Kind::fault;
     }
+    Kind operator()(const GroupJoin& m) {
+        ASSERT(join_fault(m).empty());
+        out.bytes(m.session.view());
+        out.u8(m.hop);
+        out.u8(m.rank);
+        return Kind::group_join;
+    }
+    Kind operator()(const GroupProbe& m) { return probe(Kind::group_probe, m.number); }
+    Kind operator()(const GroupEcho& m) { return probe(Kind::group_echo, m.number); }
+    Kind probe(Kind kind, std::uint8_t number) {
+        ASSERT(probe_fault(number).empty());
+        out.u8(number);
+        return kind;
+    }
+    Kind operator()(const GroupCompute& m) {
+        ASSERT(m.number != 0 && stage_rows_fault(m.rows, false).empty());
+        out.u64(m.number);
+        put_stage_rows(out, m.rows);
+        return Kind::group_compute;
+    }
+    Kind operator()(const GroupTruncate& m) {
+        ASSERT(place_fault(m.sequence, m.length).empty());
+        out.u16(m.sequence);
+        out.u32(m.length);
+        return Kind::group_truncate;
+    }
+    Kind operator()(const ReducePart& m) {
+        ASSERT(reduce_part_fault(m).empty());
+        put_reduce_part(out, m);
+        return Kind::group_reduce;
+    }
+    Kind operator()(const GroupAgree& m) {
+        ASSERT(m.number != 0);
+        out.u64(m.number);
+        out.bytes(m.digest);
+        return Kind::group_agree;
+    }
+    Kind operator()(const GroupAlive&) { return Kind::group_alive; }
 };
 
-Result<StageMessage> read_open(Reader& in) {
+Result<StageMessage> read_open(Reader& in, bool group) {
     StageOpen m;
     m.session = StageSessionId(in.array<16>());
     m.model = ModelId(in.array<32>());
@@ -124,6 +207,12 @@ Result<StageMessage> read_open(Reader& in) {
     m.context = in.u32();
     m.sequences = in.u16();
     m.next = NodeId(in.array<32>());
+    if (group) {
+        m.rank = in.u8();
+        const std::uint8_t count = in.u8();
+        if (count < 2 || count > limits::group_ranks_max) return fail(Errc::invalid, "stage: ranks out of range");
+        for (std::uint8_t i = 0; i < count; ++i) m.ranks.emplace_back(in.array<32>());
+    }
     TRY(in.finish("stage open"));
     TRY(check(open_fault(m)));
     return StageMessage(m);
@@ -166,8 +255,7 @@ Result<StageMessage> read_truncate(Reader& in) {
     m.length = in.u32();
     TRY(in.finish("stage truncate"));
     TRY(check(numbers_fault(m.number, m.settled)));
-    if (m.sequence >= limits::stage_sequences_max) return fail(Errc::invalid, "stage: sequence out of range");
-    if (m.length >= limits::context_tokens_max) return fail(Errc::invalid, "stage: length out of range");
+    TRY(check(place_fault(m.sequence, m.length)));
     return StageMessage(m);
 }
 
@@ -211,7 +299,80 @@ Result<StageMessage> read_reroute(Reader& in) {
     return StageMessage(m);
 }
 
+Result<StageMessage> read_group_join(Reader& in) {
+    GroupJoin m;
+    m.session = StageSessionId(in.array<16>());
+    m.hop = in.u8();
+    m.rank = in.u8();
+    TRY(in.finish("stage group join"));
+    TRY(check(join_fault(m)));
+    return StageMessage(m);
+}
+
+template <typename Message>
+Result<StageMessage> read_probe(Reader& in) {
+    const Message m{in.u8()};
+    TRY(in.finish("stage group probe"));
+    TRY(check(probe_fault(m.number)));
+    return StageMessage(m);
+}
+
+Result<StageMessage> read_group_compute(Reader& in) {
+    GroupCompute m;
+    m.number = in.u64();
+    m.rows = TRY(read_stage_rows(in, false));
+    TRY(in.finish("stage group compute"));
+    if (m.number == 0) return fail(Errc::invalid, "stage: operation zero");
+    return StageMessage(std::move(m));
+}
+
+Result<StageMessage> read_group_truncate(Reader& in) {
+    GroupTruncate m;
+    m.sequence = in.u16();
+    m.length = in.u32();
+    TRY(in.finish("stage group truncate"));
+    TRY(check(place_fault(m.sequence, m.length)));
+    return StageMessage(m);
+}
+
+Result<StageMessage> read_group_reduce(Reader& in) {
+    ReducePart m = read_reduce_part(in);
+    TRY(in.finish("stage group reduce"));
+    TRY(check(reduce_part_fault(m)));
+    return StageMessage(std::move(m));
+}
+
+Result<StageMessage> read_group_agree(Reader& in) {
+    GroupAgree m;
+    m.number = in.u64();
+    m.digest = in.array<32>();
+    TRY(in.finish("stage group agree"));
+    if (m.number == 0) return fail(Errc::invalid, "stage: operation zero");
+    return StageMessage(m);
+}
+
 }  // namespace
+
+std::string_view reduce_part_fault(const ReducePart& part) {
+    if (part.reduction == 0) return "stage: reduction zero";
+    if (part.step >= 2 * (limits::group_ranks_max - 1)) return "stage: no such step of a reduction";
+    if (part.data.empty() || part.data.size() % 4 != 0) return "stage: a part of no floats";
+    return part.data.size() > limits::stage_tensor_bytes_max ? "stage: the part is too large" : std::string_view();
+}
+
+void put_reduce_part(Writer& out, const ReducePart& part) {
+    out.u64(part.reduction);
+    out.u8(part.step);
+    out.bytes_u32(part.data);
+}
+
+ReducePart read_reduce_part(Reader& in) {
+    ReducePart out;
+    out.reduction = in.u64();
+    out.step = in.u8();
+    out.data = to_bytes(in.bytes_u32(limits::stage_tensor_bytes_max));
+    return out;
+}
 
 std::size_t activation_row_bytes(ActivationType type, std::uint32_t width) {
     switch (type) {
@@ -277,7 +438,7 @@ Bytes encode_stage_message(const StageMessage& message) {
 Result<StageMessage> decode_stage_message(ByteView in) {
     Reader reader(in);
     switch (static_cast<Kind>(reader.u8())) {
-        case Kind::open: return read_open(reader);
+        case Kind::open: return read_open(reader, false);
         case Kind::opened: return read_empty<StageOpened>(reader);
         case Kind::join: return read_join(reader);
         case Kind::joined: return read_joined(reader);
@@ -288,6 +449,15 @@ Result<StageMessage> decode_stage_message(ByteView in) {
         case Kind::done: return read_done(reader);
         case Kind::alive: return read_empty<StageAlive>(reader);
         case Kind::fault: return read_fault(reader);
+        case Kind::group_open: return read_open(reader, true);
+        case Kind::group_join: return read_group_join(reader);
+        case Kind::group_probe: return read_probe<GroupProbe>(reader);
+        case Kind::group_echo: return read_probe<GroupEcho>(reader);
+        case Kind::group_compute: return read_group_compute(reader);
+        case Kind::group_truncate: return read_group_truncate(reader);
+        case Kind::group_reduce: return read_group_reduce(reader);
+        case Kind::group_agree: return read_group_agree(reader);
+        case Kind::group_alive: return read_empty<GroupAlive>(reader);
     }
     return fail(Errc::malformed, "stage: unknown message");
 }

@@ -1,4 +1,5 @@
-// Stage messages: hidden states on their way through the machines that hold one model. Format: protocol/stage.md.
+// Stage messages: hidden states on their way through the machines that hold one model. Format: protocol/stage.md;
+// between the ranks of a hop: protocol/stage_group.md.
 //
 // A session runs one model over hops 1 to n, led by a coordinator; after hop n its results are the coordinator's again.
 // Two kinds of channels: control, coordinator to each hop, and data, each hop to the one after it. What changes a hop's
@@ -40,6 +41,9 @@ struct StageOpen {
     std::uint32_t context = 0;    // positions of each sequence
     std::uint16_t sequences = 0;  // at once
     NodeId next;                  // the hop after it, or the coordinator
+    // A hop of several nodes: each holds a part of every layer, and this one is `rank`. Empty: the hop is one node.
+    std::vector<NodeId> ranks = {};  // 2 to limits::group_ranks_max, all different
+    std::uint8_t rank = 0;
 };
 // The layers are loaded.
 struct StageOpened {};
@@ -114,8 +118,55 @@ struct StageFault {
     std::string text;  // plain, at most limits::stage_fault_bytes_max
 };
 
+// ---- between the ranks of a hop: rank r to rank r + 1, the last one to rank 0 --------------------------------------
+
+// First on a ring channel. `rank` is the one that is joined.
+struct GroupJoin {
+    StageSessionId session;
+    std::uint8_t hop = 1;
+    std::uint8_t rank = 0;
+};
+// Answered at once by an echo with the same number: how far the next rank is.
+struct GroupProbe {
+    std::uint8_t number = 1;  // at most limits::group_probes_max
+};
+// Back on the channel that the probe came on.
+struct GroupEcho {
+    std::uint8_t number = 1;
+};
+// From rank 0 around to the last: compute these rows.
+struct GroupCompute {
+    std::uint64_t number = 0;  // from 1; of rank 0's own counting
+    StageRows rows;
+};
+struct GroupTruncate {
+    std::uint16_t sequence = 0;
+    std::uint32_t length = 0;
+};
+// A chunk of a vector that is being summed (engine/ring.h).
+struct ReducePart {
+    std::uint64_t reduction = 0;  // from 1, of the session
+    std::uint8_t step = 0;        // below 2 (group_ranks_max - 1)
+    Bytes data;                   // f32s, at least one
+    friend bool operator==(const ReducePart&, const ReducePart&) = default;
+};
+// From rank 1 around to rank 0: what all ranks so far have computed is this. BLAKE2b-256 of the tensor.
+struct GroupAgree {
+    std::uint64_t number = 0;
+    ByteArray<32> digest{};
+};
+// Every stage_alive_interval while this rank computes.
+struct GroupAlive {};
+
+// Empty, or why this part can be of no reduction.
+std::string_view reduce_part_fault(const ReducePart& part);
+void put_reduce_part(Writer& out, const ReducePart& part);
+// For a message that holds one: its end, and what reduce_part_fault says, are the caller's to check.
+ReducePart read_reduce_part(Reader& in);
+
 using StageMessage = std::variant<StageOpen, StageOpened, StageJoin, StageJoined, StageStep, StageTruncate, StageReplay,
-                                  StageReroute, StageDone, StageAlive, StageFault>;
+                                  StageReroute, StageDone, StageAlive, StageFault, GroupJoin, GroupProbe, GroupEcho,
+                                  GroupCompute, GroupTruncate, ReducePart, GroupAgree, GroupAlive>;
 
 // The rows of a message. Errc::malformed, Errc::invalid: what stage_rows_fault says.
 void put_stage_rows(Writer& out, const StageRows& rows);

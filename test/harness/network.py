@@ -75,6 +75,10 @@ def free_port(addresses):
     raise Skip("no free port on the loopback addresses")
 
 
+def ranks_of(hop):
+    return hop[2] if len(hop) > 2 else 1
+
+
 class Node:
     """One process of the network: what it is called, where its files are, how to start it again."""
 
@@ -133,9 +137,10 @@ class Network:
             net.relays[0].kill()
 
     With `hops`, a list of (first, end), the layers of the first model node are on nodes of their own: `stages`, and
-    `standby_stages` for those of `standbys`; `stage_files` says what each reads, in that order, if not the model. With
-    `delay_ms` every link to the first model node and to a stage has that delay one way. `liars`, {index: how}, gives
-    model nodes an engine that lies (harness.liar).
+    `standby_stages` for those of `standbys`; (first, end, ranks) is a group of so many nodes, one after another in
+    these lists. `stage_files` says what each hop reads, in that order, if not the model. With `delay_ms` every link to
+    the first model node and to a stage has that delay one way. `liars`, {index: how}, gives model nodes an engine that
+    lies (harness.liar).
 
     `plan`, a function of the network that is called before any of these nodes runs, gives the lead's options in place
     of a --hop and --standby for each; `hops` and `standbys` then hold None for each node.
@@ -161,7 +166,8 @@ class Network:
         self.liars = dict(liars)
         self.plan = plan
         self.delays = []
-        nodes = 1 + relays + models + len(self.hops) + len(self.standbys)
+        ranges = (*self.hops, *self.standbys)
+        nodes = 1 + relays + models + sum(ranks_of(each) for each in ranges)
         self._addresses = [f"127.{number}.0.1" for number in range(1, 1 + nodes)]
         self._port = free_port(self._addresses)
         self._next_client = 0
@@ -233,12 +239,15 @@ class Network:
         for option, ranges, nodes in (("--hop", self.hops, self.stages),
                                       ("--standby", self.standbys, self.standby_stages)):
             for index, layers in enumerate(ranges):
-                arguments = ["--stage", next(files), "--stage-for", lead.id()]
-                node = self._node(f"{option[2:]}{index}", arguments, where)
-                typed += [option, f"{node.id()}:{layers[0]}-{layers[1]}"] if layers else []
-                self._delay(node)
-                nodes.append(node)
-                where += 1
+                group, file = [], next(files)
+                for rank in range(ranks_of(layers)):
+                    arguments = ["--stage", file, "--stage-for", lead.id()]
+                    node = self._node(f"{option[2:]}{index}" + (f"-rank{rank}" if rank else ""), arguments, where)
+                    self._delay(node)
+                    group.append(node)
+                    where += 1
+                typed += [option, f"{'+'.join(node.id() for node in group)}:{layers[0]}-{layers[1]}"] if layers else []
+                nodes += group
         lead.arguments += self.plan(self) if self.plan else typed
         lead.arguments += self.lead_options
         for node in (*self.stages, *self.standby_stages):
