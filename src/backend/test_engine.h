@@ -17,8 +17,8 @@ namespace shoal::backend {
 // Long enough for the slowest machine; no test waits for it to pass.
 inline constexpr Duration patience = 120s;
 
-// "mini" is the bundled model, the others have random weights: where two of their tokens are nearly as likely, the number
-// of rows that are computed together may turn the choice.
+// "mini" is the bundled model, the others have random weights: where two of their tokens are nearly as likely, how many
+// rows are computed together may turn the choice.
 inline std::string fixture(const std::string& name) {
     if (name == "mini") return std::string(SHOAL_SOURCE_DIR) + "/models/shoal-mini.gguf";
     const char* folder = std::getenv("SHOAL_FIXTURES");

@@ -79,7 +79,7 @@ class Engine:
             frame = self._frame_of(length)
             kind, body = frame[0], frame[1:]
             if kind in (FATAL, FAILED):
-                raise SystemExit(f"shoal-engine: {body[3 if kind == FATAL else 19:].decode()}")
+                raise SystemExit(f"shoal-engine: {body[3 if kind == FATAL else 23:].decode()}")
             if kind == TEXT:
                 texts.append(body)
             if kind == last:

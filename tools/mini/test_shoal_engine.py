@@ -19,7 +19,7 @@ def read():
     taken = pipe.read(struct.unpack("<I", head)[0])
     return taken[0], taken[1:]
 kind, body = read()
-assert kind == 1 and len(body) == 13
+assert kind == 1 and len(body) == 19
 frame(17 if os.read(4, 99) == b"a model" else 22, bytes(3) + b"no model")
 pipe.flush()
 while True:
@@ -30,10 +30,10 @@ while True:
     said = chat[45:]
     frame(23, b"")
     if said == b"fail":
-        frame(21, job + bytes(9) + struct.pack("<H", 3) + b"why")
+        frame(21, job + bytes(13) + struct.pack("<H", 3) + b"why")
     for part in (said[:2], said[2:]):
         frame(19, job + bytes(4) + struct.pack("<H", len(part)) + part)
-    frame(20, job + bytes(9))
+    frame(20, job + bytes(13))
     pipe.flush()
 """
 
