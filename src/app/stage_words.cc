@@ -54,8 +54,9 @@ Result<pipeline::StageNode> parse_stage(const std::string& what, const std::stri
     const auto layers =
         colon == std::string::npos ? std::nullopt : parse_layers(std::string_view(text).substr(colon + 1));
     if (!layers) {
-        return fail(Errc::invalid,
-                    fmt::format("{} {}: must be NODE:FIRST-END, or NODE+NODE:FIRST-END for a group, where END is one behind the last layer", what, text));
+        return fail(Errc::invalid, fmt::format("{} {}: must be NODE:FIRST-END, or NODE+NODE:FIRST-END for a group, "
+                                               "where END is one behind the last layer",
+                                               what, text));
     }
     std::vector<NodeId> nodes = TRY(parse_nodes(what, text.substr(0, colon)));
     pipeline::StageNode out{nodes.front(), *layers};

@@ -63,7 +63,7 @@ Status StageWorkers::start(Worker& worker, const engine::StageShape& shape) {
     worker.child = TRY(net::ChildProcess::spawn(loop_, std::move(options), std::move(events)));
     watch(worker, limits::engine_start_timeout);
     pipe::Load load{shape.layers,    shape.type,       shape.width, shape.context,
-                    shape.sequences, options_.threads, options_.kv,    worker.pieces.has_value()};
+                    shape.sequences, options_.threads, options_.kv, worker.pieces.has_value()};
     if (shape.group) {
         load.rank = shape.group->rank;
         load.ranks = static_cast<std::uint8_t>(shape.group->ranks.size());

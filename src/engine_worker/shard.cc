@@ -321,8 +321,10 @@ void WholeModel::add(const std::string& name, const GgufTensor& tensor, Shard& s
 void WholeModel::write_blocks(Shard& shard, GgufWriter& out) const {
     for (const GgufTensor& tensor : gguf_.tensors) {
         const auto of = block_tensor(tensor.name);
-        if (!of || of->block < shard.range_.first || of->block >= shard.range_.end) continue;
-        add(block_name(of->block - shard.range_.first, of->rest), tensor, shard, out);
+        if (!of) continue;
+        const auto at = std::lower_bound(shard.blocks_.begin(), shard.blocks_.end(), of->block);
+        if (at == shard.blocks_.end() || *at != of->block) continue;
+        add(block_name(static_cast<std::uint64_t>(at - shard.blocks_.begin()), of->rest), tensor, shard, out);
     }
 }
 
@@ -358,11 +360,15 @@ Result<std::optional<float>> WholeModel::real(std::string_view name) const {
     return std::optional(out);
 }
 
+std::vector<std::uint32_t> WholeModel::blocks_of(LayerRange range) {
+    std::vector<std::uint32_t> out(range.count());
+    std::iota(out.begin(), out.end(), range.first);
+    return out;
+}
+
 Result<Shard> WholeModel::cut(LayerRange range, bool with_head) const {
     TRY(check_range(*shape_.kind, shape_.layers, range, shape_.slides));
-    std::vector<std::uint32_t> blocks(range.count());
-    std::iota(blocks.begin(), blocks.end(), range.first);
-    return cut(std::move(blocks), with_head);
+    return cut(blocks_of(range), with_head);
 }
 
 Result<Shard> WholeModel::cut_skipping(LayerRange skipped) const {
@@ -396,9 +402,8 @@ void WholeModel::finish(Shard& shard, const GgufWriter& writer) {
     shard.bytes_ = shard.header_.size() + writer.data_bytes();
 }
 
-Result<Shard> WholeModel::cut(LayerRange range, bool with_head) const {
-    TRY(check_range(*shape_.kind, shape_.layers, range, shape_.slides));
-    Shard out = begin(range, with_head);
+Result<Shard> WholeModel::cut(std::vector<std::uint32_t> blocks, bool with_head) const {
+    Shard out = begin(std::move(blocks), with_head);
     GgufWriter writer;
     TRY(write_metadata(out.blocks_, with_head, gguf_.architecture, writer));
     write_blocks(out, writer);

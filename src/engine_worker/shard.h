@@ -147,13 +147,15 @@ private:
     Result<Divided> divided(Rank rank) const;
     Result<Part> part(const GgufTensor& tensor, std::string_view rest, const Divided& sizes, Rank rank) const;
     // Under the name of the architecture `as`.
-    Status write_metadata(std::span<const std::uint32_t> blocks, bool with_head, std::string_view as, GgufWriter& out) const;
+    Status write_metadata(std::span<const std::uint32_t> blocks, bool with_head, std::string_view as,
+                          GgufWriter& out) const;
     void write_rank(const Divided& sizes, Rank rank, GgufWriter& out) const;
     Status write_divided(Shard& shard, const Divided& sizes, GgufWriter& out) const;
     Result<Bytes> slice(const GgufPair& pair, Bytes value, std::span<const std::uint32_t> blocks) const;
     void write_blocks(Shard& shard, GgufWriter& out) const;
     void write_others(Shard& shard, GgufWriter& out) const;
     void add(const std::string& name, const GgufTensor& tensor, Shard& shard, GgufWriter& out) const;
+    static std::vector<std::uint32_t> blocks_of(LayerRange range);
     Shard begin(std::vector<std::uint32_t> blocks, bool with_head) const;
     static void finish(Shard& shard, const GgufWriter& writer);
 

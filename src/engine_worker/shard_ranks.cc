@@ -143,10 +143,10 @@ Result<Shard> WholeModel::cut_rank(LayerRange range, Rank rank) const {
     ASSERT(rank.number < rank.count);
     TRY(check_range(*shape_.kind, shape_.layers, range, shape_.slides));
     const Divided sizes = TRY(divided(rank));
-    Shard out = begin(range, false);
+    Shard out = begin(blocks_of(range), false);
     out.rank_ = rank;
     GgufWriter writer;
-    TRY(write_metadata(range, false, shape_.kind->divides_as, writer));
+    TRY(write_metadata(out.blocks_, false, shape_.kind->divides_as, writer));
     write_rank(sizes, rank, writer);
     TRY(write_divided(out, sizes, writer));
     write_others(out, writer);
