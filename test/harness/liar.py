@@ -47,11 +47,11 @@ class Liar:
         if kind == TEXT:
             return self.text(body)
         if kind == FINISHED:
-            job, reason, prompt, completion = struct.unpack("<QBII", body)
+            job, reason, prompt, completion, reused = struct.unpack("<QBIII", body)
             if self.how == "count":
-                return frame(FINISHED, struct.pack("<QBII", job, reason, prompt, 2 * completion))
+                return frame(FINISHED, struct.pack("<QBIII", job, reason, prompt, 2 * completion, reused))
             if self.pieces.pop(job, 0) > 1 and self.how == "stop":
-                return frame(FINISHED, struct.pack("<QBII", job, 0, prompt, 1))
+                return frame(FINISHED, struct.pack("<QBIII", job, 0, prompt, 1, reused))
         return frame(kind, body)
 
     def text(self, body):
