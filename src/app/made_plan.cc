@@ -44,6 +44,7 @@ Result<std::vector<StageNode>> read_stages(TomlReader& in, const char* key, std:
     std::vector<StageNode> out;
     const std::vector<std::string> texts = TRY(in.texts(key));
     if (texts.size() > most) return in.bad(key, fmt::format("at most {}", most));
+    out.reserve(texts.size());
     for (const std::string& text : texts) out.push_back(TRY(parse_stage(key, text)));
     return out;
 }

@@ -176,7 +176,7 @@ Status verify_manifest(const PieceFolder& folder, const std::string& path, const
     {
         Bar bar("checking", wanted.bytes);
         for (const wire::Piece& piece : wanted.pieces) {
-            const Status good = folder.check(piece, [&bar](std::uint64_t bytes) {
+            Status good = folder.check(piece, [&bar](std::uint64_t bytes) {
                 bar.add(bytes);
                 return interrupted == 0;
             });
