@@ -76,7 +76,7 @@ def free_port(addresses):
 
 
 def ranks_of(hop):
-    return hop[2] if len(hop) > 2 else 1
+    return hop[2] if hop and len(hop) > 2 else 1
 
 
 class Node:
