@@ -13,6 +13,7 @@
 
 #include "app/commands.h"
 #include "app/piece_folder.h"
+#include "app/stage_words.h"
 #include "backend/engine_files.h"
 #include "net/child.h"
 #include "net/loop.h"
@@ -205,13 +206,7 @@ Status verify(const ModelOptions& options) {
 
 void declare_model(CLI::App& app, ModelOptions& options) {
     const auto is_range = [](const std::string& text) {
-        const auto digits = [](std::string_view part) {
-            return !part.empty() && part.size() < 6 && part.find_first_not_of("0123456789") == std::string_view::npos;
-        };
-        const std::size_t dash = std::min(text.find('-'), text.size());
-        const bool is = digits(std::string_view(text).substr(0, dash)) && dash < text.size() &&
-                        digits(std::string_view(text).substr(dash + 1));
-        return is ? std::string() : "must be FIRST-END, where END is one behind the last layer";
+        return parse_layers(text) ? std::string() : "must be FIRST-END, where END is one behind the last layer";
     };
     CLI::App* model = app.add_subcommand("model", "cut a model into pieces, or check the pieces of one");
     model->require_subcommand(1);

@@ -15,16 +15,6 @@ PROMPT = "Say something long."
 KILL_AT = 20
 
 
-def answer_without(net, stage):
-    def on_text(reply):
-        if len(reply.times) == KILL_AT:
-            stage.kill()
-
-    reply = net.client.api.chat(PROMPT, on_text=on_text, **ASK)
-    check(len(reply.times) >= KILL_AT, f"nothing was killed: the answer had only {len(reply.times)} pieces")
-    return reply
-
-
 def test(folder):
     with Network(folder, relays=12, models=1, model_file=fixture("slow"), hops=HOPS, standbys=[HOPS[1]]) as net:
         undisturbed = net.client.api.chat(PROMPT, **ASK)
@@ -32,7 +22,7 @@ def test(folder):
         log = net.models[0].process
         here, other = net.stages[1], net.standby_stages[0]
         for loss in range(1, 5):
-            reply = answer_without(net, here)
+            reply = net.client.api.chat_while_killed(here, KILL_AT, PROMPT, **ASK)
             check(reply.done and reply.error is None, f"loss {loss}, of {here.name}: {reply.error}")
             check(reply.text == undisturbed.text, f"loss {loss}, of {here.name}: another answer")
             replaced = f"is {other.id()} now, no more {here.id()}"

@@ -29,25 +29,13 @@ def messages_taken(node):
     return sum(line.get("command") == "CHANNEL_CREDIT" and line["dir"] == "out" for line in node.trace())
 
 
-def ask_and_kill(net, stage):
-    """The reply; `stage` dies at its piece KILL_AT."""
-    def on_text(reply):
-        if len(reply.times) == KILL_AT:
-            stage.kill()
-
-    reply = net.client.api.chat(PROMPT, on_text=on_text, **ASK)
-    # Without a standby the error may be the next thing that comes.
-    check(len(reply.times) >= KILL_AT, f"nothing was killed: the answer had only {len(reply.times)} pieces")
-    return reply
-
-
 def test(folder):
     with Network(folder, relays=12, models=1, model_file=fixture("slow"), hops=HOPS, standbys=HOPS) as net:
         undisturbed = net.client.api.chat(PROMPT, **ASK)
         check(undisturbed.done and undisturbed.finish == "length", f"not the whole answer: {undisturbed}")
         for stage, standby in zip(net.stages, net.standby_stages):
             check(messages_taken(standby) < 10, f"{standby.name} has computed before anything was lost")
-            reply = ask_and_kill(net, stage)
+            reply = net.client.api.chat_while_killed(stage, KILL_AT, PROMPT, **ASK)
             check(reply.done and reply.error is None, f"{stage.name} killed: {reply.error}")
             check(reply.text == undisturbed.text, f"{stage.name} killed: another answer")
             print(f"{stage.name} killed: longest pause {max(pauses(reply)):.2f} s, "
@@ -62,7 +50,7 @@ def no_standby_is_left(net, text):
     """One more is lost: the answer ends with an error that says so, and once all layers are together again the same
     question is answered as before."""
     lost = net.standby_stages[1]
-    reply = ask_and_kill(net, lost)
+    reply = net.client.api.chat_while_killed(lost, KILL_AT, PROMPT, **ASK)
     check(reply.error is not None, f"no error: {reply}")
     check(len(reply.text) < len(text) and text.startswith(reply.text), "what came is not the answer's beginning")
     net.stages[1].start()

@@ -6,6 +6,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from harness.run import check
+
 
 class ApiError(Exception):
     """An answer other than 200; `status`, `error` (the object of OpenAI's form) and `headers` say which."""
@@ -95,6 +97,16 @@ class Api:
             return reply
         finally:
             connection.close()
+
+    def chat_while_killed(self, node, piece, prompt, **options):
+        """The Reply; `node` is killed when so many pieces of it have come. An error may be what comes next."""
+        def on_text(reply):
+            if len(reply.times) == piece:
+                node.kill()
+
+        reply = self.chat(prompt, on_text=on_text, **options)
+        check(len(reply.times) >= piece, f"nothing was killed: the answer had only {len(reply.times)} pieces")
+        return reply
 
     def chat_later(self, prompt, **options):
         """Asks in a thread of its own; calling what it gives waits for the Reply, or raises what chat() raised."""
