@@ -16,9 +16,10 @@ PREFIX = ROOT / "build" / "llama"
 
 
 class RpcPeer:
-    """One llama-server whose layers are on as many ggml-rpc-servers as there are `hops`, split as these are."""
+    """One llama-server whose layers are on as many ggml-rpc-servers as there are `hops`, split as these are. `draft`: a
+    model that guesses, on the front's own processor."""
 
-    def __init__(self, folder, model, hops, delay_ms, streams=1, context=1024):
+    def __init__(self, folder, model, hops, delay_ms, streams=1, context=1024, draft=None):
         self.folder, self.processes = folder, []
         self.libraries = next(iter(PREFIX.glob("usr/lib/*/libllama.so"))).parent
         # Compute libraries are looked for in the working folder: the best for this processor, and rpc's.
@@ -32,7 +33,8 @@ class RpcPeer:
         self.front = self._start("llama-server", [
             PREFIX / "usr" / "bin" / "llama-server", "-m", model.resolve(), "-t", "1", "-ngl", "99", "--rpc",
             ",".join(servers), "-ts", split, "-c", str(context * streams), "-np", str(streams), "--offline",
-            "--host", "127.0.0.1", "--port", str(self.port)])
+            "--host", "127.0.0.1", "--port", str(self.port),
+            *(["--spec-type", "draft-simple", "-md", draft, "--spec-draft-n-max", "16", "-devd", "none", "-ngld", "0", "-td", "1"] if draft else [])])
 
     def _start(self, name, words):
         process = Process(name, [*self.loader, *words], self.folder / f"{name}.log", cwd=self.where)
@@ -78,6 +80,15 @@ class RpcPeer:
         """The first token comes with the prompt, and llama-server leaves it out of the time."""
         times = self.times(prompt, tokens)
         return times["predicted_ms"] / (times["predicted_n"] - 1)
+
+    def chat_token_ms(self, question, tokens):
+        """The same, of an answer to a question, in the model's own words for one."""
+        status, body = self._ask("POST", "/v1/chat/completions", {
+            "messages": [{"role": "user", "content": question}], "max_tokens": tokens, "temperature": 0,
+            "cache_prompt": False})
+        if status != 200 or body["timings"]["predicted_n"] < tokens / 2:
+            raise NotMeasured(f"llama-server: {status}: {str(body)[:200]}")
+        return body["timings"]["predicted_ms"] / (body["timings"]["predicted_n"] - 1)
 
     def stop(self):
         for process in reversed(self.processes):

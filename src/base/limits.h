@@ -65,6 +65,9 @@ inline constexpr std::size_t channel_message_bytes_max = 32 * 1024 * 1024 + 8 * 
 // Of one direction, that the other side has not taken yet. Enough to fill a line of 60 ms there and back at 500 Mbit/s.
 inline constexpr std::size_t channel_window_bytes = 4 * 1024 * 1024;
 inline constexpr std::size_t channel_window_messages = 32;
+// What was taken is said at the latest when it is this much: so the other side never has less than half a window.
+inline constexpr std::size_t channel_credit_bytes = channel_window_bytes / 2;
+inline constexpr std::size_t channel_credit_messages = channel_window_messages / 2;
 // What waits behind the window, of messages that cannot wait elsewhere: said on a control channel.
 inline constexpr std::size_t channel_queued_messages_max = 256;
 
@@ -317,6 +320,9 @@ inline constexpr std::size_t stage_history_bytes_max = std::size_t{1} << 30;
 inline constexpr Duration stage_alive_interval = 500ms;
 inline constexpr Duration stage_silence_max = 1500ms;
 static_assert(2 * stage_alive_interval < stage_silence_max);
+// What a hop has handed on it says after this time, unless the result is there by then.
+inline constexpr Duration stage_done_delay = 100ms;
+static_assert(2 * stage_done_delay < stage_alive_interval);
 // A hop may have to load its layers.
 inline constexpr Duration stage_open_timeout = 120s;
 // Tries to reach the next hop before it is called lost.

@@ -85,6 +85,8 @@ Bytes Channels::next_payload(Channel& channel, CellCommand& command) {
     }
     if (channel.credit_due) {
         channel.credit_due = false;
+        channel.said = channel.taken;
+        channel.unsaid_bytes = 0;
         command = CellCommand::channel_credit;
         return encode(wire::ChannelCredit{channel.taken});
     }
@@ -185,9 +187,15 @@ void Channels::took(ChannelNumber number) {
     Channel* channel = find(number);
     if (channel == nullptr || channel->closing) return;
     ASSERT(!channel->untaken_sizes.empty());
-    channel->untaken_bytes -= channel->untaken_sizes.front();
+    const std::size_t size = channel->untaken_sizes.front();
+    channel->untaken_bytes -= size;
     channel->untaken_sizes.pop_front();
+    channel->unsaid_bytes += size;
     ++channel->taken;
+    if (channel->taken > 1 && channel->taken - channel->said < limits::channel_credit_messages &&
+        channel->unsaid_bytes < limits::channel_credit_bytes) {
+        return;  // rule 5
+    }
     channel->credit_due = true;
     give_turn(number, *channel);
 }

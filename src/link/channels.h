@@ -12,7 +12,9 @@
 //      first message shows to be one, can make nobody hold a long one.
 //   3. Cells of all channels take turns, so that a long message of one does not hold up a short one of another.
 //   4. close() lets go what is under way before it; what waits in the queue is dropped.
-//   5. A cell that does not fit ends its channel, never the link. Cells of a channel that is gone are ignored.
+//   5. The first message that was taken is credited at once, others when they are half a window: the sender always has
+//      the other half. Rationale: a stream of small messages, a token each, would else cost as many cells back.
+//   6. A cell that does not fit ends its channel, never the link. Cells of a channel that is gone are ignored.
 //
 // What the peer can do: open channels_per_link_max channels and hold a window and a message of memory in each.
 // Pure; one thread. Cost: each byte is copied once out and once in.
@@ -93,6 +95,8 @@ private:
         std::deque<std::size_t> untaken_sizes;  // bounded: channel_window_messages
         std::size_t untaken_bytes = 0;
         std::uint64_t taken = 0;
+        std::uint64_t said = 0;        // of these, by the last CREDIT
+        std::size_t unsaid_bytes = 0;  // of the others
         bool credit_due = false;
         bool has_turn = false;
 

@@ -140,12 +140,29 @@ TEST_F(ChannelsTest, NoMoreMessagesAreUnderWayThanTheOtherSideTakes) {
     settle();
     EXPECT_EQ(b_.messages.size(), limits::channel_window_messages);
     EXPECT_EQ(a_.rooms, 0U);
-    b_.channels.took(number);
-    b_.channels.took(number);
+    for (std::size_t i = 0; i < limits::channel_credit_messages; ++i) b_.channels.took(number);
     settle();
     EXPECT_EQ(b_.messages.size(), limits::channel_window_messages + 1);
     EXPECT_EQ(a_.rooms, 1U);
     EXPECT_TRUE(a_.channels.may_send(number));
+}
+
+TEST_F(ChannelsTest, SmallMessagesCostNoCellBackUntilTheyAreHalfAWindow) {
+    const ChannelNumber number = open();
+    cells_ = 0;
+    for (std::size_t i = 1; i < limits::channel_credit_messages; ++i) {
+        ASSERT_TRUE(a_.channels.send(number, message_of(10, 1)));
+        settle();
+    }
+    EXPECT_EQ(cells_, limits::channel_credit_messages - 1);
+    ASSERT_TRUE(a_.channels.send(number, message_of(10, 1)));
+    settle();
+    EXPECT_EQ(cells_, limits::channel_credit_messages + 1) << "and one cell back";
+    for (int i = 0; i < 100; ++i) {
+        ASSERT_TRUE(a_.channels.may_send(number)) << "never less than the other half";
+        ASSERT_TRUE(a_.channels.send(number, message_of(10, 1)));
+        settle();
+    }
 }
 
 TEST_F(ChannelsTest, NoMoreBytesAreUnderWayThanTheWindowAndOneMessage) {

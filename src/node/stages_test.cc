@@ -205,9 +205,11 @@ TEST_F(StagesTest, DataWaitsForTheWindow) {
     carry();
     EXPECT_EQ(hop_.user.heard.size(), 1 + limits::channel_window_messages);
     const ChannelId theirs = std::get<0>(hop_.user.heard[0]);
-    hop_.user.say.emplace_back(pipeline::Took{theirs});
+    for (std::size_t i = 0; i < limits::channel_credit_messages; ++i) {
+        hop_.user.say.emplace_back(pipeline::Took{theirs});
+    }
     carry();
-    EXPECT_EQ(hop_.user.heard.size(), 2 + limits::channel_window_messages);
+    EXPECT_EQ(hop_.user.heard.size(), 1 + limits::channel_window_messages + limits::channel_credit_messages);
     hop_.user.takes_at_once = true;
     for (std::size_t i = 0; i < limits::channel_window_messages; ++i) {
         hop_.user.say.emplace_back(pipeline::Took{theirs});

@@ -257,10 +257,11 @@ void Coordinator::on_done(Now now, Place& place, const wire::StageDone& done) {
     if (is_standby(place)) return lose(now, place, "it has computed what nobody asked", Loss::breach);
     // Smaller: again, after a replay. It may be ahead of the hop before, if that is a standby that catches up.
     if (done.number <= place.done || done.number >= next_number_) return;
-    place.done = done.number;
+    const std::uint64_t before = std::exchange(place.done, done.number);
     Place* next = place.index + 1 < hops() ? &places_[place.index + 1] : nullptr;
     const std::uint64_t next_done = next != nullptr ? next->done : results_.last();
-    if (next_done + 1 == done.number) (next != nullptr ? next->heard : results_heard_) = now.mono;
+    // Until now it owed nothing.
+    if (before <= next_done && next_done < done.number) (next != nullptr ? next->heard : results_heard_) = now.mono;
 }
 
 void Coordinator::on_result(Now now, wire::StageMessage message) {
@@ -272,15 +273,25 @@ void Coordinator::on_result(Now now, wire::StageMessage message) {
         if (number > next_number_ - 1 || !results_.take(operation)) {
             return lose(now, last, "its results do not fit", Loss::breach);
         }
-        outlet_.settle(results_.last());
+        settle(now);
         out_.emplace_back(Result{number, std::move(std::get<wire::StageStep>(operation).rows)});
     } else if (const auto* truncate = std::get_if<wire::StageTruncate>(&message)) {
         if (truncate->number > next_number_ - 1 || !results_.take(Operation(*truncate))) {
             return lose(now, last, "its results do not fit", Loss::breach);
         }
-        outlet_.settle(results_.last());
+        settle(now);
     } else {
         lose(now, last, "it speaks out of turn", Loss::breach);
+    }
+}
+
+void Coordinator::settle(Now now) {
+    outlet_.settle(results_.last());
+    // A result passed every hop.
+    for (Place& place : places_) {
+        if (place.done >= results_.last()) continue;
+        place.done = results_.last();
+        place.heard = now.mono;
     }
 }
 

@@ -126,8 +126,8 @@ private:
         std::vector<Member> members = {};  // rank 0 first
         bool opened = false;               // all of them
         NodeId told_next = {};             // whom it sends to
-        std::uint64_t done = 0;            // the last operation that it computed
-        Instant heard{};                   // on the control channel, or since it owes something
+        std::uint64_t done = 0;            // the last operation that it handed on, as far as is known
+        Instant heard{};                   // on the control channel or by a result, or since it owes something
         Instant open_until{};
         bool returned = false;  // it was lost before
         Instant opened_at{};
@@ -159,6 +159,7 @@ private:
     void on_opened(Now now, Place& place, Member& member);
     void on_control(Now now, Place& place, Member& member, const wire::StageMessage& message);
     void on_done(Now now, Place& place, const wire::StageDone& done);
+    void settle(Now now);
     void on_result(Now now, wire::StageMessage message);
     // After a hop has loaded, or one that has took its place.
     void go_on(Now now);

@@ -460,6 +460,34 @@ TEST_F(PipelineTest, ASlowHopSaysThatItLivesAndIsKept) {
     EXPECT_TRUE(replaced_.empty());
 }
 
+TEST_F(PipelineTest, WhatAResultSaysNoHopSaysOnceMore) {
+    std::size_t said = 0;
+    spoil = [&](const NodeId&, const NodeId&, wire::StageMessage& message) {
+        said += std::holds_alternative<wire::StageDone>(message) ? 1 : 0;
+    };
+    start(3);
+    for (int i = 0; i < 50; ++i) {
+        ASSERT_TRUE(grow(0, 1));
+        pass(60ms);
+        ASSERT_TRUE(expected_.empty());
+    }
+    EXPECT_EQ(said, 0U);
+    pass(1s);
+    EXPECT_EQ(said, 3U) << "of the last one each hop";
+}
+
+TEST_F(PipelineTest, HopsThatAlwaysOweSomethingAreHeardOfAndKept) {
+    start(3);
+    for (std::uint16_t i = 0; i < 4; ++i) ASSERT_TRUE(grow(i, 1));
+    for (int i = 0; i < 300; ++i) {  // the next one is sent when the oldest is there: three are under way all the time
+        const std::size_t before = expected_.size();
+        while (expected_.size() == before) pass(1ms);
+        ASSERT_TRUE(grow(static_cast<std::uint16_t>(i % 4), 1));
+    }
+    EXPECT_GT(now_.mono - Instant{}, 2 * limits::stage_silence_max);
+    EXPECT_TRUE(replaced_.empty());
+}
+
 TEST_F(PipelineTest, AReplayThatIsBrokenOffBeginsAnew) {
     byte_time_ = 1us;
     start(3);

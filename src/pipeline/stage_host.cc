@@ -8,9 +8,8 @@ using wire::StageFaultCode;
 
 namespace {
 
-std::uint32_t microseconds(Duration d) {
-    const auto us = std::chrono::duration_cast<std::chrono::microseconds>(d).count();
-    return static_cast<std::uint32_t>(std::clamp<std::int64_t>(us, 0, UINT32_MAX));
+std::uint64_t settled_of(const Operation& operation) {
+    return std::visit([](const auto& each) { return each.settled; }, operation);
 }
 
 }  // namespace
@@ -20,8 +19,7 @@ struct StageHost::Session {
     struct Pending {
         std::variant<wire::StageReplay, Operation> what;  // the tensor is gone: the engine has it
         ChannelId channel;                                // that brought it
-        Instant since{};
-        bool stale = false;  // of a replay that was broken off
+        bool stale = false;                               // of a replay that was broken off
     };
 
     wire::StageOpen open;
@@ -38,6 +36,8 @@ struct StageHost::Session {
     Instant dial_at = Instant::max();
     int dials = 0;
     Instant alive_at = Instant::max();
+    std::uint64_t handed_on = 0;       // the last operation
+    Instant done_at = Instant::max();  // when to say so; rule 6
 
     Session(const wire::StageOpen& m, const NodeId& from, ChannelId channel, engine::StageHandle h,
             std::size_t history_max)
@@ -167,7 +167,7 @@ void StageHost::on_data(Now now, Session& session, ChannelId channel, wire::Stag
     if (session.pending.size() >= limits::stage_queued_max) {
         return end(now, session, StageFaultCode::busy, "more operations than the coordinator may have under way");
     }
-    Session::Pending pending{{}, channel, now.mono};
+    Session::Pending pending{{}, channel};
     if (auto* replay = std::get_if<wire::StageReplay>(&message)) {
         if (const Status taken = session.intake.take(*replay); !taken) {
             return end(now, session, StageFaultCode::protocol, taken.error().message);
@@ -192,6 +192,9 @@ void StageHost::on_data(Now now, Session& session, ChannelId channel, wire::Stag
         pending.what = Operation(*truncate);
     } else {
         return end(now, session, StageFaultCode::protocol, "not for a data channel");
+    }
+    if (const auto* operation = std::get_if<Operation>(&pending.what)) {
+        if (settled_of(*operation) >= session.handed_on) session.done_at = Instant::max();  // rule 6
     }
     session.pending.push_back(std::move(pending));
     if (session.alive_at == Instant::max()) session.alive_at = now.mono + limits::stage_alive_interval;
@@ -231,13 +234,10 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
     ASSERT(!session.pending.empty());
     Session::Pending pending = std::move(session.pending.front());
     session.pending.pop_front();
-    const Duration waited = now.mono - pending.since - computed.busy;
     if (pending.stale) {
         out_.emplace_back(Took{pending.channel});
         return pass_truncations(now, session);
     }
-    // The rows leave first: the next hop waits for them, the others for nothing.
-    std::optional<wire::StageDone> done;
     if (auto* replay = std::get_if<wire::StageReplay>(&pending.what)) {
         replay->rows.tensor = std::move(computed.tensor);
         session.outlet.add_replay(*replay);
@@ -248,11 +248,10 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
         if (const Status kept = session.outlet.add(std::move(operation)); !kept) {
             return end(now, session, StageFaultCode::busy, kept.error().message);
         }
-        done = wire::StageDone{number, microseconds(computed.busy), microseconds(waited)};
+        handed_on(now, session, number);
     }
     hand_on(session);
     out_.emplace_back(Took{pending.channel});
-    if (done) say(session.control, *done);
     pass_truncations(now, session);
 }
 
@@ -270,13 +269,18 @@ void StageHost::pass_truncations(Now now, Session& session) {
             if (const Status kept = session.outlet.add(std::move(operation)); !kept) {
                 return end(now, session, StageFaultCode::busy, kept.error().message);
             }
-            say(session.control, wire::StageDone{number, 0, 0});
+            handed_on(now, session, number);
         }
         out_.emplace_back(Took{session.pending.front().channel});
         session.pending.pop_front();
     }
     if (session.pending.empty()) session.alive_at = Instant::max();
     hand_on(session);
+}
+
+void StageHost::handed_on(Now now, Session& session, std::uint64_t number) {
+    session.handed_on = number;
+    if (session.done_at == Instant::max()) session.done_at = now.mono + limits::stage_done_delay;
 }
 
 void StageHost::hand_on(Session& session) {
@@ -358,13 +362,18 @@ void StageHost::on_tick(Now now) {
             say(session->control, wire::StageAlive{});
             session->alive_at = now.mono + limits::stage_alive_interval;
         }
+        if (now.mono >= session->done_at) {
+            say(session->control, wire::StageDone{session->handed_on});
+            session->done_at = Instant::max();
+        }
         if (now.mono >= session->dial_at) dial_next(now, *session);
     }
 }
 
 Instant StageHost::next_deadline() const {
     Instant next = Instant::max();
-    for (const auto& [id, session] : sessions_) next = std::min({next, session->alive_at, session->dial_at});
+    for (const auto& [id, session] : sessions_)
+        next = std::min({next, session->alive_at, session->done_at, session->dial_at});
     return next;
 }
 

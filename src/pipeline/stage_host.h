@@ -16,6 +16,9 @@
 //      follows would be wrong as well.
 //   5. While something is being computed, ALIVE leaves every stage_alive_interval. Rationale: silence means that this
 //      node is gone.
+//   6. What was handed on is said (DONE) after stage_done_delay, unless the coordinator has its result by then.
+//      Rationale: a message a token and hop, in the time in which the next hop computes, tells it nothing that the result
+//      does not.
 //
 // Pure; one thread. Channels are made by the owner (channel.h).
 #pragma once
@@ -70,6 +73,7 @@ private:
     void on_successor(Now now, Session& session, const wire::StageMessage& message);
     void on_computed(Now now, Session& session, engine::StageComputed computed);
     void pass_truncations(Now now, Session& session);
+    void handed_on(Now now, Session& session, std::uint64_t number);
     void hand_on(Session& session);
     void start_over(Now now, Session& session);
     void dial_next(Now now, Session& session);

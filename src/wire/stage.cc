@@ -145,8 +145,6 @@ struct BodyWriter {
     Kind operator()(const StageDone& m) {
         ASSERT(m.number != 0);
         out.u64(m.number);
-        out.u32(m.busy_us);
-        out.u32(m.waited_us);
         return Kind::done;
     }
     Kind operator()(const StageAlive&) { return Kind::alive; }
@@ -269,7 +267,7 @@ Result<StageMessage> read_replay(Reader& in) {
 }
 
 Result<StageMessage> read_done(Reader& in) {
-    const StageDone m{in.u64(), in.u32(), in.u32()};
+    const StageDone m{in.u64()};
     TRY(in.finish("stage done"));
     if (m.number == 0) return fail(Errc::invalid, "stage: operation zero");
     return StageMessage(m);

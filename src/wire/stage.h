@@ -94,11 +94,9 @@ struct StageReplay {
 struct StageReroute {
     NodeId next;
 };
-// Hop to coordinator: an operation was computed and handed on.
+// Hop to coordinator: the operations up to this one were computed and handed on.
 struct StageDone {
     std::uint64_t number = 0;
-    std::uint32_t busy_us = 0;
-    std::uint32_t waited_us = 0;  // in the queue
 };
 // Hop to coordinator, every stage_alive_interval while it computes.
 struct StageAlive {};

@@ -47,9 +47,7 @@ struct ToJson {
         return {{"kind", 7}, {"settled", m.settled}, {"final", m.final}, {"rows", rows_to_json(m.rows)}};
     }
     Json operator()(const StageReroute& m) const { return {{"kind", 8}, {"next", m.next.hex()}}; }
-    Json operator()(const StageDone& m) const {
-        return {{"kind", 9}, {"number", m.number}, {"busy_us", m.busy_us}, {"waited_us", m.waited_us}};
-    }
+    Json operator()(const StageDone& m) const { return {{"kind", 9}, {"number", m.number}}; }
     Json operator()(const StageAlive&) const { return {{"kind", 10}}; }
     Json operator()(const StageFault& m) const { return {{"kind", 11}, {"code", number(m.code)}, {"text", m.text}}; }
     Json operator()(const GroupJoin& m) const {
@@ -99,7 +97,7 @@ StageMessage from_json(const Json& f) {
         case 6: return StageTruncate{f["number"], f["settled"], f["sequence"], f["length"]};
         case 7: return StageReplay{f["settled"], f["final"], rows_from_json(f["rows"])};
         case 8: return StageReroute{unhex_id<NodeId>(f["next"])};
-        case 9: return StageDone{f["number"], f["busy_us"], f["waited_us"]};
+        case 9: return StageDone{f["number"]};
         case 10: return StageAlive{};
         case 33: return GroupJoin{unhex_id<StageSessionId>(f["session"]), f["hop"], f["rank"]};
         case 34: return GroupProbe{f["number"]};

@@ -119,8 +119,9 @@ def says_what_was_shown(planner):
     return hops, made
 
 
-def messages_taken(node):
-    return sum(line.get("command") == "CHANNEL_CREDIT" and line["dir"] == "out" for line in node.trace())
+def cells_handed_on(node):
+    """At least one for each step that it computed."""
+    return sum(line.get("command") == "CHANNEL_DATA" and line["dir"] == "out" for line in node.trace())
 
 
 def predicted_stands_beside_measured(planner, made):
@@ -194,13 +195,13 @@ def test(folder):
                  plan=plan) as net:
         planner, = planners
         hops, made = says_what_was_shown(planner)
-        used = {node.name: messages_taken(node) for node in planner.workers}
+        used = {node.name: cells_handed_on(node) for node in planner.workers}
         reply = net.client.api.chat(PROMPT, **ASK)
         check(reply.done and reply.usage["completion_tokens"] == TOKENS, f"not the whole answer: {reply}")
         for node in planner.workers:
-            computed = messages_taken(node) - used[node.name]
+            computed = cells_handed_on(node) - used[node.name]
             is_hop = node.name in [name for name, _, _ in hops]
-            check(computed > TOKENS / 2 if is_hop else computed < 10, f"{node.name} computed {computed} steps")
+            check(computed > TOKENS / 2 if is_hop else computed < 10, f"{node.name} handed on {computed} cells")
         predicted_stands_beside_measured(planner, made)
         plans_that_are_refused(planner, hops)
         of_another_lead(net, planner)

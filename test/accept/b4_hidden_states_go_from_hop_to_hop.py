@@ -51,7 +51,7 @@ def test(folder):
         for pair, cells in before.items():
             moved = data_between(*pair) - cells
             check(moved >= TOKENS, f"{pair[0].name} sent {moved} cells to {pair[1].name}")
-        # What the hops before the last say to the lead is DONE and ALIVE: a cell a token, never a row.
+        # What the hops before the last say to the lead is DONE and ALIVE: at most a cell a token, never a row.
         said = sum(data_between(stage, net.models[0]) for stage in net.stages[:-1]) - returned
         who_allows_no_pipelines_is_not_answered_by_one(net)
         check(said <= 1.5 * len(net.stages[:-1]) * TOKENS, f"{said} cells to the lead from hops in between")
