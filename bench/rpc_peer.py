@@ -34,7 +34,8 @@ class RpcPeer:
             PREFIX / "usr" / "bin" / "llama-server", "-m", model.resolve(), "-t", "1", "-ngl", "99", "--rpc",
             ",".join(servers), "-ts", split, "-c", str(context * streams), "-np", str(streams), "--offline",
             "--host", "127.0.0.1", "--port", str(self.port),
-            *(["--spec-type", "draft-simple", "-md", draft, "--spec-draft-n-max", "16", "-devd", "none", "-ngld", "0", "-td", "1"] if draft else [])])
+            *(["--spec-type", "draft-simple", "-md", draft, "--spec-draft-n-max", "16", "-devd", "none", "-ngld", "0",
+               "-td", "1"] if draft else [])])
 
     def _start(self, name, words):
         process = Process(name, [*self.loader, *words], self.folder / f"{name}.log", cwd=self.where)

@@ -147,9 +147,14 @@ def rpc_beside(folder, model, hops, delay_ms, ours, options, name):
                                lambda: peer.token_ms("tell me of it", options.tokens))
         rates = statistics.median(1e3 / ms for ms in mine)
         peer_rate = statistics.median(1e3 / ms for ms in theirs)
-        yield against(f"stages: decode, {delay_ms} ms, {name}", rates, "tokens/s", 1.3 if delay_ms == 0 else 3,
-                      [b / a for a, b in zip(mine, theirs)], peer_rate, of=f"ggml-rpc-server, {len(hops)} parts")
-        if delay_ms:
+        ratios, of = [b / a for a, b in zip(mine, theirs)], f"ggml-rpc-server, {len(hops)} parts"
+        if delay_ms == 0:
+            yield against(f"stages: decode, {delay_ms} ms, {name}", rates, "tokens/s", 1.3, ratios, peer_rate, of=of)
+        else:
+            # One stream token by token: the bar is met with guesses, in guesses.py.
+            yield printed(f"unfavourable: no guesses, {delay_ms} ms, {name}", statistics.median(ratios), "x peer",
+                          tokens_per_second=rates, peer=peer_rate, of=of,
+                          at_most=f"{2 * len(hops) / (len(hops) + 1):.2f} by the delays alone")
             yield printed(f"stages: one-way delays a token, {delay_ms} ms, {name}",
                           statistics.median(mine) / delay_ms, "delays", peer=statistics.median(theirs) / delay_ms,
                           least=len(hops) + 1)
@@ -184,6 +189,28 @@ def many_streams(ask, options, streams, bar, of):
                            lambda: ask.together(1, options.tokens))
     yield against(f"streams: {streams} over 1, {of}", statistics.median(ours), "tokens/s", bar,
                   [a / b for a, b in zip(ours, theirs)], statistics.median(theirs))
+
+
+# ---- a hop of two ranks --------------------------------------------------------------------------------------------
+
+def ranks(build, folder, options):
+    """The layers of one hop divided between two nodes, which sum twice a layer, against one node that has them all. Both
+    ranks are on this machine: with two processors they gain in a prompt, and a token pays for its 40 sums."""
+    model = bench_model(build)
+    with network(new_folder(folder, "one"), build, model, relays=10, hops=[(0, 10)], lead_options=SIZES) as one, \
+            network(new_folder(folder, "ranks"), build, model, relays=10, hops=[(0, 10, 2)],
+                    lead_options=SIZES) as two:
+        whole, divided = Questions(one), Questions(two)
+        whole.token_ms(8), divided.token_ms(8)
+        ours, theirs = in_turn(options.pairs, lambda: divided.prefill(4 * options.prompt),
+                               lambda: whole.prefill(4 * options.prompt))
+        yield printed("two ranks over one node: prefill", statistics.median(a / b for a, b in zip(ours, theirs)), "x",
+                      ours=statistics.median(ours), theirs=statistics.median(theirs))
+        ours, theirs = in_turn(options.pairs, lambda: divided.token_ms(options.tokens),
+                               lambda: whole.token_ms(options.tokens))
+        yield printed("two ranks over one node: decode", statistics.median(b / a for a, b in zip(ours, theirs)), "x",
+                      ours=statistics.median(1e3 / ms for ms in ours),
+                      theirs=statistics.median(1e3 / ms for ms in theirs))
 
 
 # ---- a stage is lost -----------------------------------------------------------------------------------------------
@@ -289,3 +316,4 @@ def figures(build, folder, options):
     yield from batches(build, folder, options)
     yield from links(build, folder, options)
     yield from cost(build, folder, options)
+    yield from ranks(build, folder, options)

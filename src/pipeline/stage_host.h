@@ -17,8 +17,8 @@
 //   5. While something is being computed, ALIVE leaves every stage_alive_interval. Rationale: silence means that this
 //      node is gone.
 //   6. What was handed on is said (DONE) after stage_done_delay, unless the coordinator has its result by then.
-//      Rationale: a message a token and hop, in the time in which the next hop computes, tells it nothing that the result
-//      does not.
+//      Rationale: a message a token and hop, in the time in which the next hop computes, tells it nothing that the
+//      result does not.
 //
 // Pure; one thread. Channels are made by the owner (channel.h).
 #pragma once
