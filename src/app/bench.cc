@@ -120,8 +120,8 @@ Result<wire::Measurements> measure_machine(Bench& bench) {
         const auto model = gauge.load();
         if (!model) return fail(model.error().code, "--model " + options.model + ": " + model.error().message);
         quantisation = model->quantisation;
-        figures = TRY(gauge.measure([&](std::size_t round) {
-            progress(fmt::format("round {}, at most {} …", round + 1, EngineGauge::rounds_max));
+        figures = TRY(gauge.measure(options.rounds, [&](std::size_t round) {
+            progress(fmt::format("round {}, at most {} …", round + 1, options.rounds));
         }));
     }
     progress("a stage …");

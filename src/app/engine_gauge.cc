@@ -179,19 +179,19 @@ Result<EngineGauge::Prompt> EngineGauge::prompt_time(std::size_t words) {
     return Prompt{window.first_token, window.prompt_tokens};
 }
 
-Result<EngineFigures> EngineGauge::measure(const std::function<void(std::size_t round)>& on_round) {
+Result<EngineFigures> EngineGauge::measure(std::size_t rounds, const std::function<void(std::size_t round)>& on_round) {
     TRY(run(1, short_words, 4));  // pages in the weights
     const std::uint64_t steps = steps_of(std::max(TRY(step_time(1, steps_min)), Duration(1)));
     Least step, batch_step, prompt_token;
     // The short prompt says what a prompt costs besides its tokens; the quickest of all stands for it. A slow one would
     // make the tokens of the long prompt look quick.
     Prompt brief{Duration::max(), 0};
-    std::vector<Prompt> full;  // bounded: rounds_max
+    std::vector<Prompt> full;  // bounded: rounds
     EngineFigures out;
     const auto uncertainty = [&] {
         return std::max({step.uncertainty(), batch_step.uncertainty(), prompt_token.uncertainty()});
     };
-    for (out.rounds = 0; out.rounds < rounds_max; ++out.rounds) {
+    for (out.rounds = 0; out.rounds < rounds; ++out.rounds) {
         if (out.rounds >= rounds_min && uncertainty() <= certain) break;
         on_round(out.rounds);
         step.add(TRY(step_time(1, steps)));

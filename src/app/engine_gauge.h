@@ -25,7 +25,6 @@ class EngineGauge {
 public:
     static constexpr std::size_t batch = 8;
     static constexpr std::size_t rounds_min = 5;
-    static constexpr std::size_t rounds_max = 16;
     static constexpr double certain = 0.03;
 
     // `loop`, `log` and `rng` must outlive it.
@@ -35,10 +34,10 @@ public:
     // Errc::invalid: the engine cannot serve this file, and why.
     Result<engine::ModelInfo> load();
     // Each figure is the best of all rounds. Rationale: whatever else the machine does meanwhile only slows a round
-    // down, so the best is what comes out alike the next time. Rounds go on until a second one has come as near to the
-    // best as `certain`, or rounds_max. Rationale: a best that no other round comes near was hit by chance, or the
-    // machine was never left alone. Errc::unavailable: the model ends its answers at once, or the engine failed.
-    Result<EngineFigures> measure(const std::function<void(std::size_t round)>& on_round);
+    // down, so the best is what comes out alike the next time. From rounds_min on they go on until a second one has
+    // come as near to the best as `certain`, to `rounds` at most. Rationale: a best that no other round comes near was
+    // hit by chance, or the machine was never left alone. Errc::unavailable: the model ends its answers at once, or the engine failed.
+    Result<EngineFigures> measure(std::size_t rounds, const std::function<void(std::size_t round)>& on_round);
 
 private:
     // Of jobs that ran together: from when all had begun to answer until the first ended.

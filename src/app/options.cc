@@ -142,6 +142,9 @@ void declare_bench(CLI::App& app, BenchOptions& o) {
     bench->add_option("--state", o.state_directory, "folder of keys and caches")->envname("SHOAL_STATE");
     bench->add_option("--network", o.network_file, "network.toml; default: the one in the state folder")
         ->envname("SHOAL_NETWORK");
+    bench->add_option("--rounds", o.rounds, "of measuring, at most; from the fifth on only until two agree")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 100));
     bench->add_option("--out", o.out, "file of the profile; default: profile in the state folder");
     bench->add_option("--memory", o.memory_mib, "MiB to offer for weights and KV cache; default: half of the machine's")
         ->check(CLI::Range(std::uint64_t{1}, limits::node_memory_bytes_max >> 20));

@@ -95,6 +95,7 @@ struct BenchOptions {
     std::string model;               // none: of the profile that is there only the links are measured anew
     std::vector<std::string> peers;  // node ids
     std::string from;                // local address of dials
+    std::size_t rounds = 10;
     std::string state_directory;
     std::string network_file;
     std::string out;               // default: <state>/profile

@@ -53,7 +53,7 @@ mbit_per_s = 1000
 class Bench:
     def __init__(self, net):
         self.net = net
-        self.model = ["--model", fixture(), "--threads", 1, "--memory", 64]
+        self.model = ["--model", fixture(), "--threads", 1, "--memory", 64, "--rounds", 2]
 
     def run(self, *words):
         return subprocess.run([str(word) for word in (self.net.program, *words)], capture_output=True, text=True,
