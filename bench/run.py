@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import constructions
 import engine
 import guesses
+import plans
 import prefix
 import profiles
 import questions
@@ -37,7 +38,7 @@ LONG = SimpleNamespace(repetitions=15, bench_seconds=0.5, questions=400, shaped=
                        flood=2048, pairs=15, tokens=96, prompt=160, profiles=7)
 
 
-GROUPS = ("crypto", "wire", "sockets", "binary", "relays", "questions", "engine", "profiles", "stages", "guesses",
+GROUPS = ("crypto", "wire", "sockets", "binary", "relays", "questions", "engine", "profiles", "plans", "stages", "guesses",
           "prefix")
 # Shows that each figure can be had, and says next to nothing about it.
 SMALLEST = SimpleNamespace(repetitions=1, bench_seconds=0.01, questions=4, shaped=1, cold=1, starts=1, clients=1,
@@ -67,6 +68,7 @@ def groups(build, folder, model, options):
         ("questions", lambda: questions.figures(build, folder, model, options)),
         ("engine", lambda: against_llama_bench(build, options)),
         ("profiles", lambda: profiles.figures(build, folder, options)),
+        ("plans", lambda: plans.figures(build, folder, options)),
         ("stages", lambda: stages.figures(build, folder, options)),
         ("guesses", lambda: guesses.figures(build, folder, options)),
         ("prefix", lambda: prefix.figures(build, options)),

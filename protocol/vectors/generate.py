@@ -58,7 +58,7 @@ def cell(id, command, length, body, flags=0):
 
 def cell_page():
     p = Page("cell", {"cell": 0, "versions": 1, "handshake": 2, "destroy": 3, "stream_end": 4, "stream_open": 5,
-                      "stream_sendme": 6, "link_pad_negotiate": 7})
+                      "stream_sendme": 6, "link_pad_negotiate": 7, "ping": 8})
 
     def good_cell(name, id, command, body):
         data = cell(id, command, len(body), body)
@@ -71,14 +71,17 @@ def cell_page():
     good_cell("padding_cell", 0, 0, b"")
     good_cell("directory_cell", 0, 12, run(4, 1392))
     good_cell("channel_close_cell", 0x80000003, 16, u8(0))
-    p.bad("unknown_command", "cell", cell(7, 17, 0, b""))
+    good_cell("ping_cell", 0, 17, u64(0xA1A2A3A4A5A6A7A8))
+    good_cell("pong_cell", 0, 18, u64(0xA1A2A3A4A5A6A7A8))
+    p.bad("unknown_command", "cell", cell(7, 19, 0, b""))
     p.bad("flag_set", "cell", cell(7, 5, 1, u8(0), flags=0x80))
     p.bad("length_beyond_body", "cell", cell(7, 5, 1393, b""))
     p.bad("relay_not_full", "cell", cell(7, 3, 1391, run(1, 1391)))
     p.bad("relay_early_not_full", "cell", cell(7, 4, 0, b""))
     p.bad("stream_data_too_long", "cell", cell(7, 7, 1371, run(1, 1371)))
     p.bad("stream_data_too_short", "cell", cell(7, 7, 1369, run(1, 1369)))
-    for name, command in (("padding", 0), ("versions", 9), ("pad_negotiate", 10), ("directory", 12)):
+    for name, command in (("padding", 0), ("versions", 9), ("pad_negotiate", 10), ("directory", 12), ("ping", 17),
+                          ("pong", 18)):
         p.bad(f"id_on_{name}", "cell", cell(1, command, 0, b""))
     p.bad("cell_one_byte_more", "cell", cell(7, 5, 1, u8(0)) + b"\0")
 
@@ -112,6 +115,10 @@ def cell_page():
     p.good("link_padding_on", "link_pad_negotiate", u8(1), enabled=True)
     p.good("link_padding_off", "link_pad_negotiate", u8(0), enabled=False)
     p.bad("link_padding_two", "link_pad_negotiate", u8(2))
+    p.good("ping", "ping", u64(0xA1A2A3A4A5A6A7A8), token=0xA1A2A3A4A5A6A7A8)
+    p.good("ping_zero", "ping", u64(0), token=0)
+    p.bad("ping_short", "ping", run(1, 7))
+    p.bad("ping_left_over", "ping", u64(1) + b"\0")
     p.write()
 
 

@@ -7,10 +7,34 @@ namespace shoal::app {
 namespace {
 
 constexpr std::uint32_t context_tokens = 1024;
-constexpr std::uint64_t steps_per_round = 48;
+// A round decodes for about so long: what comes in between, a late event of a small model too, is small beside it.
+constexpr Duration round_time = 400ms;
+constexpr std::uint64_t steps_min = 16;
+constexpr std::uint64_t steps_max = 256;
 constexpr std::size_t runs_max = 24;  // a round of a model that ends its answers at once
 constexpr std::size_t short_words = 8;
 constexpr std::size_t long_words = 120;  // three or four tokens each
+
+// The least of all that was measured, and the next to it.
+class Least {
+public:
+    void add(Duration time) {
+        if (time < least_) std::swap(time, least_);
+        next_ = std::min(next_, time);
+    }
+    Duration least() const { return least_; }
+    double uncertainty() const {
+        return next_ == Duration::max() ? 1 : static_cast<double>((next_ - least_).count()) / double(least_.count());
+    }
+
+private:
+    Duration least_ = Duration::max();
+    Duration next_ = Duration::max();
+};
+
+std::uint64_t steps_of(Duration step) {
+    return std::clamp<std::uint64_t>(static_cast<std::uint64_t>(round_time / step), steps_min, steps_max);
+}
 
 }  // namespace
 
@@ -150,25 +174,45 @@ Result<Duration> EngineGauge::step_time(std::size_t jobs, std::uint64_t steps) {
     return time * static_cast<std::int64_t>(jobs) / static_cast<std::int64_t>(tokens);
 }
 
-Result<Duration> EngineGauge::prompt_token_time() {
-    const Window few = TRY(run(1, short_words, 1));
-    const Window many = TRY(run(1, long_words, 1));
-    if (many.prompt_tokens <= few.prompt_tokens || many.first_token <= few.first_token) {
-        return fail(Errc::unavailable, "a long prompt took no longer than a short one; measure again");
-    }
-    return (many.first_token - few.first_token) / (many.prompt_tokens - few.prompt_tokens);
+Result<EngineGauge::Prompt> EngineGauge::prompt_time(std::size_t words) {
+    const Window window = TRY(run(1, words, 1));
+    return Prompt{window.first_token, window.prompt_tokens};
 }
 
-Result<EngineFigures> EngineGauge::measure(const std::function<void(std::size_t round)>& on_round) {
-    EngineFigures best{Duration::max(), Duration::max(), Duration::max()};
+Result<EngineFigures> EngineGauge::measure(std::size_t rounds, const std::function<void(std::size_t round)>& on_round) {
     TRY(run(1, short_words, 4));  // pages in the weights
-    for (std::size_t round = 0; round < rounds; ++round) {
-        on_round(round);
-        best.step = std::min(best.step, TRY(step_time(1, steps_per_round)));
-        best.batch_step = std::min(best.batch_step, TRY(step_time(batch, steps_per_round / 3)));
-        best.prompt_token = std::min(best.prompt_token, TRY(prompt_token_time()));
+    const std::uint64_t steps = steps_of(std::max(TRY(step_time(1, steps_min)), Duration(1)));
+    Least step, batch_step, prompt_token;
+    // The short prompt says what a prompt costs besides its tokens; the quickest of all stands for it. A slow one would
+    // make the tokens of the long prompt look quick.
+    Prompt brief{Duration::max(), 0};
+    std::vector<Prompt> full;  // bounded: rounds
+    EngineFigures out;
+    const auto uncertainty = [&] {
+        return std::max({step.uncertainty(), batch_step.uncertainty(), prompt_token.uncertainty()});
+    };
+    for (out.rounds = 0; out.rounds < rounds; ++out.rounds) {
+        if (out.rounds >= rounds_min && uncertainty() <= certain) break;
+        on_round(out.rounds);
+        step.add(TRY(step_time(1, steps)));
+        batch_step.add(TRY(step_time(batch, std::max(steps / 3, steps_min / 2))));
+        const Prompt few = TRY(prompt_time(short_words));
+        if (few.first_token < brief.first_token) brief = few;
+        full.push_back(TRY(prompt_time(long_words)));
+        prompt_token = Least();
+        for (const Prompt& many : full) {
+            if (many.tokens <= brief.tokens || many.first_token <= brief.first_token) continue;
+            prompt_token.add((many.first_token - brief.first_token) / (many.tokens - brief.tokens));
+        }
     }
-    return best;
+    if (prompt_token.least() == Duration::max()) {
+        return fail(Errc::unavailable, "a long prompt took no longer than a short one; measure again");
+    }
+    out.step = step.least();
+    out.batch_step = batch_step.least();
+    out.prompt_token = prompt_token.least();
+    out.uncertainty = uncertainty();
+    return out;
 }
 
 }  // namespace shoal::app

@@ -109,8 +109,8 @@ Result<MadePlan> make_runnable(const PlanFile& file, const pipeline::Plan& plan)
     for (const pipeline::Stage& stage : plan.stages) {
         if (stage.node == request.coordinator) {
             return fail(Errc::unsupported,
-                        fmt::format("node {} leads, and a lead computes no layers: give the machine a second [[node]] "
-                                    "without memory, and let that be the coordinator",
+                        fmt::format("node {} leads, and a lead computes no layers: say coordinator_serves = false in "
+                                    "[plan]",
                                     file.nodes[stage.node]));
         }
         out.hops.push_back({TRY(id_of(file, stage.node)), stage.layers});

@@ -128,16 +128,23 @@ void declare_plan(CLI::App& app, PlanOptions& o) {
     plan->add_option("--out", o.out, "write the plan to this file, for 'shoal up --plan' on the node that leads");
     plan->add_option("--goal", o.goal, "instead of the file's: solo-first, latency or throughput")
         ->check(CLI::IsMember({"solo-first", "latency", "throughput"}));
+    plan->add_flag("--greedy", o.greedy, "the plan that a greedy planner makes, to hold the best one against");
     plan->add_option("--sequences", o.sequences, "instead of the file's: questions under way at once")
         ->check(CLI::Range(std::size_t{1}, limits::engine_sequences_max));
 }
 
 void declare_bench(CLI::App& app, BenchOptions& o) {
-    CLI::App* bench = app.add_subcommand("bench", "measure this machine on a model, and sign its profile");
-    bench->add_option("--model", o.model, "GGUF file to measure with")->required()->envname("SHOAL_MODEL");
+    CLI::App* bench = app.add_subcommand("bench", "measure this machine and its links, and sign its profile");
+    bench->add_option("--model", o.model, "GGUF file to measure with; without it --peer renews the links of a profile")
+        ->envname("SHOAL_MODEL");
+    bench->add_option("--peer", o.peers, "NODE: a node that is up, the link to which is measured; repeat for others");
+    bench->add_option("--from", o.from, "local address of these links, where the machine has several");
     bench->add_option("--state", o.state_directory, "folder of keys and caches")->envname("SHOAL_STATE");
     bench->add_option("--network", o.network_file, "network.toml; default: the one in the state folder")
         ->envname("SHOAL_NETWORK");
+    bench->add_option("--rounds", o.rounds, "of measuring, at most; from the fifth on only until two agree")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 100));
     bench->add_option("--out", o.out, "file of the profile; default: profile in the state folder");
     bench->add_option("--memory", o.memory_mib, "MiB to offer for weights and KV cache; default: half of the machine's")
         ->check(CLI::Range(std::uint64_t{1}, limits::node_memory_bytes_max >> 20));

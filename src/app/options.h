@@ -84,14 +84,18 @@ struct StatusOptions {
 
 struct PlanOptions {
     std::string file;
-    std::string network_file;     // whose nodes signed the profiles that the file names
-    std::string out;              // file of the plan, for `up`; none: it is only printed
-    std::string goal;             // instead of the file's
+    std::string network_file;  // whose nodes signed the profiles that the file names
+    std::string out;           // file of the plan, for `up`; none: it is only printed
+    std::string goal;          // instead of the file's
+    bool greedy = false;
     std::uint32_t sequences = 0;  // instead of the file's
 };
 
 struct BenchOptions {
-    std::string model;
+    std::string model;               // none: of the profile that is there only the links are measured anew
+    std::vector<std::string> peers;  // node ids
+    std::string from;                // local address of dials
+    std::size_t rounds = 10;
     std::string state_directory;
     std::string network_file;
     std::string out;               // default: <state>/profile

@@ -95,6 +95,17 @@ void print_plan(const PlanFile& file, const Plan& plan) {
     print_unused(file, plan);
 }
 
+// What the plan is held against.
+void print_greedy(const PlanFile& file) {
+    const auto outcome = make_plan(file.request, Method::greedy);
+    const Plan* plan = outcome ? std::get_if<Plan>(&*outcome) : nullptr;
+    if (plan == nullptr) return fmt::print("greedily: no plan\n");
+    std::string nodes;
+    for (const Stage& s : plan->stages) nodes += (nodes.empty() ? "" : " ") + file.nodes[s.node];
+    fmt::print("greedily: {} a step, {:.2f} tokens/s in all, over {}\n", time_text(plan->step), plan->tokens_per_second,
+               nodes);
+}
+
 const char* advice(Lack lack) {
     switch (lack) {
         case Lack::memory: return "the nodes are too small together: add nodes or memory, or shorten the context";
@@ -133,12 +144,13 @@ int run_plan(const PlanOptions& options) {
         if (options.goal == name) file->request.goal = goal;
     }
     if (options.sequences > 0) file->request.workload.sequences = options.sequences;
-    const auto outcome = make_plan(file->request);
+    const auto outcome = make_plan(file->request, options.greedy ? Method::greedy : Method::best);
     if (!outcome) return refuse(fail(outcome.error().code, options.file + ": " + outcome.error().message));
     print_model(*file);
     const Plan* plan = std::get_if<Plan>(&*outcome);
     if (plan == nullptr) return print_shortfall(*file, std::get<Shortfall>(*outcome));
     print_plan(*file, *plan);
+    if (!options.greedy && !plan->solo) print_greedy(*file);
     std::fflush(stdout);
     return options.out.empty() ? 0 : write_plan(options.out, *file, *plan);
 }

@@ -222,6 +222,7 @@ Status read_wishes(const toml::table& table, const std::vector<FileNode>& nodes,
     TomlReader in(table, "[plan]");
     const std::string coordinator = TRY(in.text("coordinator", nodes.front().name));
     out.coordinator = TRY(index_of(nodes, coordinator));
+    out.coordinator_serves = TRY(in.flag("coordinator_serves", true));
     out.goal = TRY(word<pipeline::Goal>(in, "goal", "solo-first", goal_words));
     out.head = TRY(word<pipeline::HeadPlace>(in, "head", "coordinator", head_words));
     const double cap_ms = TRY(in.number("rtt_cap_ms", to_seconds(out.rtt_cap) * 1000));

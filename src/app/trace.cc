@@ -41,6 +41,8 @@ const char* command_name(wire::CellCommand command) {
         case wire::CellCommand::channel_data: return "CHANNEL_DATA";
         case wire::CellCommand::channel_credit: return "CHANNEL_CREDIT";
         case wire::CellCommand::channel_close: return "CHANNEL_CLOSE";
+        case wire::CellCommand::ping: return "PING";
+        case wire::CellCommand::pong: return "PONG";
     }
     return "?";
 }

@@ -49,6 +49,9 @@ inline constexpr Duration link_handshake_timeout = 10s;
 inline constexpr Duration link_idle_timeout = 10min;
 // Nothing heard in this time while circuits are open: a PADDING cell asks; as long again without a cell: dead.
 inline constexpr Duration link_keepalive = 30s;
+// PINGs that a link answers at once, and one more each interval: a measurement takes some thirty.
+inline constexpr int link_pings_at_once = 256;
+inline constexpr Duration link_ping_interval = 10ms;
 inline constexpr Duration dial_backoff_min = 250ms;
 inline constexpr Duration dial_backoff_max = 30s;
 // Dials under way at once.
@@ -296,6 +299,17 @@ inline constexpr std::size_t plan_exact_nodes_max = 12;
 inline constexpr std::size_t plan_standbys_max = 4;
 // A stage farther away costs each token more than its memory is worth (the bound that mesh-llm uses between its peers).
 inline constexpr Duration plan_rtt_cap_default = 80ms;
+
+// Measurement of a link (link/gauge.h). Of the pings the shortest counts: a busy machine only lengthens them.
+inline constexpr int gauge_pings = 16;
+// Trains of cells, each twice as long as the last, until one takes this long. The first is small enough for a line of a
+// modem, all together fill a gigabit for an eighth of a second.
+inline constexpr std::size_t gauge_train_cells_min = 16;
+inline constexpr Duration gauge_train_time = 500ms;
+inline constexpr std::size_t gauge_bytes_max = 16 * 1024 * 1024;
+// All of it, from the link's being up. A peer that stalls costs no more.
+inline constexpr Duration gauge_timeout = 10s;
+static_assert(gauge_pings + 16 < link_pings_at_once);
 
 // ---- stages (protocol/stage.md, src/pipeline) --------------------------------------------------------------------
 inline constexpr std::size_t stage_hops_max = 64;

@@ -10,6 +10,7 @@ Session::Session(Now now, NetworkId network, Rng& rng)
       started_(now.mono),
       last_heard_(now.mono),
       last_sent_(now.mono),
+      pongs_counted_(now.mono),
       queues_{BoundedQueue<wire::Cell>(limits::link_queue_cells_max),
               BoundedQueue<wire::Cell>(limits::link_queue_cells_max),
               BoundedQueue<wire::Cell>(limits::snapshot_bytes_max / limits::cell_body_bytes +
@@ -59,8 +60,23 @@ Status Session::take_cell(Now now, std::span<const std::uint8_t, limits::cell_by
         return ok();
     }
     if (!open_) return fail(Errc::malformed, "link: a cell before VERSIONS");
+    if (cell.command == wire::CellCommand::ping) {
+        answer(now, TRY(wire::decode_ping(cell.payload())));
+        return ok();
+    }
     if (cell.command != wire::CellCommand::padding) sink.on_cell(now, cell);
     return ok();
+}
+
+void Session::answer(Now now, const wire::Ping& ping) {
+    const std::int64_t more = (now.mono - pongs_counted_) / limits::link_ping_interval;
+    if (more > 0) {
+        pongs_left_ = std::min<std::int64_t>(limits::link_pings_at_once, pongs_left_ + more);
+        pongs_counted_ += more * limits::link_ping_interval;
+    }
+    if (pongs_left_ == 0) return;
+    --pongs_left_;
+    (void)send(wire::make_cell(wire::CellCommand::pong, 0, wire::encode(ping), rng_));
 }
 
 bool Session::send(const wire::Cell& cell) {

@@ -14,7 +14,9 @@
 //      should not wait for anything.
 //   3. A side that has sent nothing for link_keepalive sends PADDING; a side that has heard nothing for 2.5 times that
 //      declares the link dead. Rationale: TCP alone notices a lost peer after many minutes.
-//   4. Nothing grows past limits::link_queue_cells_max: send() then says no, and the caller closes what overflowed.
+//   4. A PING is answered by PONG, link_pings_at_once and then one each link_ping_interval; others are ignored. PONGs
+//      are for the sink. Rationale: who pings gets no more out of this node than he puts in, and not much of that.
+//   5. Nothing grows past limits::link_queue_cells_max: send() then says no, and the caller closes what overflowed.
 //
 // What the peer can do: send any bytes. Each cell costs one copy; a malformed one ends the link.
 // Pure; one thread.
@@ -72,6 +74,7 @@ public:
 private:
     enum Class : std::size_t { control = 0, data = 1, bulk = 2, classes = 3 };
     static Class class_of(wire::CellCommand command);
+    void answer(Now now, const wire::Ping& ping);
     Status take_cell(Now now, std::span<const std::uint8_t, limits::cell_bytes> raw, CellSink& sink);
 
     static constexpr Duration dead_after = limits::link_keepalive * 5 / 2;
@@ -84,6 +87,8 @@ private:
     Instant started_;
     Instant last_heard_;
     Instant last_sent_;
+    std::int64_t pongs_left_ = limits::link_pings_at_once;
+    Instant pongs_counted_;  // until when pongs_left_ has grown
     std::array<BoundedQueue<wire::Cell>, classes> queues_;
     CellSource* source_ = nullptr;
     Bytes partial_;  // bounded: less than one cell

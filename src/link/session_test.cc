@@ -207,6 +207,45 @@ TEST_F(SessionTest, AMalformedCellEndsTheLinkAndWhatCameBeforeItCounts) {
     EXPECT_EQ(sink_.cells.size(), 1U);
 }
 
+// ---- pings -------------------------------------------------------------------------------------------------------
+
+TEST_F(SessionTest, APingIsAnsweredWithItsToken) {
+    open(session_);
+    const Bytes ping = wire::encode(wire::Ping{0x1234'5678'9abc'def0});
+    ASSERT_TRUE(session_.on_bytes(now_, bytes_of(wire::make_cell(CellCommand::ping, 0, ping, rng_)), sink_));
+    EXPECT_TRUE(sink_.cells.empty()) << "PING is the session's own";
+    const Bytes answer = output(session_);
+    ASSERT_EQ(commands(answer), std::vector{CellCommand::pong});
+    EXPECT_EQ(to_bytes(wire::decode_cell(ByteView(answer).first<limits::cell_bytes>())->payload()), ping);
+    ASSERT_TRUE(session_.on_bytes(now_, answer, sink_));
+    ASSERT_EQ(sink_.cells.size(), 1U) << "PONG is for who asked";
+}
+
+TEST_F(SessionTest, WhoPingsTooMuchIsNotAnswered) {
+    open(session_);
+    const auto answered = [&](int pings) {
+        for (int i = 0; i < pings; ++i) {
+            const auto ping = wire::make_cell(CellCommand::ping, 0, wire::encode(wire::Ping{7}), rng_);
+            EXPECT_TRUE(session_.on_bytes(now_, bytes_of(ping), sink_));
+        }
+        return static_cast<int>(commands(output(session_)).size());
+    };
+    EXPECT_EQ(answered(2 * limits::link_pings_at_once), limits::link_pings_at_once);
+    pass(limits::link_ping_interval * 5);
+    EXPECT_EQ(answered(100), 5);
+    pass(limits::link_ping_interval / 2);
+    EXPECT_EQ(answered(1), 0);
+    pass(limits::link_ping_interval / 2);
+    EXPECT_EQ(answered(2), 1);
+    pass(1h);
+    EXPECT_EQ(answered(2 * limits::link_pings_at_once), limits::link_pings_at_once);
+}
+
+TEST_F(SessionTest, AMalformedPingEndsTheLink) {
+    open(session_);
+    EXPECT_FALSE(session_.on_bytes(now_, bytes_of(wire::make_cell(CellCommand::ping, 0, Bytes(7), rng_)), sink_));
+}
+
 // ---- liveness ----------------------------------------------------------------------------------------------------
 
 TEST_F(SessionTest, NoVersionsInTimeIsATimeout) {

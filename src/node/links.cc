@@ -71,11 +71,12 @@ Status Links::on_bytes(Now now, LinkId id, ByteView bytes, link::CellSink& sink)
     Link* link = get(id);
     if (link == nullptr) return ok();
     const bool was_open = link->session.open();
+    const bool had_output = was_open && link->session.has_output();
     TRY(link->session.on_bytes(now, bytes, sink));
-    if (!was_open && link->session.open()) {
-        out_.emplace_back(Up{id});
-        if (link->session.has_output()) out_.emplace_back(Output{id});
-    }
+    if (!link->session.open()) return ok();
+    if (!was_open) out_.emplace_back(Up{id});
+    // What waited for VERSIONS, or the answer to a ping.
+    if (!had_output && link->session.has_output()) out_.emplace_back(Output{id});
     return ok();
 }
 

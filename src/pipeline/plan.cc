@@ -171,16 +171,19 @@ std::uint64_t Shortfall::missing_bytes() const {
     return sum;
 }
 
-Result<Outcome> make_plan(const PlanRequest& request) {
+Result<Outcome> make_plan(const PlanRequest& request, Method method) {
     const Problem problem = TRY(Problem::make(request));
     const std::optional<NodeIndex> solo = fastest_solo(problem);
     if (solo && request.goal == Goal::solo_first) return Outcome(solo_plan(problem, *solo, request.standbys));
-    Found split = problem.coordinator_fits() ? search(problem, Duration::max()) : Found{};
+    Found split;
+    if (problem.coordinator_fits()) {
+        split = method == Method::best ? search(problem, Duration::max()) : search_greedy(problem);
+    }
     if (!split.complete) {
         if (solo) return Outcome(solo_plan(problem, *solo, request.standbys));
         return Outcome(shortfall(problem, split));
     }
-    if (request.goal == Goal::throughput) split = most_throughput(problem, std::move(split));
+    if (request.goal == Goal::throughput && method == Method::best) split = most_throughput(problem, std::move(split));
     if (solo) {
         Plan alone = solo_plan(problem, *solo, request.standbys);
         const Duration step = split.step + problem.coordinator_step();

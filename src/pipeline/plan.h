@@ -8,7 +8,8 @@
 //      node is used twice. A node that would make a plan slower is not used.
 //   4. Among all such plans the best, exactly, up to plan_exact_nodes_max nodes that can hold a layer; above it the
 //      best that a beam search finds, improved by exact searches over parts (search.h; search_test.cc prints the gap).
-//   5. With too little to work with, what is missing, layer by layer, and why.
+//   5. What a greedy planner would do can be had beside it (Method::greedy): never better, and often worse by a third.
+//   6. With too little to work with, what is missing, layer by layer, and why.
 //
 // The model: a step (one token for each of `batch` sequences) goes from the coordinator, which looks up the embedding,
 // through the stages and back. It takes the sum of
@@ -46,6 +47,12 @@ enum class Goal : std::uint8_t {
     throughput,  // the most tokens/s of all sequences together
 };
 
+// How a split is found; rule 1 holds for both.
+enum class Method : std::uint8_t {
+    best,    // rule 4
+    greedy,  // each node filled, always the quickest next (search.h); the goal is not heeded
+};
+
 // Where the output head is. A head at the coordinator means that the last stage returns hidden states.
 enum class HeadPlace : std::uint8_t { last_stage, coordinator };
 
@@ -78,6 +85,7 @@ struct PlanRequest {
     std::vector<std::optional<NodeSpeed>> nodes;  // 1 to plan_nodes_max; none: holds no layers, may coordinate
     LinkTable links;
     NodeIndex coordinator = 0;
+    bool coordinator_serves = true;  // false: it leads, and holds no layers
     HeadPlace head = HeadPlace::coordinator;
     Goal goal = Goal::solo_first;
     Duration rtt_cap = limits::plan_rtt_cap_default;
@@ -130,6 +138,6 @@ struct Shortfall {
 using Outcome = std::variant<Plan, Shortfall>;
 
 // Errc::invalid: a number of the request out of its bounds, or tables that do not match.
-Result<Outcome> make_plan(const PlanRequest& request);
+Result<Outcome> make_plan(const PlanRequest& request, Method method = Method::best);
 
 }  // namespace shoal::pipeline

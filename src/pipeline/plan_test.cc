@@ -162,6 +162,34 @@ TEST(Plan, ACoordinatorThatServesKeepsRoomForTheEnds) {
     EXPECT_EQ(g.shortfall().lack, Lack::coordinator);
 }
 
+TEST(Plan, ACoordinatorThatDoesNotServeHoldsNoLayers) {
+    Group g({node(600, 10), node(600, 10)});
+    g.request.nodes[0] = node(2000, 100);
+    EXPECT_TRUE(g.plan().solo);
+    g.request.coordinator_serves = false;
+    const Plan plan = g.plan();
+    EXPECT_FALSE(plan.solo);
+    EXPECT_EQ(used(plan), (std::set<NodeIndex>{1, 2}));
+    EXPECT_GT(plan.coordinator_step, 0ns) << "it still computes the head";
+    EXPECT_EQ(plan.coordinator_bytes, 20 * mib);
+}
+
+// The far node has the least time a layer, since it holds so many; but another has to be visited as well.
+TEST(Plan, AGreedyPlannerGoesToAFarNodeForItsSize) {
+    Group g({node(910, 50), node(510, 50), node(510, 50)});
+    for (const NodeIndex other : {NodeIndex{0}, NodeIndex{2}, NodeIndex{3}}) g.join(1, other, 36ms);
+    const Plan best = g.plan();
+    EXPECT_EQ(used(best), (std::set<NodeIndex>{2, 3}));
+    const Plan greedy = std::get<Plan>(*make_plan(g.request, Method::greedy));
+    EXPECT_EQ(greedy.stages.front().node, 1U);
+    EXPECT_EQ(greedy.stages.front().layers, (wire::LayerRange{0, 9}));
+    EXPECT_GT(greedy.step, best.step);
+    EXPECT_LT(greedy.tokens_per_second, best.tokens_per_second);
+    // What is not split by one is not split by the other.
+    g.request.nodes[2] = node(2000, 1);
+    EXPECT_TRUE(std::get<Plan>(*make_plan(g.request, Method::greedy)).solo);
+}
+
 TEST(Plan, KvCacheAndDepthCount) {
     Group g({node(500, 10), node(500, 10)});
     ModelDescription d{.layers = {10, LayerShape{50 * mib, 50 * mib, 12'800}}, .hidden_size = 1024, .cuts = {5}};

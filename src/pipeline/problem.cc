@@ -38,6 +38,7 @@ Result<Problem> Problem::make(const PlanRequest& request) {
     Problem out;
     out.workload_ = request.workload;
     out.coordinator_ = request.coordinator;
+    out.coordinator_serves_ = request.coordinator_serves;
     out.head_ = request.head;
     out.speeds_ = request.nodes;
     out.fill_layers(request);
@@ -81,7 +82,7 @@ void Problem::fill_node(const PlanRequest& request, NodeIndex node) {
     if (head_on_stage()) head_step_[node] = solo_head_[node];
     if (node == coordinator_) {
         coordinator_fits_ = coordinator_bytes_ <= room_[node];
-        room_[node] -= std::min(room_[node], coordinator_bytes_);
+        room_[node] = coordinator_serves_ ? room_[node] - std::min(room_[node], coordinator_bytes_) : 0;
         if (!head_on_stage()) coordinator_step_ = solo_head_[node];
     }
     if (room_[node] > 0) workers_.push_back(node);

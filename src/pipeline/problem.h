@@ -64,7 +64,10 @@ public:
     const std::optional<Hop>& hop(NodeIndex from, NodeIndex to) const { return hops_[from * nodes() + to]; }
     const std::optional<Hop>& hop_back(NodeIndex from) const { return backs_[from]; }
 
-    bool solo_fits(NodeIndex node) const { return speeds_[node] && solo_bytes() <= speeds_[node]->memory_bytes(); }
+    bool solo_fits(NodeIndex node) const {
+        return speeds_[node] && (coordinator_serves_ || node != coordinator_) &&
+               solo_bytes() <= speeds_[node]->memory_bytes();
+    }
     std::uint64_t solo_bytes() const { return solo_weight_bytes_ + kv_.back(); }
     std::uint64_t solo_weight_bytes() const { return solo_weight_bytes_; }
     Duration solo_step(NodeIndex node) const;
@@ -77,6 +80,7 @@ private:
 
     Workload workload_;
     NodeIndex coordinator_ = 0;
+    bool coordinator_serves_ = true;
     HeadPlace head_ = HeadPlace::coordinator;
     std::vector<std::optional<NodeSpeed>> speeds_;  // bounded: nodes
     std::vector<NodeIndex> workers_;                // bounded: nodes

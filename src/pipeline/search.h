@@ -40,6 +40,13 @@ Found search_beam(const Problem& problem, Duration stage_cap, std::size_t width)
 // the others at a time, as long as they find a better one.
 Found search(const Problem& problem, Duration stage_cap);
 
+// What the others are held against. From the coordinator on, whichever node takes the least time a layer, the way to
+// it included, takes as many layers as it holds; so does the next from there. Nothing is taken back, so it may end
+// nowhere.
+// Source: what one does by hand, and how pools grow that are joined node by node: a server of Petals (Borzunov et al.,
+// 2023) also holds as many consecutive blocks as fit it, and chooses them when it comes.
+Found search_greedy(const Problem& problem);
+
 // The sum of steps and hops, without the hop back. All hops must exist.
 Duration chain_step(const Problem& problem, const Chain& chain);
 

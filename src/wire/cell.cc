@@ -29,7 +29,9 @@ bool concerns_link(CellCommand command) {
         case CellCommand::padding:
         case CellCommand::versions:
         case CellCommand::pad_negotiate:
-        case CellCommand::directory: return true;
+        case CellCommand::directory:
+        case CellCommand::ping:
+        case CellCommand::pong: return true;
         default: return false;
     }
 }
@@ -192,6 +194,19 @@ Result<LinkPadNegotiate> decode_link_pad_negotiate(ByteView in) {
     LinkPadNegotiate m;
     m.enabled = TRY(read_bool(reader, "pad negotiate"));
     TRY(reader.finish("pad negotiate"));
+    return m;
+}
+
+Bytes encode(const Ping& m) {
+    Writer out(8);
+    out.u64(m.token);
+    return out.take();
+}
+
+Result<Ping> decode_ping(ByteView in) {
+    Reader reader(in);
+    const Ping m{reader.u64()};
+    TRY(reader.finish("ping"));
     return m;
 }
 

@@ -31,8 +31,10 @@ enum class CellCommand : std::uint8_t {
     channel_data = 14,
     channel_credit = 15,
     channel_close = 16,
+    ping = 17,  // asks for a pong with its token
+    pong = 18,
 };
-inline constexpr std::uint8_t cell_command_max = 16;
+inline constexpr std::uint8_t cell_command_max = 18;
 
 enum class DestroyReason : std::uint8_t {
     none = 0,         // the client closes
@@ -61,7 +63,7 @@ inline constexpr std::uint8_t stream_end_reason_max = 7;
 // One cell, decoded: command and flags are known, length is within the body.
 struct Cell {
     // Of a circuit, a stream or a channel, by command. Zero where none applies: padding, versions, pad_negotiate,
-    // directory.
+    // directory, ping, pong.
     std::uint32_t id = 0;
     CellCommand command = CellCommand::padding;
     std::uint8_t flags = 0;    // none is defined: zero
@@ -132,5 +134,12 @@ struct LinkPadNegotiate {
 };
 Bytes encode(const LinkPadNegotiate& m);
 Result<LinkPadNegotiate> decode_link_pad_negotiate(ByteView in);
+
+// PING and PONG: how long a link takes there and back, and what it carries (link/gauge.h).
+struct Ping {
+    std::uint64_t token = 0;  // random: nobody has it before it has come
+};
+Bytes encode(const Ping& m);
+Result<Ping> decode_ping(ByteView in);
 
 }  // namespace shoal::wire

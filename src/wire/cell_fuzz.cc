@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     using namespace shoal::wire;
     if (size == 0) return 0;
     const shoal::ByteView in(data + 1, size - 1);
-    switch (data[0] % 8) {
+    switch (data[0] % 9) {
         case 0: fuzz_cell(in); break;
         case 1: expect_canonical(in, decode_versions); break;
         case 2: expect_canonical(in, decode_handshake); break;
@@ -31,7 +31,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         case 4: expect_canonical(in, decode_stream_end); break;
         case 5: expect_canonical(in, decode_stream_open); break;
         case 6: expect_canonical(in, decode_stream_sendme); break;
-        default: expect_canonical(in, decode_link_pad_negotiate); break;
+        case 7: expect_canonical(in, decode_link_pad_negotiate); break;
+        default: expect_canonical(in, decode_ping); break;
     }
     return 0;
 }

@@ -81,6 +81,12 @@ std::map<std::string, VectorCodec> codecs() {
             return {{"enabled", m.enabled}};
         },
         [](const Json& f) { return LinkPadNegotiate{f["enabled"]}; });
+    out["ping"] = codec_of<Ping>(
+        decode_ping,
+        [](const Ping& m) -> Json {
+            return {{"token", m.token}};
+        },
+        [](const Json& f) { return Ping{f["token"]}; });
     return out;
 }
 
@@ -95,7 +101,8 @@ RC_GTEST_PROP(Cell, EveryCellThatCanBeMadeComesBack, (std::uint64_t seed)) {
     if (command == CellCommand::relay || command == CellCommand::relay_early) length = limits::cell_body_bytes;
     if (command == CellCommand::stream_data) length = limits::sealed_record_bytes;
     const bool of_link = command == CellCommand::padding || command == CellCommand::versions ||
-                         command == CellCommand::pad_negotiate || command == CellCommand::directory;
+                         command == CellCommand::pad_negotiate || command == CellCommand::directory ||
+                         command == CellCommand::ping || command == CellCommand::pong;
     const Bytes payload = rng.bytes(length);
     const auto id = of_link ? 0 : static_cast<std::uint32_t>(rng.u64());
     const Cell cell = make_cell(command, id, payload, rng);

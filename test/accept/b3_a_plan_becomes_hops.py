@@ -62,7 +62,7 @@ class Planner:
     def measure(self, node):
         profile = self.folder / f"{node.name}.profile"
         done = self.run("bench", "--model", self.net.model_file, "--state", node.state, "--network",
-                        self.net.network_file, "--memory", MEMORY_MIB, "--threads", 1, "--out", profile)
+                        self.net.network_file, "--memory", MEMORY_MIB, "--threads", 1, "--rounds", 2, "--out", profile)
         check(done.returncode == 0, f"bench of {node.name}: {done}")
 
     def describe(self, lead=None):

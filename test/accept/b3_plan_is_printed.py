@@ -69,6 +69,7 @@ BROKEN = {
     ("[model]", "[workload]\nbatch = 9\n[model]"): ("a step",),
     ("[model]", "[plan]\ncoordinator = \"eve\"\n[model]"): ("eve",),
     ("[model]", "[plan]\nstandbys = 5\n[model]"): ("standbys",),
+    ("[model]", "[plan]\ncoordinator_serves = 1\n[model]"): ("coordinator_serves",),
     ("[model]", "[other]\n[model]"): ("other is not known",),
     ("[model]", "[model"): ("plan.toml:",),
     ("memory_bytes = 900000000", "profile = \"far.profile\""): ("far.profile", "--network"),
@@ -104,6 +105,12 @@ def plans(planner):
     check(abs(step - 105.49) < 0.02, f"the step takes {step} ms")
     stages, shown = planner.stages(SMALL + '[plan]\nrtt_cap_ms = 100\n')
     check(("far" in dict(stages)) and len(stages) == 2, f"with a longer round trip: {shown}")
+    beside = re.search(r"^greedily: [\d.]+ ms a step, [\d.]+ tokens/s in all, over far ", shown, re.M)
+    check(beside, f"what a greedy planner would give: {shown}")
+    lead = '[plan]\nrtt_cap_ms = 100\ncoordinator = "bob"\n'
+    check("bob" in dict(planner.stages(SMALL + lead)[0]), "a coordinator with memory serves")
+    stages, shown = planner.stages(SMALL + lead + "coordinator_serves = false\n")
+    check("bob" not in dict(stages) and "bob " in shown, f"a coordinator that holds no layers: {shown}")
     stages, shown = planner.stages(SMALL.replace("900000000", "1100000000"))
     check(stages == [("far", "0-9")] and "no split" in shown, f"one node holds it all: {shown}")
     halves = SMALL.replace("layers = 10", "layers = 10\ncut_every = 5")

@@ -1,9 +1,9 @@
 """A link with delay, jitter and a rate: a process that forwards TCP connections, since few kernels here have netem.
 
-    python3 -m harness.delay LISTEN TARGET --delay-ms 50 [--jitter-ms 5] [--rate BYTES_PER_SECOND]
+    python3 -m harness.delay LISTEN TARGET --delay-ms 50 [--jitter-ms 5] [--rate BYTES_PER_SECOND] [--from IP=MS]
 
 Each chunk leaves `delay` (and a part of the jitter) after it came, in order, in both directions; so a round trip costs
-twice the delay. It prints one line once it listens.
+twice the delay. `--from` adds to it for connections from that address. It prints one line once it listens.
 """
 
 import argparse
@@ -17,7 +17,7 @@ UNDER_WAY_MAX = 32 * 1024 * 1024
 CHUNKS_MAX = 16 * 1024  # small ones weigh more than their bytes
 
 
-async def forward(reader, writer, options, chance):
+async def forward(reader, writer, options, chance, delay_ms):
     """Chunks wait in a queue until their time has come; what is read too early for the queue waits in the kernel."""
     queue = asyncio.Queue()
     under_way = 0
@@ -49,7 +49,7 @@ async def forward(reader, writer, options, chance):
         while not delivery.done() and (data := await reader.read(CHUNK)):
             now = loop.time()
             free = max(free, now) + (len(data) / options.rate if options.rate else 0)
-            last = max(last, free + options.delay_ms / 1e3 + chance.random() * options.jitter_ms / 1e3)
+            last = max(last, free + delay_ms / 1e3 + chance.random() * options.jitter_ms / 1e3)
             queue.put_nowait((last, data))
             under_way += len(data)
             while (under_way > UNDER_WAY_MAX or queue.qsize() >= CHUNKS_MAX) and not delivery.done():
@@ -57,7 +57,7 @@ async def forward(reader, writer, options, chance):
                 await room.wait()
     except ConnectionError:
         pass
-    queue.put_nowait((max(last, loop.time() + options.delay_ms / 1e3), b""))
+    queue.put_nowait((max(last, loop.time() + delay_ms / 1e3), b""))
     try:
         await delivery
     except ConnectionError:
@@ -67,6 +67,7 @@ async def forward(reader, writer, options, chance):
 async def serve(options):
     listen, target = (text.rsplit(":", 1) for text in (options.listen, options.target))
     chance = random.Random(options.seed)
+    extra = dict(text.split("=") for text in options.more)
 
     async def on_connection(reader, writer):
         # Nodes of one machine have an address each: the connection goes on from where it came.
@@ -78,7 +79,9 @@ async def serve(options):
             return
         for end in (writer, onward[1]):
             end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.gather(forward(reader, onward[1], options, chance), forward(onward[0], writer, options, chance))
+        delay_ms = options.delay_ms + float(extra.get(source[0], 0))
+        await asyncio.gather(forward(reader, onward[1], options, chance, delay_ms),
+                             forward(onward[0], writer, options, chance, delay_ms))
         for end in (writer, onward[1]):
             end.close()
 
@@ -95,6 +98,7 @@ def main():
     parser.add_argument("--delay-ms", type=float, default=0)
     parser.add_argument("--jitter-ms", type=float, default=0)
     parser.add_argument("--rate", type=float, default=0, help="bytes a second of each direction; 0: no limit")
+    parser.add_argument("--from", dest="more", action="append", default=[], metavar="IP=MS")
     parser.add_argument("--seed", type=int, default=1)
     try:
         asyncio.run(serve(parser.parse_args()))

@@ -139,7 +139,8 @@ class Network:
     With `hops`, a list of (first, end), the layers of the first model node are on nodes of their own: `stages`, and
     `standby_stages` for those of `standbys`; (first, end, ranks) is a group of so many nodes, one after another in
     these lists. `stage_files` says what each hop reads, in that order, if not the model. With `delay_ms` every link to
-    the first model node and to a stage has that delay one way. `liars`, {index: how}, gives model nodes an engine that
+    the first model node and to a stage has that delay one way; {name: ms} says how far each of them is from where all
+    lines meet, so that a link between two has the sum of both. `liars`, {index: how}, gives model nodes an engine that
     lies (harness.liar).
 
     `plan`, a function of the network that is called before any of these nodes runs, gives the lead's options in place
@@ -254,15 +255,25 @@ class Network:
             node.start()
         self._delay(lead)
 
+    def _names_of_lead_and_stages(self):
+        """In the order of their addresses; of hops that are one node each, and of one model node."""
+        return ["model0", *(f"hop{index}" for index in range(len(self.hops))),
+                *(f"standby{index}" for index in range(len(self.standbys)))]
+
     def _delay(self, node):
         """Others reach the node over a delayed link: it advertises the near end of it."""
         if not self.delay_ms:
             return
         host = node.address.rsplit(":", 1)[0]
         near = f"{host}:{free_port([host])}"
+        own, others = self.delay_ms, []
+        if isinstance(self.delay_ms, dict):
+            own = self.delay_ms.get(node.name, 0)
+            others = [word for index, name in enumerate(self._names_of_lead_and_stages()) if name != node.name
+                      for word in ("--from", f"{self._addresses[1 + self._relay_count + index]}="
+                                             f"{self.delay_ms.get(name, 0)}")]
         delay = Process(f"delay-{node.name}", [sys.executable, "-m", "harness.delay", near, node.address, "--delay-ms",
-                                               self.delay_ms], self.folder / f"delay-{node.name}.log",
-                        cwd=ROOT / "test")
+                                               own, *others], self.folder / f"delay-{node.name}.log", cwd=ROOT / "test")
         delay.wait_line("listening")
         self.delays.append(delay)
         node.arguments += ["--advertise", near]

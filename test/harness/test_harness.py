@@ -264,7 +264,7 @@ class Delays(Folder):
                 return chunk
 
         async def run():
-            task = asyncio.create_task(delay.forward(Reader(), writer, options, random.Random(1)))
+            task = asyncio.create_task(delay.forward(Reader(), writer, options, random.Random(1), 0))
             last = None
             while taken != last and not task.done():  # until a hundred turns of the loop bring nothing
                 last = taken
