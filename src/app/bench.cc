@@ -7,6 +7,7 @@
 
 #include "app/commands.h"
 #include "app/engine_gauge.h"
+#include "app/gpu_option.h"
 #include "app/log.h"
 #include "app/network_file.h"
 #include "app/new_network.h"
@@ -64,6 +65,12 @@ void print_figures(const BenchOptions& options, std::uint64_t bytes, const Engin
     fmt::print("memory_bytes = {}\n", m.memory_bytes);
 }
 
+// What the figures are of, before they are measured.
+void print_devices(const std::optional<FoundChoice>& gpu) {
+    if (!gpu) return fmt::print("# computed by the processor\n");
+    for (const backend::GpuDevice& device : gpu->found.devices) fmt::print("# {}\n", device_text(device));
+}
+
 Status bench(const BenchOptions& options) {
     const std::string state = options.state_directory.empty() ? default_state_directory() : options.state_directory;
     const std::string file = options.out.empty() ? state + "/profile" : options.out;
@@ -73,6 +80,8 @@ Status bench(const BenchOptions& options) {
     const std::uint64_t bytes = std::filesystem::file_size(options.model, error);
     if (error || bytes == 0)
         return fail(Errc::not_found, "--model " + options.model + ": give the path of a GGUF file");
+    const backend::EngineCommand command = TRY(backend::find_engine(backend::own_folder()));
+    const auto gpu = TRY(find_gpu_choice(options.gpu, options.gpu_device, command));
     TRY(open_or_make_identity(state));
     const Key32 seed = TRY(store::read_key(state + "/identity.key"));
     const auto key = crypto::SigningKey::from_seed(seed);
@@ -80,10 +89,14 @@ Status bench(const BenchOptions& options) {
     net::Loop loop;
     crypto::OsRng rng;
     const auto log = TRY(make_log("error"));
-    EngineGauge gauge(loop, *log, rng, options.model, options.threads,
-                      TRY(backend::find_engine(backend::own_folder())));
+    EngineGauge gauge(loop, *log, rng, options.model, options.threads, command,
+                      gpu ? std::optional(gpu->choice) : std::nullopt);
     const auto model = gauge.load();
     if (!model) return fail(model.error().code, "--model " + options.model + ": " + model.error().message);
+    print_devices(gpu);
+    if (const engine::pipe::Placed* placed = gauge.placed()) {
+        fmt::print("# {} of {} layers on {}\n", placed->layers, placed->all, gpu->choice.device);
+    }
     const bool terminal = isatty(STDERR_FILENO) != 0;
     const auto figures = TRY(gauge.measure([&](std::size_t round) {
         if (terminal) fmt::print(stderr, "\r\x1b[2Kround {} of {} …", round + 1, EngineGauge::rounds);

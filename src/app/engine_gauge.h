@@ -25,10 +25,12 @@ public:
 
     // `loop`, `log` and `rng` must outlive it.
     EngineGauge(net::Loop& loop, Log& log, Rng& rng, const std::string& model_path, std::uint16_t threads,
-                backend::EngineCommand command);
+                backend::EngineCommand command, std::optional<backend::GpuChoice> gpu = std::nullopt);
 
     // Errc::invalid: the engine cannot serve this file, and why.
     Result<engine::ModelInfo> load();
+    // Layers on the GPU, when load() is done; nullptr: none.
+    const engine::pipe::Placed* placed() const { return engine_->placed(); }
     // Each figure is the best of `rounds`. Rationale: whatever else the machine does meanwhile only slows a round down,
     // so the best is what comes out alike the next time. Errc::unavailable: the model ends its answers at once, or the
     // engine failed.
