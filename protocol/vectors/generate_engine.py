@@ -84,6 +84,8 @@ GOOD = [
     ("truncate_to_nothing", "from_worker", "truncate", frame(26, p("HI", 0, 0))),
     ("truncate_last", "from_worker", "truncate", frame(26, p("HI", 63, (1 << 20) - 1))),
     ("cleared", "from_worker", "cleared", frame(27, b"")),
+    ("placed_one", "from_worker", "placed", frame(31, p("HH", 1, 512))),
+    ("placed_all", "from_worker", "placed", frame(31, p("HH", 512, 512))),
 ]
 BAD = [
     ("unknown_kind_to", "to_worker", frame(9, b"")),
@@ -177,6 +179,12 @@ BAD = [
     ("truncate_too_far", "from_worker", frame(26, p("HI", 0, 1 << 20))),
     ("truncate_short", "from_worker", frame(26, p("H", 0))),
     ("truncate_left_over", "from_worker", frame(26, p("HIB", 0, 0, 0))),
+    ("placed_none", "from_worker", frame(31, p("HH", 0, 8))),
+    ("placed_more_than_all", "from_worker", frame(31, p("HH", 9, 8))),
+    ("placed_many", "from_worker", frame(31, p("HH", 8, 513))),
+    ("placed_short", "from_worker", frame(31, p("H", 8))),
+    ("placed_left_over", "from_worker", frame(31, p("HHB", 8, 8, 0))),
+    ("placed_wrong_way", "to_worker", frame(31, p("HH", 8, 8))),
 ]
 
 

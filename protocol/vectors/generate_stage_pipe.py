@@ -95,6 +95,8 @@ def good_from_stage():
     for name, offset, count in (("want", 0, 1), ("want_most", 2**64 - 1, 1 << 18)):
         yield name, "want", {"piece": MODEL.hex(), "offset": offset, "bytes": count}, want(offset, count)
     yield from good_reduces("reduced", 21)
+    for name, layers, of in (("placed_one", 1, 512), ("placed_all", 512, 512)):
+        yield name, "placed", {"layers": layers, "all": of}, frame(31, p("HH", layers, of))
 
 
 def bad_to_stage():
@@ -171,6 +173,10 @@ def bad_from_stage():
     yield "unknown_kind_15_from", frame(15, b"")
     yield "unknown_kind_22_from", frame(22, b"")
     yield from bad_reduces("reduced", 21)
+    for name, layers, of in (("none", 0, 8), ("more_than_all", 9, 8), ("many", 8, 513)):
+        yield f"placed_{name}", frame(31, p("HH", layers, of))
+    yield "placed_short", frame(31, p("H", 8))
+    yield "placed_left_over", frame(31, p("HHB", 8, 8, 0))
     for name, _, _, data in good_to_stage():
         if len(data) < 2048:
             yield f"wrong_way_{name}", data

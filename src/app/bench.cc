@@ -7,6 +7,7 @@
 
 #include "app/commands.h"
 #include "app/engine_gauge.h"
+#include "app/gpu_option.h"
 #include "app/log.h"
 #include "app/machine_load.h"
 #include "app/network_file.h"
@@ -52,7 +53,9 @@ struct Bench {
     net::Loop loop = {};
     crypto::OsRng rng = {};
     std::unique_ptr<Log> log = nullptr;
-    double busiest = 0;  // processors that others used
+    backend::EngineCommand command = {};  // with --model
+    std::optional<FoundChoice> gpu = {};  // with --gpu
+    double busiest = 0;                   // processors that others used
 
     void look_around() { busiest = std::max(busiest, busy_processors(loop, load_window).value_or(0)); }
 };
@@ -104,6 +107,12 @@ Result<std::vector<NodeId>> parse_peers(const Bench& bench) {
     return out;
 }
 
+// What the figures are of, before they are measured.
+void print_devices(const std::optional<FoundChoice>& gpu) {
+    if (!gpu) return fmt::print("# computed by the processor\n");
+    for (const backend::GpuDevice& device : gpu->found.devices) fmt::print("# {}\n", device_text(device));
+}
+
 // The machine, on the model.
 Result<wire::Measurements> measure_machine(Bench& bench) {
     const BenchOptions& options = bench.options;
@@ -111,15 +120,21 @@ Result<wire::Measurements> measure_machine(Bench& bench) {
     const std::uint64_t bytes = std::filesystem::file_size(options.model, error);
     if (error || bytes == 0)
         return fail(Errc::not_found, "--model " + options.model + ": give the path of a GGUF file");
-    const auto command = TRY(backend::find_engine(backend::own_folder()));
+    const backend::EngineCommand& command = bench.command;
+    const std::optional<FoundChoice>& gpu = bench.gpu;
     bench.look_around();
     std::optional<EngineFigures> figures;
     std::uint8_t quantisation = 0;
     {
-        EngineGauge gauge(bench.loop, *bench.log, bench.rng, options.model, options.threads, command);
+        EngineGauge gauge(bench.loop, *bench.log, bench.rng, options.model, options.threads, command,
+                          gpu ? std::optional(gpu->choice) : std::nullopt);
         const auto model = gauge.load();
         if (!model) return fail(model.error().code, "--model " + options.model + ": " + model.error().message);
         quantisation = model->quantisation;
+        print_devices(gpu);
+        if (const engine::pipe::Placed* placed = gauge.placed()) {
+            fmt::print("# {} of {} layers on {}\n", placed->layers, placed->all, gpu->choice.device);
+        }
         figures = TRY(gauge.measure(options.rounds, [&](std::size_t round) {
             progress(fmt::format("round {}, at most {} …", round + 1, options.rounds));
         }));
@@ -198,6 +213,10 @@ Result<bool> run(const BenchOptions& options) {
                 crypto::SigningKey::from_seed(seed)};
     bench.log = TRY(make_log("error"));
     std::vector<NodeId> peers = TRY(parse_peers(bench));
+    if (!options.model.empty()) {
+        bench.command = TRY(backend::find_engine(backend::own_folder()));
+        bench.gpu = TRY(find_gpu_choice(options.gpu, options.gpu_device, bench.command));
+    }
     wire::Profile profile;
     if (options.model.empty()) profile = TRY(known_profile(bench));
     const bool complete = TRY(measure_peers(bench, std::move(peers), profile));

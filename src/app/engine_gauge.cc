@@ -91,11 +91,12 @@ struct EngineGauge::Group {
 };
 
 EngineGauge::EngineGauge(net::Loop& loop, Log& log, Rng& rng, const std::string& model_path, std::uint16_t threads,
-                         backend::EngineCommand command)
+                         backend::EngineCommand command, std::optional<backend::GpuChoice> gpu)
     : loop_(loop), rng_(rng) {
     backend::WorkerOptions options;
     options.model_path = model_path;
     options.command = std::move(command);
+    options.gpu = std::move(gpu);
     options.load.context_tokens = context_tokens;
     options.load.sequences = batch;
     options.load.threads = threads;

@@ -29,14 +29,17 @@ public:
 
     // `loop`, `log` and `rng` must outlive it.
     EngineGauge(net::Loop& loop, Log& log, Rng& rng, const std::string& model_path, std::uint16_t threads,
-                backend::EngineCommand command);
+                backend::EngineCommand command, std::optional<backend::GpuChoice> gpu = std::nullopt);
 
     // Errc::invalid: the engine cannot serve this file, and why.
     Result<engine::ModelInfo> load();
+    // Layers on the GPU, when load() is done; nullptr: none.
+    const engine::pipe::Placed* placed() const { return engine_->placed(); }
     // Each figure is the best of all rounds. Rationale: whatever else the machine does meanwhile only slows a round
     // down, so the best is what comes out alike the next time. From rounds_min on they go on until a second one has
     // come as near to the best as `certain`, to `rounds` at most. Rationale: a best that no other round comes near was
-    // hit by chance, or the machine was never left alone. Errc::unavailable: the model ends its answers at once, or the engine failed.
+    // hit by chance, or the machine was never left alone. Errc::unavailable: the model ends its answers at once, or the
+    // engine failed.
     Result<EngineFigures> measure(std::size_t rounds, const std::function<void(std::size_t round)>& on_round);
 
 private:

@@ -19,6 +19,27 @@ std::string is_comparison(const std::string& text) {
     return read ? "" : read.error().message;
 }
 
+void declare_gpu(CLI::App& command, std::string& gpu, std::string& device) {
+    command
+        .add_option("--gpu", gpu,
+                    "layers that a GPU computes: off, auto (as many as its free memory takes) or a number; the "
+                    "processor computes the others")
+        ->capture_default_str();
+    command.add_option("--gpu-device", device,
+                       "which GPU, by the name that --gpu logs; default: the one with the most free memory");
+}
+
+void declare_engine(CLI::App& up, UpOptions& o) {
+    up.add_option("--context", o.context, "tokens that one question may hold; default: the model's, at most 4096")
+        ->check(CLI::Range(std::uint32_t{0}, limits::context_tokens_max));
+    up.add_option("--sequences", o.sequences, "questions decoded at once")
+        ->capture_default_str()
+        ->check(CLI::Range(std::size_t{1}, limits::engine_sequences_max));
+    up.add_option("--threads", o.threads, "threads of the engine; default: the machine's, less one")
+        ->check(CLI::Range(0, static_cast<int>(engine::pipe::threads_max)));
+    declare_gpu(up, o.gpu, o.gpu_device);
+}
+
 void declare_up(CLI::App& app, UpOptions& o) {
     CLI::App* up = app.add_subcommand("up", "run a node: a client with its local API unless roles are named");
     up->add_option("--config", "TOML file with an [up] table of these options")->envname("SHOAL_CONFIG");
@@ -73,13 +94,7 @@ void declare_up(CLI::App& app, UpOptions& o) {
                    "K/M: ask M nodes at once and take the reply that K of them give; each of the M reads the question")
         ->capture_default_str()
         ->check(is_comparison);
-    up->add_option("--context", o.context, "tokens that one question may hold; default: the model's, at most 4096")
-        ->check(CLI::Range(std::uint32_t{0}, limits::context_tokens_max));
-    up->add_option("--sequences", o.sequences, "questions decoded at once")
-        ->capture_default_str()
-        ->check(CLI::Range(std::size_t{1}, limits::engine_sequences_max));
-    up->add_option("--threads", o.threads, "threads of the engine; default: the machine's, less one")
-        ->check(CLI::Range(0, static_cast<int>(engine::pipe::threads_max)));
+    declare_engine(*up, o);
     up->add_option("--trace", o.trace_file, "write what this node sees (peer, command, size, time) to a file");
 #ifdef SHOAL_TAP
     up->add_option("--tap", o.tap_file, "write every frame to a file (test builds only)");
@@ -150,6 +165,7 @@ void declare_bench(CLI::App& app, BenchOptions& o) {
         ->check(CLI::Range(std::uint64_t{1}, limits::node_memory_bytes_max >> 20));
     bench->add_option("--threads", o.threads, "threads of the engine; default: the machine's, less one")
         ->check(CLI::Range(0, static_cast<int>(engine::pipe::threads_max)));
+    declare_gpu(*bench, o.gpu, o.gpu_device);
 }
 
 std::string config_path(int argc, const char* const* argv) {

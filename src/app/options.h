@@ -43,6 +43,8 @@ struct UpOptions {
     std::uint32_t context = 0;
     std::uint16_t sequences = 16;
     std::uint16_t threads = 0;
+    std::string gpu = "off";  // "auto", or a number of layers
+    std::string gpu_device;
     std::string trace_file;
     std::string tap_file;
     std::string log_level = "info";
@@ -101,6 +103,8 @@ struct BenchOptions {
     std::string out;               // default: <state>/profile
     std::uint64_t memory_mib = 0;  // default: half of the machine's
     std::uint16_t threads = 0;
+    std::string gpu = "off";
+    std::string gpu_device;
 };
 
 struct KeysOptions {

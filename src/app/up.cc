@@ -7,6 +7,7 @@
 
 #include "app/api_bridge.h"
 #include "app/commands.h"
+#include "app/gpu_option.h"
 #include "app/log.h"
 #include "app/made_plan.h"
 #include "app/network_file.h"
@@ -217,11 +218,34 @@ void on_engine(Running& run) {
     }
 }
 
-void make_stages(const UpOptions& o, const backend::EngineCommand& command, Running& run) {
+// Which layers of this node a GPU may have: those of its one model or of its stage. nullopt: none.
+Result<std::optional<backend::GpuChoice>> gpu_choice(const UpOptions& o, const backend::EngineCommand& command,
+                                                     Running& run) {
+    if (o.gpu != "off" && o.models.size() > 1) {
+        return fail(
+            Errc::invalid,
+            fmt::format("--gpu {}: several --model would divide its memory by chance; start a node for each", o.gpu));
+    }
+    if (o.gpu != "off" && o.stage.empty() && !o.hops.empty() && !o.boomerang) {
+        return fail(Errc::invalid, fmt::format("--gpu {}: with --hop this node computes no layer; give --gpu to the "
+                                               "nodes that do",
+                                               o.gpu));
+    }
+    auto found = TRY(find_gpu_choice(o.gpu, o.gpu_device, command));
+    if (!found) return std::optional<backend::GpuChoice>();
+    for (const backend::GpuDevice& device : found->found.devices) {
+        run.log->write(LogLevel::info, "engine", device_text(device));
+    }
+    return std::optional(found->choice);
+}
+
+void make_stages(const UpOptions& o, const backend::EngineCommand& command,
+                 const std::optional<backend::GpuChoice>& gpu, Running& run) {
     backend::StageWorkersOptions options;
     options.model_path = o.stage;
     options.command = command;
     options.threads = o.threads;
+    options.gpu = gpu;
     const auto wake = [&run] { run.loop.post([&run] { run.driver->on_stages(); }); };
     run.stages = std::make_unique<backend::StageWorkers>(run.loop, *run.log, options, wake);
 }
@@ -271,13 +295,17 @@ backend::WorkerOptions::Lead ends_of(const UpOptions& o, const std::vector<pipel
 }
 
 Status make_engines(const UpOptions& o, const std::vector<pipeline::StageNode>& hops, Running& run) {
-    if (o.models.empty() && o.stage.empty()) return ok();
+    if (o.models.empty() && o.stage.empty()) {
+        if (o.gpu == "off" && o.gpu_device.empty()) return ok();
+        return fail(Errc::invalid, "--gpu computes layers, and this node has none: give --model or --stage with it");
+    }
     if (o.models.size() > limits::models_per_node_max) {
         return fail(Errc::invalid, fmt::format("--model: one node serves at most {}; start another node for the rest",
                                                limits::models_per_node_max));
     }
     const backend::EngineCommand command = TRY(backend::find_engine(backend::own_folder()));
-    if (!o.stage.empty()) make_stages(o, command, run);
+    const auto gpu = TRY(gpu_choice(o, command, run));
+    if (!o.stage.empty()) make_stages(o, command, gpu, run);
     for (const std::string& text : o.models) {
         const auto [name, path] = TRY(split_model(text));
         backend::WorkerOptions options;
@@ -288,6 +316,7 @@ Status make_engines(const UpOptions& o, const std::vector<pipeline::StageNode>& 
         options.load.threads = o.threads;
         TRY(add_drafts(o, options));
         if (!hops.empty()) options.lead = ends_of(o, hops);
+        if (hops.empty() || o.boomerang) options.gpu = gpu;
         // From inside the engine's own callbacks: the node reads it at the next turn.
         const auto wake = [&run] { run.loop.post([&run] { on_engine(run); }); };
         auto engine = std::make_unique<backend::WorkerEngine>(run.loop, *run.log, options, wake);

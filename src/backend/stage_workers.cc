@@ -1,6 +1,8 @@
 #include "backend/stage_workers.h"
 
 #include <algorithm>
+#include <csignal>
+#include <utility>
 
 #include "backend/model_file.h"
 #include "wire/text.h"
@@ -21,6 +23,7 @@ struct StageWorkers::Worker {
     net::Timer silence;
     std::optional<PieceFiles> pieces;  // where the model is in pieces
     bool load_sent = false;
+    bool placed = false;
     bool loaded = false;
     bool over = false;  // its Failed was put
 };
@@ -48,6 +51,10 @@ Status StageWorkers::start(Worker& worker, const engine::StageShape& shape) {
     net::ChildOptions options;
     options.argv = options_.command.words;
     options.argv.emplace_back("--stage");
+    if (options_.gpu) {
+        const std::vector<std::string> words = gpu_words(*options_.gpu);
+        options.argv.insert(options.argv.end(), words.begin(), words.end());
+    }
     options.fds = {{model.descriptor(), model_descriptor}};
     options.socket = true;
     options.output = net::ChildOutput::discard;
@@ -55,7 +62,8 @@ Status StageWorkers::start(Worker& worker, const engine::StageShape& shape) {
     options.unsent_bytes_max = 2 * pipe::frame_bytes_max;
     net::ChildEvents events;
     events.on_exit = [this, &worker](const net::ChildExit& exit) {
-        give_up(worker, StageFaultCode::engine, "the engine ended: " + exit.text());
+        const bool forbidden = options_.gpu && exit.signal == SIGSYS;
+        give_up(worker, StageFaultCode::engine, forbidden ? gpu_forbidden_text() : "the engine ended: " + exit.text());
     };
     events.on_line = [this](std::string_view line, bool) { log_.write(LogLevel::debug, "stage", line); };
     events.on_bytes = [this, &worker](ByteView bytes) { on_bytes(worker, bytes); };
@@ -167,6 +175,13 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
         return true;
     }
     if (std::holds_alternative<engine::pipe::Working>(message)) return worker.loaded;
+    if (const auto* placed = std::get_if<engine::pipe::Placed>(&message)) {
+        if (worker.loaded || !options_.gpu || std::exchange(worker.placed, true)) return false;
+        log_.write(LogLevel::info, "stage",
+                   std::to_string(placed->layers) + " of " + std::to_string(placed->all) + " layers are computed by " +
+                       options_.gpu->device);
+        return true;
+    }
     if (auto* part = std::get_if<wire::ReducePart>(&message)) {
         if (worker.computing.empty() || ++worker.parts_ahead > 1) return false;
         parts_.push_back({worker.handle, std::move(*part)});

@@ -20,6 +20,7 @@
 #include <memory>
 
 #include "backend/engine_files.h"
+#include "backend/gpu.h"
 #include "base/log.h"
 #include "engine/stage.h"
 #include "engine/stage_pipe.h"
@@ -33,6 +34,7 @@ struct StageWorkersOptions {
     EngineCommand command;
     std::uint16_t threads = 0;
     engine::pipe::KvType kv = engine::pipe::KvType::f16;
+    std::optional<GpuChoice> gpu = std::nullopt;
 };
 
 class StageWorkers final : public engine::RankEngine {

@@ -366,7 +366,9 @@ TEST(StageWorkers, AWorkerThatSpeaksOutOfOrderFails) {
     // Loaded twice; a result that nobody asked for; that it computes before it has loaded.
     // A part of a sum that nobody asked for.
     const Bytes part = pipe::encode(pipe::FromStage(wire::ReducePart{1, 0, Bytes(4)}));
-    for (const Bytes& said : {both(loaded, loaded), both(loaded, computed), working, both(loaded, part)}) {
+    // Layers on a GPU that nobody gave it.
+    const Bytes placed = pipe::encode(pipe::FromStage(engine::pipe::Placed{1, 2}));
+    for (const Bytes& said : {both(loaded, loaded), both(loaded, computed), working, both(loaded, part), placed}) {
         StageRig rig("/dev/null", shell("printf '" + octal_of(said) + "' >&3; exec cat <&3 >/dev/null"));
         rig.open(1, model);
         const StageFailed* failed = rig.failure_of(1);

@@ -102,6 +102,7 @@ void WorkerEngine::start() {
     health_ = Health::starting;
     frames_ = engine::pipe::Frames(options_.lead ? engine::pipe::lead_frame_bytes_max : limits::engine_frame_bytes_max);
     last_words_.reset();
+    placed_.reset();
     auto model = open_model_file(options_.model_path);
     if (!model) return go_down(model.error().message, true);
     std::optional<ModelFile> draft;
@@ -115,6 +116,10 @@ void WorkerEngine::start() {
     if (options_.lead) {
         options.argv.emplace_back("--lead");
         options.unsent_bytes_max = 2 * engine::pipe::lead_frame_bytes_max;
+    }
+    if (options_.gpu) {
+        const std::vector<std::string> words = gpu_words(*options_.gpu);
+        options.argv.insert(options.argv.end(), words.begin(), words.end());
     }
     options.fds = {{model->descriptor(), model_descriptor}};
     if (draft) options.fds.push_back({draft->descriptor(), draft_descriptor});
@@ -183,6 +188,14 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
     if (const auto* ends = std::get_if<engine::pipe::Ends>(&message)) {
         ends_ = *ends;
         return health_ == Health::starting && options_.lead.has_value();
+    }
+    if (const auto* placed = std::get_if<engine::pipe::Placed>(&message)) {
+        if (health_ != Health::starting || !options_.gpu || placed_) return false;
+        placed_ = *placed;
+        log_.write(LogLevel::info, "engine",
+                   std::to_string(placed->layers) + " of " + std::to_string(placed->all) + " layers are computed by " +
+                       options_.gpu->device);
+        return true;
     }
     if (health_ != Health::ready) return false;
     if (std::holds_alternative<engine::pipe::Working>(message)) return true;
@@ -270,7 +283,12 @@ void WorkerEngine::on_exit(const net::ChildExit& exit) {
     const bool was_loading = health_ == Health::starting;
     std::string reason = last_words_ ? last_words_->reason : "the engine ended: " + exit.text();
     bool permanent = last_words_ && last_words_->permanent;
-    if (was_loading && !last_words_ && exit.signal != 0 && exit.signal != SIGKILL && exit.signal != SIGTERM) {
+    if (options_.gpu && exit.signal == SIGSYS && !last_words_) {
+        reason = gpu_forbidden_text();
+        permanent = true;
+    }
+    if (was_loading && !permanent && !last_words_ && exit.signal != 0 && exit.signal != SIGKILL &&
+        exit.signal != SIGTERM) {
         if (++crashes_ >= crashes_max) {
             permanent = true;
             reason =

@@ -12,7 +12,8 @@
 //      every second. Time counts only between two calls of on_tick(), so that a node that stood still itself blames
 //      nobody.
 //      A lead that waits for rows has nothing to say, and is not judged.
-//   5. Jobs wait while the model is loaded; they are refused while the engine is down, so that the scheduler can hand
+//   5. A worker with a GPU that the sandbox ends makes the engine dead: its driver will do the same again.
+//   6. Jobs wait while the model is loaded; they are refused while the engine is down, so that the scheduler can hand
 //      them to another node.
 //
 //      starting --Ready--> ready --exit--> down --delay--> starting;   any --permanent--> dead
@@ -29,6 +30,7 @@
 #include <memory>
 
 #include "backend/engine_files.h"
+#include "backend/gpu.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/pipe.h"
@@ -47,6 +49,7 @@ struct WorkerOptions {
         std::optional<wire::LayerRange> middle = std::nullopt;
     };
     std::optional<Lead> lead = std::nullopt;
+    std::optional<GpuChoice> gpu = std::nullopt;
     EngineCommand command;
     Duration silence_max = limits::engine_silence_max;  // rule 4
 };
@@ -71,6 +74,8 @@ public:
     void returned(Now now, Bytes tensor) override;
     void broken(Now now, const std::string& why) override;
 
+    // Layers that a GPU computes, and all that this engine does; nullptr: none.
+    const engine::pipe::Placed* placed() const { return placed_ ? &*placed_ : nullptr; }
     // Of the last death, empty before the first. One line.
     const std::string& down_reason() const { return down_reason_; }
     // Of the running worker, for tests and for people; 0: there is none.
@@ -113,6 +118,7 @@ private:
     std::map<std::uint64_t, Open> open_;  // at most engine_jobs_queued_max and engine_sequences_max together
     std::deque<Bytes> unsent_;            // at most two for each open job, one for each step, and Load
     std::optional<engine::LeadShape> shape_;
+    std::optional<engine::pipe::Placed> placed_;
     engine::pipe::Ends ends_;           // said by a lead that loads; of width 0 before
     std::deque<Work> work_;             // at most `steps` Forwards, and four Truncates for each sequence
     std::size_t forwards_ = 0;          // that have not returned

@@ -29,6 +29,7 @@ enum class Kind : std::uint8_t {
     forward = 25,
     truncate = 26,
     cleared = 27,
+    placed = 31,
 };
 constexpr std::size_t length_bytes = 4;
 constexpr std::size_t submit_fixed_bytes = 1 + 8 + 32 + 4;
@@ -130,6 +131,10 @@ Status check(const Truncate& m) {
 }
 Status check(const Cleared&) {
     return ok();
+}
+Status check(const Placed& m) {
+    const std::string_view fault = placed_fault(m);
+    return fault.empty() ? ok() : Status(fail(Errc::invalid, "pipe: " + std::string(fault)));
 }
 // An engine knows these five; the other faults of AskFault are made by those who carry a request.
 Status check(const Failed& m) {
@@ -289,6 +294,13 @@ Status put(Writer& out, const Fatal& m) {
 
 Status put(Writer& out, const Cleared&) {
     put_kind(out, Kind::cleared);
+    return ok();
+}
+
+Status put(Writer& out, const Placed& m) {
+    put_kind(out, Kind::placed);
+    out.u16(m.layers);
+    out.u16(m.all);
     return ok();
 }
 
@@ -470,10 +482,19 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
             const Truncate m{in.u16(), in.u32()};
             return whole<FromWorker>(in, m, "pipe: truncate");
         }
+        case Kind::placed: {
+            const Placed m{in.u16(), in.u16()};
+            return whole<FromWorker>(in, m, "pipe: placed");
+        }
         case Kind::cleared: return whole<FromWorker>(in, Cleared{}, "pipe: cleared");
         case Kind::working: return whole<FromWorker>(in, Working{}, "pipe: working");
         default: return fail(Errc::malformed, "pipe: unknown frame from a worker");
     }
+}
+
+std::string_view placed_fault(const Placed& placed) {
+    const bool fits = placed.layers >= 1 && placed.layers <= placed.all && placed.all <= limits::model_layers_max;
+    return fits ? std::string_view() : "no such number of layers on a GPU";
 }
 
 Bytes frame_of(ByteView kind_and_body) {

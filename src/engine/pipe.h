@@ -76,6 +76,11 @@ struct Ends {
     std::uint32_t width = 0;
     std::uint16_t layers = 0;
 };
+// Of a worker that was started with --gpu, before Ready: how many of the layers that it computes are on the GPU.
+struct Placed {
+    std::uint16_t layers = 0;
+    std::uint16_t all = 0;
+};
 // Jobs are being computed, and there was nothing else to say for a while.
 struct Working {};
 // The worker cannot go on and ends after it.
@@ -85,8 +90,8 @@ struct Fatal {
 };
 
 using ToWorker = std::variant<Load, Lead, Job, Cancel, Returned, Broken>;
-using FromWorker =
-    std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward, Truncate, Cleared>;
+using FromWorker = std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward,
+                                Truncate, Cleared, Placed>;
 
 // A whole frame, length included. Errc::invalid: a field is outside what the page gives (for a Job: what
 // wire::check_chat_request says); Errc::exhausted: the request is longer than limits::chat_body_bytes_max.
@@ -96,6 +101,9 @@ Result<Bytes> encode(const FromWorker& message);
 // `frame` is kind and body, as Frames gives it. Errc::malformed, Errc::invalid.
 Result<ToWorker> decode_to_worker(ByteView frame);
 Result<FromWorker> decode_from_worker(ByteView frame);
+
+// What is wrong with it, for both pipes; empty: nothing.
+std::string_view placed_fault(const Placed& placed);
 
 // The frame around a kind and its body.
 Bytes frame_of(ByteView kind_and_body);

@@ -28,8 +28,8 @@ const char* kind_of(const ToWorker& message) {
     return names[message.index()];
 }
 const char* kind_of(const FromWorker& message) {
-    constexpr const char* names[] = {"loading", "ready",   "started", "text",    "finished", "failed",
-                                     "fatal",   "working", "ends",    "forward", "truncate", "cleared"};
+    constexpr const char* names[] = {"loading", "ready", "started", "text",     "finished", "failed", "fatal",
+                                     "working", "ends",  "forward", "truncate", "cleared",  "placed"};
     return names[message.index()];
 }
 
@@ -105,6 +105,8 @@ TEST(Pipe, RefusesToEncodeWhatNoLeadSays) {
     EXPECT_FALSE(encode(FromWorker(Forward{})).has_value());
     EXPECT_FALSE(encode(FromWorker(Forward{{{{0, 0, 2}}, Bytes(69)}})).has_value());
     EXPECT_FALSE(encode(FromWorker(Ends{64, 0})).has_value());
+    EXPECT_FALSE(encode(FromWorker(Placed{5, 4})).has_value());
+    EXPECT_FALSE(encode(FromWorker(Placed{0, 4})).has_value());
     EXPECT_FALSE(encode(FromWorker(Truncate{limits::engine_sequences_max, 0})).has_value());
     EXPECT_FALSE(encode(FromWorker(Truncate{0, limits::context_tokens_max})).has_value());
     lead = {};

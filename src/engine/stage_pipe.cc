@@ -21,6 +21,7 @@ enum class Kind : std::uint8_t {
     working = 20,
     reduced = 21,
     want = 24,
+    placed = 31,
 };
 
 std::string_view load_fault(const Load& m) {
@@ -135,6 +136,12 @@ struct BodyWriter {
         out.text_u16(m.text);
     }
     void operator()(const pipe::Working&) { kind(Kind::working); }
+    void operator()(const pipe::Placed& m) {
+        ASSERT(pipe::placed_fault(m).empty());
+        kind(Kind::placed);
+        out.u16(m.layers);
+        out.u16(m.all);
+    }
     void operator()(const wire::ReducePart& m) {
         ASSERT(wire::reduce_part_fault(m).empty());
         kind(part);
@@ -264,6 +271,12 @@ Result<FromStage> decode_from_stage(ByteView frame) {
             const Want m{wire::PieceId(in.array<32>()), in.u64(), in.u32()};
             TRY(in.finish("stage pipe: want"));
             TRY(check(want_fault(m)));
+            return FromStage(m);
+        }
+        case Kind::placed: {
+            const pipe::Placed m{in.u16(), in.u16()};
+            TRY(in.finish("stage pipe: placed"));
+            TRY(check(pipe::placed_fault(m)));
             return FromStage(m);
         }
         case Kind::reduced: return FromStage(TRY(read_part(in)));

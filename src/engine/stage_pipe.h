@@ -57,7 +57,7 @@ struct Failed {
 };
 
 using ToStage = std::variant<Load, Compute, Truncate, wire::ReducePart, PieceBytes>;
-using FromStage = std::variant<Loading, Loaded, Computed, Failed, pipe::Working, wire::ReducePart, Want>;
+using FromStage = std::variant<Loading, Loaded, Computed, Failed, pipe::Working, wire::ReducePart, Want, pipe::Placed>;
 
 // A whole frame, length included. The fields must be such as the decoder would give (ASSERT).
 Bytes encode(const ToStage& message);

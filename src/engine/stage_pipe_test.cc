@@ -34,7 +34,7 @@ const char* kind_of(const ToStage& message) {
     return load != nullptr && load->ranks > 1 ? "load_rank" : names[message.index()];
 }
 const char* kind_of(const FromStage& message) {
-    constexpr const char* names[] = {"loading", "loaded", "computed", "failed", "working", "reduced", "want"};
+    constexpr const char* names[] = {"loading", "loaded", "computed", "failed", "working", "reduced", "want", "placed"};
     return names[message.index()];
 }
 
@@ -73,6 +73,7 @@ struct ToJson {
     Json operator()(const Want& m) const {
         return {{"piece", m.piece.hex()}, {"offset", m.offset}, {"bytes", m.bytes}};
     }
+    Json operator()(const pipe::Placed& m) const { return {{"layers", m.layers}, {"all", m.all}}; }
     Json operator()(const pipe::Working&) const { return Json::object(); }
 };
 
@@ -130,6 +131,7 @@ TEST(StagePipe, NeverEncodesWhatWouldBeRefused) {
     EXPECT_DEATH(encode(ToStage(Truncate{limits::stage_sequences_max, 0})), "truncate_fault");
     EXPECT_DEATH(encode(ToStage(PieceBytes{Bytes(piece_bytes_max + 1)})), "piece_bytes_max");
     EXPECT_DEATH(encode(FromStage(Want{})), "want_fault");
+    EXPECT_DEATH(encode(FromStage(pipe::Placed{5, 4})), "placed_fault");
     EXPECT_DEATH(encode(FromStage(Loading{-0.0F})), "loading_fault");
     EXPECT_DEATH(encode(FromStage(Loading{NAN})), "loading_fault");
     EXPECT_DEATH(encode(FromStage(Loaded{})), "is_zero");

@@ -16,6 +16,7 @@
 #include "engine/prompt_steps.h"
 #include "engine_worker/activation.h"
 #include "engine_worker/chat_template.h"
+#include "engine_worker/devices.h"
 #include "engine_worker/embedding.h"
 #include "engine_worker/head.h"
 #include "engine_worker/sampler.h"

@@ -72,7 +72,9 @@ constexpr double share_of_ends = 0.4;  // of the time to load, where it has laye
 
 // nullptr: it keeps none.
 Result<std::unique_ptr<OwnLayers>> load_own_layers(const EndsOfModel& ends, const pipe::Lead& lead,
+                                                   const Offload& offload,
                                                    const std::function<void(double)>& progress) {
+    if (!lead.middle && offload) return fail(Errc::invalid, "a lead without layers has nothing for a GPU");
     if (!lead.middle) return std::unique_ptr<OwnLayers>();
     // As the hops have them: the number of cells decides about positions (stage.h, rule 6).
     StageOptions options;
@@ -81,12 +83,14 @@ Result<std::unique_ptr<OwnLayers>> load_own_layers(const EndsOfModel& ends, cons
     options.rows_max = limits::stage_rows_max;
     options.threads = lead.load.threads;
     options.small_cache = lead.load.kv == pipe::KvType::q8_0;
+    options.offload = offload;
     return OwnLayers::load(ends.whole, *lead.middle, options, progress);
 }
 
 }  // namespace
 
-void serve_lead(Channel& channel, int file, int draft_file, const pipe::Lead& lead, std::vector<pipe::ToWorker> early) {
+void serve_lead(Channel& channel, int file, int draft_file, const pipe::Lead& lead, const Offload& offload,
+                std::vector<pipe::ToWorker> early) {
     auto progress = [&channel, shown = -1.0](double share) mutable {
         if (share - shown < 0.01) return;
         shown = share;
@@ -97,7 +101,8 @@ void serve_lead(Channel& channel, int file, int draft_file, const pipe::Lead& le
         const double share = lead.middle ? share_of_ends : 1;
         EndsOfModel ends = TRY(load_ends(file, lead.load, [&](double part) { progress(part * share); }));
         std::unique_ptr<OwnLayers> own =
-            TRY(load_own_layers(ends, lead, [&](double part) { progress(share + part * (1 - share)); }));
+            TRY(load_own_layers(ends, lead, offload, [&](double part) { progress(share + part * (1 - share)); }));
+        if (own) say_placed(channel, own->on_gpu(), own->layers());
         const auto hand = [&channel](const engine::LeadEngine::Work& work) {
             std::visit([&channel](const auto& each) { say(channel, each); }, work);
         };

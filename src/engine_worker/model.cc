@@ -48,12 +48,12 @@ Status check_vocabulary(const Model& model) {
     return ok();
 }
 
-Status load_weights(int file, Model& model, const std::function<void(double)>& progress) {
-    static ggml_backend_dev_t processor_only[] = {nullptr};
+Status load_weights(int file, const Offload& offload, Model& model, const std::function<void(double)>& progress) {
+    DeviceList devices;
     llama_model_params params = llama_model_default_params();
-    params.devices = processor_only;
-    params.n_gpu_layers = 0;
-    params.load_mode = LLAMA_LOAD_MODE_MMAP;
+    set_devices(offload, model.on_gpu, devices, params);
+    // A mapped file would stay the device's memory where its driver can reach the machine's.
+    params.load_mode = offload ? LLAMA_LOAD_MODE_NONE : LLAMA_LOAD_MODE_MMAP;
     auto report = [&progress](float share) {
         progress(share_of_hashing + (1 - share_of_hashing) * static_cast<double>(share));
     };
@@ -84,10 +84,23 @@ std::uint64_t kv_bytes_per_token(const llama_model* model, ggml_type type) {
         2 * layers * width * ggml_type_size(type) / static_cast<std::uint64_t>(ggml_blck_size(type)), 1);
 }
 
-std::uint32_t context_of(std::uint32_t wanted, const llama_model* weights) {
-    const auto trained = static_cast<std::uint32_t>(std::max(llama_model_n_ctx_train(weights), 0));
-    if (wanted == 0) wanted = trained == 0 ? context_default : std::min(trained, context_default);
+std::uint32_t context_of(std::uint32_t wanted, std::uint64_t trained) {
+    if (wanted == 0) {
+        wanted = trained == 0 ? context_default
+                              : static_cast<std::uint32_t>(std::min<std::uint64_t>(trained, context_default));
+    }
     return std::min(wanted, limits::context_tokens_max);
+}
+
+std::uint32_t context_of(std::uint32_t wanted, const llama_model* weights) {
+    return context_of(wanted, static_cast<std::uint64_t>(std::max(llama_model_n_ctx_train(weights), 0)));
+}
+
+// What all sequences hold together where nobody chose.
+std::uint32_t cells_of(std::uint32_t context, std::uint32_t sequences, std::uint64_t bytes_per_token) {
+    const std::uint64_t affordable = kv_bytes_default / bytes_per_token;
+    const std::uint64_t cells = std::min<std::uint64_t>(std::uint64_t{context} * sequences, affordable);
+    return static_cast<std::uint32_t>(std::max<std::uint64_t>(cells, context));
 }
 
 // How much each sequence and all together may hold.
@@ -95,13 +108,11 @@ void size_context(Model& model, const engine::pipe::Load& options, ggml_type kv)
     const std::uint32_t context = context_of(options.context_tokens, model.weights.get());
     model.info.context_tokens = context;
     model.info.sequences = options.sequences;
-    std::uint64_t cells = options.cells;
-    if (cells == 0) {
-        const std::uint64_t affordable = kv_bytes_default / kv_bytes_per_token(model.weights.get(), kv);
-        cells = std::min<std::uint64_t>(std::uint64_t{context} * options.sequences, affordable);
-    }
+    const std::uint32_t cells = options.cells != 0
+                                    ? options.cells
+                                    : cells_of(context, options.sequences, kv_bytes_per_token(model.weights.get(), kv));
     // One whole conversation always fits.
-    model.cells = static_cast<std::uint32_t>(std::max<std::uint64_t>(cells, context));
+    model.cells = std::max(cells, context);
 }
 
 Status make_context(Model& model, const engine::pipe::Load& options) {
@@ -118,6 +129,7 @@ Status make_context(Model& model, const engine::pipe::Load& options) {
     params.type_k = kv;
     params.type_v = kv;
     params.kv_unified = true;
+    params.op_offload = false;  // what stays with the processor is computed by it
     params.no_perf = true;
     model.context.reset(llama_init_from_model(model.weights.get(), params));
     if (!model.context) {
@@ -189,6 +201,10 @@ void forget_library_error() {
     library_error().clear();
 }
 
+void watch_library() {
+    llama_log_set(on_library_log, nullptr);
+}
+
 ReadAt reader_of(int file) {
     return [file](std::uint64_t offset, ByteSpan out) {
         for (std::size_t done = 0; done < out.size();) {
@@ -211,21 +227,6 @@ BlockSize library_block(std::uint32_t type) {
 
 std::uint16_t default_threads() {
     return static_cast<std::uint16_t>(std::clamp(std::thread::hardware_concurrency(), 2U, 256U) - 1);
-}
-
-Status load_backends(const std::string& folder) {
-    llama_log_set(on_library_log, nullptr);
-    if (folder.empty()) {
-        ggml_backend_load_all();
-    } else {
-        ggml_backend_load_all_from_path(folder.c_str());
-    }
-    llama_backend_init();
-    if (ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == nullptr) {
-        return fail(Errc::not_found,
-                    "no compute backend for this processor in " + (folder.empty() ? "its folder" : folder));
-    }
-    return ok();
 }
 
 Result<Gguf> read_header(int file) {
@@ -263,8 +264,31 @@ Result<EndsOfModel> load_ends(int file, const engine::pipe::Load& options,
     return EndsOfModel{std::move(model), std::move(opened.model)};
 }
 
-Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress) {
+namespace {
+
+// How many layers go to the GPU. The number of cells is settled with it: what was counted is what will be held.
+Status place(const Gguf& gguf, const ReadAt& read, const Offload& offload, engine::pipe::Load& options, Model& model) {
+    ContextSizes sizes;
+    sizes.sequences = options.sequences;
+    sizes.rows = limits::prefill_chunk_tokens;
+    sizes.outputs = options.sequences + (options.drafts.any() ? guess_rows_max : 0);
+    sizes.small_cache = options.kv == engine::pipe::KvType::q8_0;
+    const std::uint32_t context = context_of(options.context_tokens, number_of(gguf, read, "context_length", 0));
+    if (options.cells == 0) {
+        options.cells = cells_of(context, options.sequences, cache_bytes_per_token(gguf, read, sizes.small_cache));
+    }
+    sizes.cells = std::max(options.cells, context);
+    const GpuSizes needed = TRY(gpu_sizes(gguf, read, sizes));
+    model.on_gpu = TRY(measure_and_place(offload, needed));
+    return ok();
+}
+
+}  // namespace
+
+Result<Model> load_model(int file, const engine::pipe::Load& asked, const std::function<void(double)>& progress,
+                         const Offload& offload) {
     const ReadAt read = reader_of(file);
+    engine::pipe::Load options = asked;
     Model model;
     const Gguf gguf = TRY(read_header(file));
     describe(gguf, TRY(model_id(gguf, read, [&progress](double share) { progress(share * share_of_hashing); })),
@@ -272,7 +296,8 @@ Result<Model> load_model(int file, const engine::pipe::Load& options, const std:
     ASSERT(options.threads > 0);
     model.threads = options.threads;
     forget_library_error();
-    TRY(load_weights(file, model, progress));
+    if (offload) TRY(place(gguf, read, offload, options, model));
+    TRY(load_weights(file, offload, model, progress));
     model.info.parameters = llama_model_n_params(model.weights.get());
     model.one_kind_a_step = llama_model_is_recurrent(model.weights.get()) || llama_model_is_hybrid(model.weights.get());
     TRY(make_text_side(model));

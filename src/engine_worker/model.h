@@ -1,7 +1,7 @@
 // One GGUF, loaded: weights, context, template and tokenizer.
 //
-// Call load_backends() before the sandbox (it opens libraries) and load_model() inside it (it reads the file).
-// One thread.
+// Call load_backends() of devices.h before the sandbox (it opens libraries) and load_model() inside it (it reads the
+// file). One thread.
 #pragma once
 
 #include <llama.h>
@@ -11,6 +11,7 @@
 #include <string>
 
 #include "engine/pipe.h"
+#include "engine_worker/offload.h"
 #include "engine_worker/shard.h"
 #include "engine_worker/tokenizer.h"
 
@@ -25,6 +26,7 @@ struct Model {
     engine::ModelInfo info;
     std::uint32_t threads = 1;
     std::uint32_t cells = 0;       // tokens that all sequences hold together
+    std::uint32_t on_gpu = 0;      // layers
     bool one_kind_a_step = false;  // recurrent layers: a batch holds decodes, or a chunk of one prompt
     std::unique_ptr<llama_model, LlamaDelete> weights;
     std::unique_ptr<llama_context, LlamaDelete> context;
@@ -34,18 +36,15 @@ struct Model {
     const llama_vocab* vocab() const { return llama_model_get_vocab(weights.get()); }
 };
 
-// Loads the compute library's variants from `folder` and picks the processor's; empty: where the library looks itself.
-// Errc::not_found: no variant for this processor there.
-Status load_backends(const std::string& folder);
-
 // The machine's hardware threads less one, at least one: the node needs some too. Reads a file of the system, so it is
 // called before the sandbox.
 std::uint16_t default_threads();
 
 // Reads the whole model from the open descriptor `file`; `options` say how many threads. `progress` gets 0 to 1. The
 // message of an error is one plain line; Errc::malformed and Errc::unsupported are the file's fault, Errc::exhausted
-// the machine's memory.
-Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress);
+// the machine's memory, Errc::invalid that a GPU does not take what was asked for.
+Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress,
+                         const Offload& offload = {});
 
 // The ends of a model, for a lead: text side and sizes, without weights or context. The rest of it is read through
 // `whole` as it is wanted, so `file` must stay open.
@@ -65,6 +64,8 @@ Result<OpenedModel> open_whole_model(int file, const std::function<void(double)>
 // The first error that the library wrote since it was forgotten, made one plain line; empty when there was none.
 const std::string& last_library_error();
 void forget_library_error();
+// From now on such errors are kept, and nothing else that it says.
+void watch_library();
 
 // What stands before the tensors of the model behind an open descriptor. Errors as of read_gguf.
 Result<Gguf> read_header(int file);

@@ -1,5 +1,6 @@
 #include "engine_worker/own_layers.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace shoal::engine_worker {
@@ -42,6 +43,21 @@ Status check_middle(const ModelShape& shape, wire::LayerRange middle) {
                     (ends.empty() ? "This model has no ends that could be kept" : "Can be kept: " + ends));
 }
 
+// The last layers of both ends together go to the GPU.
+Status divide_gpu(const Shard& first, const Shard& last, StageOptions& of_first, StageOptions& of_last) {
+    if (!of_last.offload) return ok();
+    GpuSizes both = TRY(gpu_sizes(first, of_first));
+    const GpuSizes behind = TRY(gpu_sizes(last, of_last));
+    both.layers.insert(both.layers.end(), behind.layers.begin(), behind.layers.end());
+    both.head += behind.head;
+    both.buffers += behind.buffers;
+    const std::uint32_t count = TRY(measure_and_place(of_last.offload, both));
+    of_last.offload.layers = std::min(count, last.blocks());
+    of_first.offload.layers = count - *of_last.offload.layers;
+    if (of_first.offload.layers == 0U) of_first.offload = {};
+    return ok();
+}
+
 }  // namespace
 
 std::string possible_ends(const ModelShape& shape) {
@@ -60,8 +76,10 @@ Result<std::unique_ptr<OwnLayers>> OwnLayers::load(const WholeModel& whole, wire
     const Shard last = TRY(whole.cut_without_head({middle.end, whole.shape().layers}));
     std::unique_ptr<OwnLayers> out(new OwnLayers());
     out->sequences_ = options.sequences;
-    out->first_ = TRY(Stage::load(first, options, [&](double share) { progress(share / 2); }));
-    out->last_ = TRY(Stage::load(last, options, [&](double share) { progress(0.5 + share / 2); }));
+    StageOptions of_first = options, of_last = options;
+    TRY(divide_gpu(first, last, of_first, of_last));
+    out->first_ = TRY(Stage::load(first, of_first, [&](double share) { progress(share / 2); }));
+    out->last_ = TRY(Stage::load(last, of_last, [&](double share) { progress(0.5 + share / 2); }));
     return out;
 }
 

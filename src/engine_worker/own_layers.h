@@ -33,6 +33,9 @@ public:
     Result<std::vector<float>> finish(std::span<const float> rows);
     // Errc::unsupported: a recurrent model, and a position that is not 0.
     Status truncate(std::int32_t sequence, std::int32_t position);
+    // Of both ends: layers, and those of them that a GPU computes.
+    std::uint32_t layers() const { return first_->layers() + last_->layers(); }
+    std::uint32_t on_gpu() const { return first_->on_gpu() + last_->on_gpu(); }
     // What is under way will not come, and nothing is held of any sequence.
     Status clear();
 

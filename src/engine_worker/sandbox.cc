@@ -13,9 +13,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <string>
+#include <string_view>
 
 namespace shoal::engine_worker {
 namespace {
@@ -61,6 +65,19 @@ constexpr int allowed[] = {
     SCMP_SYS(getrandom),
 };
 
+// What a driver in this process does besides, for a GPU alone: its threads sleep, and name themselves.
+constexpr int allowed_with_devices[] = {SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep)};
+
+// Where a node lies says whose requests it takes.
+struct DriverNodes {
+    std::string_view path;  // begins with it
+    std::uint8_t requests;
+};
+constexpr DriverNodes driver_nodes[] = {{"/dev/dri/", 'd'}, {"/dev/nvidia", 'F'}};
+constexpr std::uint64_t request_letter = 0xff00;
+// Of descriptors that a driver's requests make: fences, and memory that is shared with itself.
+constexpr rlim_t device_descriptors_more = 256;
+
 using Filter = std::unique_ptr<void, decltype(&seccomp_release)>;
 
 bool add_rules(scmp_filter_ctx filter) {
@@ -95,25 +112,67 @@ bool add_rules(scmp_filter_ctx filter) {
            seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1, stat_rule) == 0;
 }
 
+bool add_device_rules(scmp_filter_ctx filter, const std::vector<DeviceNode>& devices) {
+    for (int call : allowed_with_devices) {
+        if (seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 0) != 0) return false;
+    }
+    const scmp_arg_cmp name_rule[] = {{0, SCMP_CMP_EQ, PR_SET_NAME, 0}};
+    if (seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, name_rule) != 0) return false;
+    for (const DeviceNode& node : devices) {
+        const scmp_arg_cmp request_rule[] = {
+            {0, SCMP_CMP_EQ, static_cast<scmp_datum_t>(node.descriptor), 0},
+            {1, SCMP_CMP_MASKED_EQ, request_letter, static_cast<scmp_datum_t>(node.requests) << 8},
+        };
+        if (seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 2, request_rule) != 0) return false;
+    }
+    return true;
+}
+
 bool limit(__rlimit_resource what, rlim_t value) {
     const rlimit both = {value, value};
     return setrlimit(what, &both) == 0;
 }
 
+// Those of a driver lie above the few that a worker has else.
+rlim_t descriptors_max(const Walls& walls) {
+    rlim_t out = 8;
+    for (const DeviceNode& node : walls.devices) {
+        out = std::max(out, static_cast<rlim_t>(node.descriptor) + device_descriptors_more);
+    }
+    return out;
+}
+
 }  // namespace
 
-Status enter_sandbox() {
+Result<std::vector<DeviceNode>> open_device_nodes() {
+    std::vector<DeviceNode> out;
+    std::error_code failed;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", failed)) {
+        const std::string target = std::filesystem::read_symlink(entry.path(), failed);
+        for (const DriverNodes& driver : driver_nodes) {
+            if (target.starts_with(driver.path)) out.push_back({std::stoi(entry.path().filename()), driver.requests});
+        }
+    }
+    if (!out.empty()) return out;
+    return fail(
+        Errc::unsupported,
+        "the driver of the GPU uses no device that the sandbox knows (/dev/dri, /dev/nvidia*): leave --gpu out");
+}
+
+Status enter_sandbox(const Walls& walls) {
     const auto refused = [](const char* what) {
         return fail(Errc::io, std::string("the sandbox cannot be set up (") + what + ": " + std::strerror(errno) + ")");
     };
-    if (!limit(RLIMIT_CORE, 0) || !limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_NOFILE, 8)) return refused("setrlimit");
+    if (!limit(RLIMIT_CORE, 0) || !limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_NOFILE, descriptors_max(walls))) {
+        return refused("setrlimit");
+    }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return refused("no_new_privs");
     // Not readable by another process of this user either: prompts are in here.
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return refused("dumpable");
     const Filter filter(seccomp_init(SCMP_ACT_KILL_PROCESS), &seccomp_release);
     if (!filter || seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1) != 0 ||
         seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) != 0 ||
-        !add_rules(filter.get())) {
+        !add_rules(filter.get()) || (!walls.devices.empty() && !add_device_rules(filter.get(), walls.devices))) {
         return refused("seccomp rules");
     }
     if (const int error = seccomp_load(filter.get()); error != 0) {

@@ -19,12 +19,12 @@ Error refused(const std::string& what) {
     return fail(Errc::unsupported, what + (reason.empty() ? "" : ": " + reason));
 }
 
-Result<std::unique_ptr<llama_model, LlamaDelete>> load_weights(const Shard& shard,
+Result<std::unique_ptr<llama_model, LlamaDelete>> load_weights(const Shard& shard, const Offload& offload,
+                                                               std::uint32_t on_gpu,
                                                                const std::function<void(double)>& progress) {
-    static ggml_backend_dev_t processor_only[] = {nullptr};
+    DeviceList devices;
     llama_model_params params = llama_model_default_params();
-    params.devices = processor_only;
-    params.n_gpu_layers = 0;
+    set_devices(offload, on_gpu, devices, params);
     params.load_mode = LLAMA_LOAD_MODE_NONE;
     params.progress_callback = [](float share, void* to) {
         (*static_cast<const std::function<void(double)>*>(to))(static_cast<double>(share));
@@ -45,6 +45,14 @@ Result<std::unique_ptr<llama_model, LlamaDelete>> load_weights(const Shard& shar
 
 }  // namespace
 
+// A shard is a model like any other, and says itself what it holds.
+Result<GpuSizes> gpu_sizes(const Shard& shard, const StageOptions& options) {
+    const ReadAt read = [&shard](std::uint64_t offset, ByteSpan out) { return shard.read(offset, out); };
+    const Gguf gguf = TRY(read_gguf(read, shard.bytes(), library_block));
+    const std::uint32_t outputs = shard.has_head() ? std::max(options.wanted_max, options.sequences) : options.rows_max;
+    return gpu_sizes(gguf, read, {options.cells, options.sequences, options.rows_max, outputs, options.small_cache});
+}
+
 Result<std::unique_ptr<Stage>> Stage::load(const Shard& shard, const StageOptions& options,
                                            const std::function<void(double)>& progress) {
     ASSERT(options.cells > 0 && options.sequences > 0 && options.rows_max > 0 && options.threads > 0);
@@ -60,7 +68,11 @@ Result<std::unique_ptr<Stage>> Stage::load(const Shard& shard, const StageOption
     const Architecture& kind = *shard.shape().kind;
     stage->entry_ = kind.entry;
     if (stage->first_ && kind.scales_embedding) stage->scale_ = std::sqrt(static_cast<float>(stage->width_));
-    stage->weights_ = TRY(load_weights(shard, progress));
+    if (options.offload) {
+        const GpuSizes sizes = TRY(gpu_sizes(shard, options));
+        stage->on_gpu_ = TRY(measure_and_place(options.offload, sizes));
+    }
+    stage->weights_ = TRY(load_weights(shard, options.offload, stage->on_gpu_, progress));
     const llama_model* weights = stage->weights_.get();
     if (llama_model_n_layer(weights) != static_cast<std::int32_t>(stage->layers_) ||
         llama_model_n_embd(weights) != static_cast<std::int32_t>(stage->width_)) {
@@ -85,6 +97,7 @@ Status Stage::make_context(const StageOptions& options) {
     params.type_v = params.type_k;
     params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
     params.kv_unified = true;
+    params.op_offload = false;  // what stays with the processor is computed by it
     params.no_perf = true;
     params.cb_eval = on_node;
     params.cb_eval_user_data = this;

@@ -20,8 +20,10 @@
 //      summed over all ranks before the graph goes on: two sums a block, of as many floats as the call has rows times
 //      width. What comes out is then the whole hidden state, the same at every rank.
 //
-// A chain of stages computes what the uncut model does, bit by bit, as long as the rows of each call are the same. One
-// thread.
+//   8. Hidden states are read and put back through the library, never by a tensor's address: it may be a GPU's.
+//
+// A chain of stages computes what the uncut model does, bit by bit, as long as the rows of each call are the same; with
+// layers on a GPU nearly (docs/gpu.md). One thread.
 #pragma once
 
 #include <llama.h>
@@ -44,6 +46,7 @@ struct StageOptions {
     std::uint32_t wanted_max = 1;  // of one call, for the last stage: each takes a vocabulary of floats
     std::uint32_t threads = 1;
     bool small_cache = false;  // q8_0 in place of f16
+    Offload offload = {};
 };
 
 // Where a row belongs.
@@ -53,15 +56,21 @@ struct Place {
     bool wanted = false;  // of the last stage: give its logits
 };
 
+// What a stage of this shard takes of a GPU. Errors as of read_gguf.
+Result<GpuSizes> gpu_sizes(const Shard& shard, const StageOptions& options);
+
 class Stage {
 public:
     // Reads the shard; `progress` gets 0 to 1. Call load_backends() before. Errc::unsupported: the library refuses the
-    // shard. Errc::exhausted: no memory for so many cells.
+    // shard. Errc::exhausted: no memory for so many cells. Errc::invalid: a GPU does not take so many layers.
     static Result<std::unique_ptr<Stage>> load(const Shard& shard, const StageOptions& options,
                                                const std::function<void(double)>& progress);
 
     bool is_first() const { return first_; }
     bool is_last() const { return last_; }
+    // Of its layers, those that a GPU computes: the last ones.
+    std::uint32_t on_gpu() const { return on_gpu_; }
+    std::uint32_t layers() const { return layers_; }
     std::uint32_t width() const { return width_; }
     // Floats of a row that comes out: width(), or the vocabulary's size for the last stage.
     std::uint32_t out_width() const { return last_ ? vocabulary_ : width_; }
@@ -107,6 +116,7 @@ private:
     std::uint32_t width_ = 0;
     std::uint32_t vocabulary_ = 0;
     std::uint32_t layers_ = 0;
+    std::uint32_t on_gpu_ = 0;
     float scale_ = 1;  // of what comes in
     std::string entry_;
     StageOptions options_;

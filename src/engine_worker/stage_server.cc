@@ -37,7 +37,8 @@ StageFaultCode code_of(const Error& error) {
 
 class StageServer {
 public:
-    StageServer(Channel& channel, const pipe::Load& load) : channel_(channel), load_(load) {
+    StageServer(Channel& channel, const pipe::Load& load, Offload offload)
+        : channel_(channel), load_(load), offload_(std::move(offload)) {
         if (load.ranks > 1) ring_.emplace(load.rank, load.ranks);
     }
 
@@ -56,10 +57,14 @@ public:
         options.rows_max = limits::stage_rows_max;
         options.threads = load_.threads;
         options.small_cache = load_.kv == engine::pipe::KvType::q8_0;
+        options.offload = offload_;
         stage_ = TRY(Stage::load(shard, options,
                                  [this](double share) { show(share_of_hashing + share * (1 - share_of_hashing)); }));
         if (ring_) stage_->sum_with([this](std::span<float> values) { return sum(values); });
         stage_->while_computing(WorkingSign::beat_and_go_on, &sign_);
+        if (const std::uint32_t on_gpu = stage_->on_gpu(); on_gpu > 0) {
+            say(engine::pipe::Placed{static_cast<std::uint16_t>(on_gpu), static_cast<std::uint16_t>(stage_->layers())});
+        }
         say(pipe::Loaded{whole.id});
         return ok();
     }
@@ -171,6 +176,7 @@ private:
 
     Channel& channel_;
     pipe::Load load_;
+    Offload offload_;
     WorkingSign sign_{channel_, pipe::encode(pipe::FromStage(engine::pipe::Working{}))};
     std::unique_ptr<PiecedModel> pieced_;  // where the model is in pieces
     ReadPiece ask_;
@@ -182,8 +188,8 @@ private:
 
 }  // namespace
 
-void serve_stage(Channel& channel, int file, const pipe::Load& load) {
-    StageServer server(channel, load);
+void serve_stage(Channel& channel, int file, const pipe::Load& load, const Offload& offload) {
+    StageServer server(channel, load, offload);
     if (const Status opened = server.open(file); !opened) end(channel, code_of(opened.error()), opened.error().message);
     for (;;) server.handle(server.next());
 }

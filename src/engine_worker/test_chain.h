@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "engine_worker/devices.h"
 #include "engine_worker/embedding.h"
 #include "engine_worker/head.h"
 #include "engine_worker/stage.h"
@@ -97,10 +98,10 @@ Answer answer(const Question& question, std::uint32_t vocabulary, Step step) {
 }
 
 // The library on the whole file, as it comes.
-inline Answer answer_whole(const std::string& path, const Question& question) {
-    static ggml_backend_dev_t processor_only[] = {nullptr};
+inline Answer answer_whole(const std::string& path, const Question& question, const Offload& offload = {}) {
+    DeviceList devices;
     llama_model_params model_params = llama_model_default_params();
-    model_params.devices = processor_only;
+    set_devices(offload, limits::model_layers_max, devices, model_params);  // all of them
     model_params.load_mode = LLAMA_LOAD_MODE_NONE;
     const std::unique_ptr<llama_model, LlamaDelete> model(llama_model_load_from_file(path.c_str(), model_params));
     if (!model) return {"the whole model does not load: " + last_library_error(), {}, {}};

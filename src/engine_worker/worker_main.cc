@@ -14,6 +14,7 @@
 #include "crypto/init.h"
 #include "engine_worker/batcher.h"
 #include "engine_worker/channel.h"
+#include "engine_worker/devices.h"
 #include "engine_worker/drafters.h"
 #include "engine_worker/lead_server.h"
 #include "engine_worker/model_backbone.h"
@@ -36,6 +37,9 @@ constexpr const char* help =
     "  --backends FOLDER     where ggml's compute backends are\n"
     "  --stage               computes a range of its layers only (protocol/stage_pipe.md)\n"
     "  --lead                holds its ends only: no layer, or the first and last ones\n"
+    "  --gpu COUNT|auto      so many layers, or all that fit, are computed by a GPU\n"
+    "  --gpu-device NAME     by this one; with --find-gpu: whether it is there\n"
+    "  --find-gpu            what Vulkan devices there are, one a line, and which would be taken\n"
     "  --write-manifest      writes the manifest of the model on descriptor 4 to descriptor 3 (protocol/shard.md)\n"
     "  --check-manifest      checks the manifest on descriptor 4 against the model that it names\n"
     "  --layers FIRST-END    before either: says which pieces these layers need as well\n"
@@ -60,11 +64,30 @@ void on_library_abort(const char* text) {
     open_channel->flush();
 }
 
-// The compute library opens files: before the walls, then.
-void prepare(Channel& channel, const std::string& backends) {
-    Status ready = load_backends(backends);
-    if (ready) ready = enter_sandbox();
+// What computes, by the command line.
+struct Computing {
+    std::string backends;
+    bool gpu = false;
+    std::optional<std::uint32_t> gpu_layers;  // none: as many as fit
+    std::string gpu_device;
+};
+
+// The compute library and the driver of a GPU open files: before the walls, then.
+Result<Offload> prepare(const Computing& computing) {
+    TRY(load_backends(computing.backends));
+    Offload offload;
+    Walls walls;
+    if (computing.gpu) {
+        offload = TRY(open_gpu(computing.backends, computing.gpu_device, computing.gpu_layers));
+        walls.devices = TRY(open_device_nodes());
+    }
+    TRY(enter_sandbox(walls));
+    return offload;
+}
+Offload prepare(Channel& channel, const Computing& computing) {
+    auto ready = prepare(computing);
     if (!ready) give_up(channel, ready.error());
+    return *ready;
 }
 
 template <typename Load>
@@ -87,7 +110,7 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     }
 }
 
-[[noreturn]] void serve(const std::string& backends) {
+[[noreturn]] void serve(const Computing& computing) {
     Channel channel(channel_descriptor);
     open_channel = &channel;
     std::vector<engine::pipe::ToWorker> early;
@@ -95,7 +118,7 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     if (options.threads == 0) options.threads = default_threads();
     // Loading the model closes its descriptor; what drafts reads it again.
     const int again = options.drafts.any() ? dup(model_descriptor) : -1;
-    prepare(channel, backends);
+    const Offload offload = prepare(channel, computing);
 
     double shown = -1;
     const auto progress = [&channel, &shown](double share) {
@@ -104,11 +127,12 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
         say(channel, engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
         channel.flush();
     };
-    Result<Model> model = load_model(model_descriptor, options, progress);
+    Result<Model> model = load_model(model_descriptor, options, progress, offload);
     if (!model) give_up(channel, model.error());
     Result<Speculation> speculation = load_drafters(options.drafts, *model, again, draft_descriptor);
     if (!speculation) give_up(channel, speculation.error());
     loading = false;
+    say_placed(channel, model->on_gpu, static_cast<std::uint32_t>(llama_model_n_layer(model->weights.get())));
     say(channel, engine::Ready{model->info});
     channel.flush();
 
@@ -130,17 +154,17 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     }
 }
 
-[[noreturn]] void run_lead(const std::string& backends) {
+[[noreturn]] void run_lead(const Computing& computing) {
     Channel channel(channel_descriptor, engine::pipe::lead_frame_bytes_max);
     open_channel = &channel;
     std::vector<engine::pipe::ToWorker> early;
     auto options = first_message<engine::pipe::Lead>(channel, early);
     if (options.load.threads == 0) options.load.threads = default_threads();
-    prepare(channel, backends);
-    serve_lead(channel, model_descriptor, draft_descriptor, options, std::move(early));
+    const Offload offload = prepare(channel, computing);
+    serve_lead(channel, model_descriptor, draft_descriptor, options, offload, std::move(early));
 }
 
-[[noreturn]] void run_stage(const std::string& backends) {
+[[noreturn]] void run_stage(const Computing& computing) {
     namespace pipe = engine::stage_pipe;
     is_stage = true;
     Channel channel(channel_descriptor, pipe::frame_bytes_max);
@@ -150,15 +174,14 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     if (load == nullptr || first.size() > 1) Channel::end_at_bad_frame();
     pipe::Load options = *load;
     if (options.threads == 0) options.threads = default_threads();
-    Status ready = load_backends(backends);
-    if (ready) ready = enter_sandbox();
+    const auto ready = prepare(computing);
     if (!ready) {
         channel.send(pipe::encode(pipe::FromStage(pipe::Failed{
             wire::StageFaultCode::engine, wire::plain_text(ready.error().message, limits::stage_fault_bytes_max)})));
         channel.flush();
         _exit(1);
     }
-    serve_stage(channel, model_descriptor, options);
+    serve_stage(channel, model_descriptor, options, *ready);
 }
 
 // A command that reads a stranger's file, behind the walls. One line on standard error when it fails.
@@ -192,6 +215,35 @@ int usage() {
     return 2;
 }
 
+// Ends with the line that says why there is none, on standard error. Fields are parted by tabs.
+int find_gpu(const Computing& computing) {
+    if (const Status loaded = load_backends(computing.backends); !loaded) {
+        std::fprintf(stderr, "%s\n", loaded.error().message.c_str());
+        return 1;
+    }
+    const DeviceSearch search = find_devices(computing.backends);
+    for (const Device& device : search.devices) {
+        std::printf("device\t%s\t%s\t%llu\t%llu\t%s\n", device.name.c_str(), kind_name(device.kind),
+                    static_cast<unsigned long long>(device.free_bytes),
+                    static_cast<unsigned long long>(device.total_bytes), device.description.c_str());
+    }
+    const auto chosen = choose_gpu(search, computing.gpu_device);
+    if (chosen) std::printf("chosen\t%s\n", chosen->name.c_str());
+    std::fflush(stdout);
+    if (!chosen) std::fprintf(stderr, "%s\n", chosen.error().message.c_str());
+    return chosen ? 0 : 1;
+}
+
+// "auto", or a number of layers.
+bool parse_gpu(std::string_view text, Computing& computing) {
+    computing.gpu = true;
+    if (text == "auto") return true;
+    std::uint32_t count = 0;
+    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+    computing.gpu_layers = count;
+    return error == std::errc() && stop == text.data() + text.size() && count >= 1 && count <= limits::model_layers_max;
+}
+
 // "FIRST-END".
 std::optional<LayerRange> parse_layers(std::string_view text) {
     LayerRange out;
@@ -203,14 +255,20 @@ std::optional<LayerRange> parse_layers(std::string_view text) {
 }
 
 int run(int argc, char** argv) {
-    std::string backends;
+    Computing computing;
     std::optional<LayerRange> layers;
-    bool stage = false, lead = false;
+    bool stage = false, lead = false, find = false;
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];
         const char* value = i + 1 < argc ? argv[i + 1] : nullptr;
         if (word == "--backends" && value != nullptr) {
-            backends = argv[++i];
+            computing.backends = argv[++i];
+        } else if (word == "--gpu" && value != nullptr) {
+            if (!parse_gpu(argv[++i], computing)) return usage();
+        } else if (word == "--gpu-device" && value != nullptr) {
+            computing.gpu_device = argv[++i];
+        } else if (word == "--find-gpu") {
+            find = true;
         } else if (word == "--stage") {
             stage = true;
         } else if (word == "--lead") {
@@ -235,9 +293,10 @@ int run(int argc, char** argv) {
             return 0;
         }
     }
-    if (stage) run_stage(backends);
-    if (lead) run_lead(backends);
-    serve(backends);
+    if (find) return find_gpu(computing);
+    if (stage) run_stage(computing);
+    if (lead) run_lead(computing);
+    serve(computing);
 }
 
 }  // namespace

@@ -12,6 +12,11 @@ void say(Channel& channel, const engine::pipe::FromWorker& message) {
     channel.send(*frame);
 }
 
+void say_placed(Channel& channel, std::uint32_t layers, std::uint32_t all) {
+    if (layers == 0) return;
+    say(channel, engine::pipe::Placed{static_cast<std::uint16_t>(layers), static_cast<std::uint16_t>(all)});
+}
+
 void give_up(Channel& channel, const Error& error) {
     // Of the files, or of what was asked of them: it will be the same next time.
     const bool for_good =

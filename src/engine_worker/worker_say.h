@@ -8,6 +8,8 @@
 namespace shoal::engine_worker {
 
 void say(Channel& channel, const engine::pipe::FromWorker& message);
+// Placed, where layers are on a GPU.
+void say_placed(Channel& channel, std::uint32_t layers, std::uint32_t all);
 // Fatal, with the reason, and the end of the process. Errc::malformed and Errc::unsupported are the file's fault.
 [[noreturn]] void give_up(Channel& channel, const Error& error);
 

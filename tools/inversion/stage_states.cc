@@ -12,6 +12,7 @@
 
 #include "crypto/init.h"
 #include "engine_worker/activation.h"
+#include "engine_worker/devices.h"
 #include "engine_worker/embedding.h"
 #include "engine_worker/model.h"
 #include "engine_worker/stage.h"
