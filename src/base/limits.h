@@ -262,6 +262,16 @@ inline constexpr Duration engine_restart_max = 60s;
 inline constexpr Duration engine_working_interval = 1s;
 inline constexpr Duration engine_silence_max = 60s;
 static_assert(10 * engine_working_interval < engine_silence_max);
+// Snapshots of what an engine computed of a prompt, on their way to another engine (protocol/prefix.md). A read holds a
+// copy of the snapshot in the engine that gives it.
+inline constexpr std::size_t prefix_reads_max = 2;
+inline constexpr std::size_t prefix_piece_bytes = 256 * 1024;
+static_assert(prefix_piece_bytes + 64 <= engine_frame_bytes_max);
+inline constexpr std::uint64_t prefix_snapshot_bytes_max = 1ULL << 30;
+// Jobs of one engine whose prefix is being fetched.
+inline constexpr std::size_t prefix_fetches_max = 4;
+// Conversations of which a client knows who holds them; the one that was asked longest ago is forgotten.
+inline constexpr std::size_t prefix_sources_max = 1024;
 inline constexpr std::uint32_t context_tokens_max = 1 << 20;
 inline constexpr std::uint32_t prefill_chunk_tokens = 512;
 
