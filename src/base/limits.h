@@ -278,7 +278,7 @@ inline constexpr Duration prefix_read_idle = 5s;
 inline constexpr std::size_t prefix_peers_max = 256;
 inline constexpr Duration prefix_peer_memory = 10min;
 // A node that gave other bytes than it had promised is not asked for so long.
-inline constexpr Duration prefix_peer_shunned = 1h;
+inline constexpr Duration prefix_peer_shunned = 10min;
 // Conversations of which a client knows who holds them; the one that was asked longest ago is forgotten.
 inline constexpr std::size_t prefix_sources_max = 1024;
 inline constexpr std::uint32_t context_tokens_max = 1 << 20;
