@@ -320,23 +320,30 @@ def request_page():
 # ---- chat ------------------------------------------------------------------------------------------------------------
 
 def chat(flags=0, seed=0, temperature=1.0, top_p=1.0, min_p=0.0, presence=0.0, frequency=0.0, top_k=0, tokens=0,
-         stop=(), messages=((1, b"hi"),), scope=b""):
+         stop=(), messages=((1, b"hi"),), scope=b"", source=b""):
     out = u8(flags) + u64(seed) + f32(temperature) + f32(top_p) + f32(min_p) + f32(presence) + f32(frequency)
     out += u32(top_k) + u32(tokens) + u8(len(stop)) + b"".join(t16(s) for s in stop)
-    return out + u16(len(messages)) + b"".join(u8(role) + t32(text) for role, text in messages) + scope
+    return out + u16(len(messages)) + b"".join(u8(role) + t32(text) for role, text in messages) + scope + source
+
+
+def kept(tokens=640, count=2_621_440, digest=run(11, 32)): return u32(tokens) + u64(count) + digest
+def kept_json(tokens=640, count=2_621_440, digest=run(11, 32)):
+    return {"tokens": tokens, "bytes": count, "digest": digest.hex()}
 
 
 def chat_page():
     p = Page("chat", {"chat_request": 0, "reply": 1})
 
-    def good(name, messages, stop=(), seed=None, **s):
-        data = chat(flags=int(seed is not None) + 2 * int("scope" in s), seed=seed or 0,
-                    messages=[(r, t.encode()) for r, t in messages], stop=[t.encode() for t in stop], **s)
+    def good(name, messages, stop=(), seed=None, source=None, **s):
+        data = chat(flags=int(seed is not None) + 2 * int("scope" in s) + 4 * int(source is not None), seed=seed or 0,
+                    messages=[(r, t.encode()) for r, t in messages], stop=[t.encode() for t in stop],
+                    source=source[0] + kept(*source[1:]) if source else b"", **s)
         p.good(name, "chat_request", data, messages=[{"role": r, "content": t} for r, t in messages], stop=list(stop),
                seed=seed, temperature=s.get("temperature", 1.0), top_p=s.get("top_p", 1.0), min_p=s.get("min_p", 0.0),
                presence_penalty=s.get("presence", 0.0), frequency_penalty=s.get("frequency", 0.0),
                top_k=s.get("top_k", 0), completion_tokens_max=s.get("tokens", 0),
-               scope=s["scope"].hex() if "scope" in s else None)
+               scope=s["scope"].hex() if "scope" in s else None,
+               source={"node": source[0].hex(), **kept_json(*source[1:])} if source else None)
 
     def bad(name, error="invalid", **s):
         p.bad(name, "chat_request", chat(**s), error)
@@ -352,7 +359,20 @@ def chat_page():
     good("longest_stops", [(1, "x")], stop=["s" * 256] * 16)
     good("scope", [(1, "x")], scope=run(9, 32))
     good("scope_and_seed", [(1, "x")], seed=7, scope=run(9, 32))
-    bad("flag_4", "malformed", flags=4)
+    good("source", [(1, "x")], scope=run(9, 32), source=(run(10, 32),))
+    good("source_smallest", [(1, "x")], scope=run(9, 32), source=(run(10, 32), 1, 1, zeros(32)))
+    good("source_largest", [(1, "x")], seed=7, scope=run(9, 32), source=(run(10, 32), 2**20, 2**30))
+    node = run(10, 32)
+    bad("source_without_scope", flags=4, source=node + kept())
+    bad("source_of_nobody", flags=6, scope=run(9, 32), source=zeros(32) + kept())
+    bad("source_without_tokens", flags=6, scope=run(9, 32), source=node + kept(tokens=0))
+    bad("source_without_bytes", flags=6, scope=run(9, 32), source=node + kept(count=0))
+    bad("source_of_too_many_tokens", flags=6, scope=run(9, 32), source=node + kept(tokens=2**20 + 1))
+    bad("source_too_large", flags=6, scope=run(9, 32), source=node + kept(count=2**30 + 1))
+    bad("source_missing", "malformed", flags=6, scope=run(9, 32))
+    bad("source_short", "malformed", flags=6, scope=run(9, 32), source=(node + kept())[:-1])
+    bad("source_without_flag", "malformed", flags=2, scope=run(9, 32), source=node + kept())
+    bad("flag_8", "malformed", flags=8)
     bad("scope_zero", flags=2, scope=zeros(32))
     bad("scope_missing", "malformed", flags=2)
     bad("scope_short", "malformed", flags=2, scope=run(9, 31))
@@ -387,8 +407,8 @@ def chat_page():
 
 def reply_entries(p):
     def frame(kind, body): return u8(kind) + u16(len(body)) + body
-    def end(reason, prompt, completion, reused=0):
-        return frame(2, u8(reason) + u32(prompt) + u32(completion) + u32(reused))
+    def end(reason, prompt, completion, reused=0, held=b""):
+        return frame(2, u8(reason) + u32(prompt) + u32(completion) + u32(reused) + held)
 
     def reply(name, data, frames):
         p.good(name, "reply", data, frames=frames)
@@ -398,6 +418,10 @@ def reply_entries(p):
     reply("reply_cut_by_length", frame(1, "ü".encode()) + end(1, 2**32 - 1, 1, 2**32 - 1),
           [{"text": "ü"}, {"reason": 1, "prompt": 2**32 - 1, "completion": 1, "reused": 2**32 - 1}])
     reply("reply_reused", end(0, 17, 4, 16), [{"reason": 0, "prompt": 17, "completion": 4, "reused": 16}])
+    reply("reply_kept", end(0, 17, 4, 16, kept()),
+          [{"reason": 0, "prompt": 17, "completion": 4, "reused": 16, "kept": kept_json()}])
+    reply("reply_kept_largest", end(0, 17, 4, 0, kept(2**20, 2**30)),
+          [{"reason": 0, "prompt": 17, "completion": 4, "reused": 0, "kept": kept_json(2**20, 2**30)}])
     reply("reply_fault", frame(3, u8(6) + b"the engine stopped"), [{"fault": 6, "message": "the engine stopped"}])
     reply("reply_fault_longest", frame(3, u8(10) + b"m" * 512), [{"fault": 10, "message": "m" * 512}])
     reply("reply_nul_is_text", frame(1, b"a\0b"), [{"text": "a\0b"}])
@@ -406,6 +430,10 @@ def reply_entries(p):
             ("reply_text_8193", frame(1, b"x" * 8193)), ("reply_text_not_utf8", frame(1, b"\xff")),
             ("reply_text_half_a_character", frame(1, b"\xe2\x82")), ("reply_end_short", frame(2, zeros(12))),
             ("reply_end_long", frame(2, zeros(14))), ("reply_end_reason_2", end(2, 0, 0)),
+            ("reply_kept_no_tokens", end(0, 17, 4, 0, kept(tokens=0))), ("reply_kept_short", end(0, 1, 1, 0, kept()[1:])),
+            ("reply_kept_no_bytes", end(0, 17, 4, 0, kept(count=0))),
+            ("reply_kept_too_many_tokens", end(0, 17, 4, 0, kept(tokens=2**20 + 1))),
+            ("reply_kept_too_large", end(0, 17, 4, 0, kept(count=2**30 + 1))),
             ("reply_end_more_reused_than_read", end(0, 16, 4, 17)),
             ("reply_fault_empty", frame(3, b"")), ("reply_fault_11", frame(3, u8(11))),
             ("reply_fault_513", frame(3, u8(0) + b"m" * 513)), ("reply_fault_escape", frame(3, u8(0) + b"\x1b")),
