@@ -55,6 +55,9 @@ public:
 
     // The next bytes of what a job waits for. Of a job that does not wait they are dropped.
     virtual void give(Now now, JobId job, Bytes bytes, bool last) = 0;
+    // False: so much of what was given waits for the engine that what comes next should wait too; ask again after the
+    // engine's next wake. So a busy engine slows a transfer as a slow link would. False of a job that does not wait.
+    virtual bool takes(JobId job) const = 0;
     // Nothing, or nothing more, will come: the job reads its prompt itself.
     virtual void give_up(Now now, JobId job) = 0;
 
