@@ -32,7 +32,8 @@ struct Sampling {
 };
 
 // What a node holds of a conversation and would hand to another node of the same model (protocol/prefix.md). Its digest
-// was said in the reply to the client, who tells it to the node that it asks next: what is fetched is what was meant.
+// was said in the reply to the client, who tells it to the node that it asks next: so what is fetched is what was
+// meant.
 struct KeptPrefix {
     std::uint32_t tokens = 0;  // whole blocks, from the first token of the prompt; at least one
     std::uint64_t bytes = 0;   // of the snapshot; at least 1
