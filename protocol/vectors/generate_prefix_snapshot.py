@@ -115,7 +115,8 @@ def library(layers, tokens, turned=(0, 0), cells=None):
 def main():
     entries = [*good(), *bad()]
     (HERE / "prefix_snapshot.json").write_text(json.dumps(entries, indent=1) + "\n")
-    seeds = {"engine_worker_kv_snapshot_fuzz": {"small": snapshot(SMALL, 16)[0], "short": snapshot(SMALL, 16)[0][:99]},
+    small = b"\x40" + snapshot(SMALL, 16)[0]  # how it is cut comes first
+    seeds = {"engine_worker_kv_snapshot_fuzz": {"small": small, "short": small[:150], "altered": small[:-1] + b"\0"},
              "engine_worker_kv_copy_fuzz": {
                  "small": library(SMALL, 3), "quantised": library(QUANTISED, 2, (64, 64)),
                  "shuffled": library(UNEVEN, 4, cells=[2, 3, 0, 1])}}

@@ -123,12 +123,8 @@ Status check_tokens(std::uint32_t tokens) {
 }
 Status check(const Finished& m) {
     if (m.reason != FinishReason::stop && m.reason != FinishReason::length) return bad("unknown reason");
-    if (m.kept) {
-        TRY(check_tokens(m.kept->tokens));
-        if (m.kept->bytes < 1 || m.kept->bytes > limits::prefix_snapshot_bytes_max) {
-            return bad("a snapshot of no possible size");
-        }
-    }
+    const std::string_view fault = m.kept ? wire::kept_prefix_fault(*m.kept) : std::string_view();
+    if (!fault.empty()) return fail(Errc::invalid, "pipe: finished: " + std::string(fault));
     return check(m.usage);
 }
 Status check(const PrefixGive& m) {
@@ -319,11 +315,7 @@ Status put(Writer& out, const Finished& m) {
     out.u8(static_cast<std::uint8_t>(m.reason));
     put_usage(out, m.usage);
     out.u8(m.kept ? 1 : 0);
-    if (m.kept) {
-        out.u32(m.kept->tokens);
-        out.u64(m.kept->bytes);
-        out.bytes(m.kept->digest);
-    }
+    if (m.kept) wire::put_kept_prefix(out, *m.kept);
     return ok();
 }
 Status put(Writer& out, const Failed& m) {
@@ -491,13 +483,7 @@ Result<Finished> read_finished(Reader& in) {
     m.job = JobId(in.u64());
     m.reason = static_cast<FinishReason>(in.u8());
     m.usage = read_usage(in);
-    if (TRY(read_flag(in, "finished"))) {
-        KeptPrefix kept;
-        kept.tokens = in.u32();
-        kept.bytes = in.u64();
-        kept.digest = in.array<32>();
-        m.kept = kept;
-    }
+    if (TRY(read_flag(in, "finished"))) m.kept = TRY(wire::read_kept_prefix(in));
     return m;
 }
 Result<PrefixGive> read_give(Reader& in) {

@@ -28,7 +28,7 @@ class PrefixGiver {
 public:
     using Emit = std::function<void(const engine::pipe::FromWorker&)>;
     static constexpr std::uint32_t tokens_min = 64;
-    static constexpr std::size_t work_bytes = 4 * 1024 * 1024;  // between two steps: some milliseconds
+    static constexpr std::size_t work_bytes = 2 * 1024 * 1024;  // between two steps: a few milliseconds
 
     // Both must outlive it. `emit` must not call it.
     PrefixGiver(const Backbone& backbone, PrefixCache& kept, Emit emit,

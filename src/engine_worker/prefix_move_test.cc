@@ -615,6 +615,38 @@ TEST_F(PrefixMove, ARealModelsPrefixMoves) {
     expect_moves(fixture_path("slow"), pipe::KvType::q8_0, 1);
 }
 
+// Memory in which others lie and have lain, at both engines.
+TEST_F(PrefixMove, ARealModelsPrefixMovesBetweenOthers) {
+    RealSide from(mini, pipe::KvType::f16), to(mini, pipe::KvType::f16), fresh(mini, pipe::KvType::f16);
+    for (RealSide* side : {&from, &to}) {
+        for (std::uint8_t i = 0; i < 12; ++i) {
+            engine::Job job =
+                job_of(++side->last, "Tell me of number " + std::to_string(i) + ", and of the sea.", 5 + i);
+            if (i % 3 != 0) job.request.scope = PrefixScope(ByteArray<32>{static_cast<std::uint8_t>(100 + i)});
+            side->batcher->submit(std::move(job));
+        }
+        side->run();
+    }
+    Messages messages = {{Role::user, Plaintext(std::string(question) + question + question)}};
+    engine::Job beside = job_of(++from.last, "And beside it, what is there to say of the winds?", 60);
+    from.batcher->submit(std::move(beside));
+    (void)from.ask(messages, mine);
+    ASSERT_TRUE(from.finished.kept.has_value());
+    const PrefixSource source{somebody, *from.finished.kept};
+    messages.push_back({Role::assistant, Plaintext("It is Paris.")});
+    messages.push_back({Role::user, Plaintext("And of Spain?")});
+    const std::string right = fresh.ask(messages, std::nullopt);
+    (void)to.ask(messages, mine, source);
+    ASSERT_TRUE(to.asked.has_value());
+    from.snapshot.clear();
+    from.batcher->giver().open(PrefixReadId(1), to.asked->chain, source.kept.tokens);
+    to.batcher->give(JobId(to.last), from.snapshot, true);
+    EXPECT_EQ(to.refused(), "");
+    to.run();
+    EXPECT_EQ(to.finished.usage.reused.value(), source.kept.tokens);
+    EXPECT_EQ(to.text(), right);
+}
+
 TEST_F(PrefixMove, ACacheOfAnotherTypeIsNotAskedFor) {
     RealSide half(mini, pipe::KvType::f16), quarter(mini, pipe::KvType::q8_0);
     Messages messages = {{Role::user, Plaintext(std::string(question) + question + question)}};
