@@ -515,8 +515,13 @@ public:
         batcher = std::make_unique<Batcher>(
             *model_, *backbone_, Speculation(),
             [this](const pipe::FromWorker& event) {
-                if (const auto* text = std::get_if<engine::Text>(&event)) text_ += text->text.expose();
-                if (const auto* end = std::get_if<engine::Finished>(&event)) finished = *end;
+                // Of the job that was asked last.
+                if (const auto* text = std::get_if<engine::Text>(&event); text && text->job == JobId(last)) {
+                    text_ += text->text.expose();
+                }
+                if (const auto* end = std::get_if<engine::Finished>(&event); end && end->job == JobId(last)) {
+                    finished = *end;
+                }
                 if (const auto* ask = std::get_if<pipe::PrefixAsk>(&event)) asked = *ask;
                 if (const auto* refused = std::get_if<engine::PrefixRefused>(&event)) refused_ = refused->reason;
                 if (const auto* piece = std::get_if<engine::PrefixPiece>(&event)) append(snapshot, piece->bytes);
