@@ -105,6 +105,8 @@ TEST_F(PrefixEngines, WhatOneEngineComputedAnotherGoesOnWith) {
     ASSERT_EQ(two.wanted.size(), 1U) << "this machine reads too quickly for the test's prompt";
     EXPECT_EQ(two.wanted[0].source, source);
     EXPECT_GE(two.wanted[0].recompute, limits::prefix_recompute_min);
+    RecordProperty("recompute_ms", static_cast<int>(two.wanted[0].recompute / 1ms));
+    RecordProperty("tokens", static_cast<int>(source.kept.tokens));
     const Bytes snapshot = one.read(1, two.wanted[0].chain, source.kept.tokens);
     ASSERT_EQ(snapshot.size(), source.kept.bytes);
     EXPECT_GT(one.pieces.size(), 2U);
