@@ -47,11 +47,12 @@ class Liar:
         if kind == TEXT:
             return self.text(body)
         if kind == FINISHED:
-            job, reason, prompt, completion, reused = struct.unpack("<QBIII", body)
+            job, reason, prompt, completion, reused = struct.unpack_from("<QBIII", body)
+            kept = body[21:]
             if self.how == "count":
-                return frame(FINISHED, struct.pack("<QBIII", job, reason, prompt, 2 * completion, reused))
+                return frame(FINISHED, struct.pack("<QBIII", job, reason, prompt, 2 * completion, reused) + kept)
             if self.pieces.pop(job, 0) > 1 and self.how == "stop":
-                return frame(FINISHED, struct.pack("<QBIII", job, 0, prompt, 1, reused))
+                return frame(FINISHED, struct.pack("<QBIII", job, 0, prompt, 1, reused) + kept)
         return frame(kind, body)
 
     def text(self, body):
