@@ -76,7 +76,7 @@ private:
     std::map<std::pair<LinkId, link::ChannelNumber>, Id> at_;  // bounded: as places_
     std::vector<Waiting> waiting_;                             // bounded: dials_max
     std::uint64_t next_id_ = 1;
-    bool touched_ = false;  // an engine may have something to say since
+    bool touched_ = false;      // an engine may have something to say since
     std::deque<WantLink> out_;  // bounded: drained after every input
 };
 
