@@ -79,6 +79,9 @@ void ModelNode::take(Now now, prompt::Opened opened) {
     if (verdict == sched::Admission::Verdict::refuse) {
         return refuse(now, opened.handle, AskFault::overloaded, "the node's queue is full");
     }
+    if (job.request.source && served.engine->prefixes() != nullptr) {
+        fetcher_.expected(now, opened.request.model, job.request.source->node);
+    }
     Running& running = jobs_.emplace(id, Running{opened.handle, index, std::nullopt}).first->second;
     by_handle_.emplace(opened.handle, id);
     if (verdict == sched::Admission::Verdict::wait) {

@@ -38,10 +38,14 @@ struct PrefixConnect {
     std::uint64_t token = 0;
     NodeId node;
 };
+// A channel to this node may be wanted soon: a link to it may as well be there by then.
+struct PrefixExpect {
+    NodeId node;
+};
 struct PrefixClose {
     PrefixChannelId channel;
 };
-using PrefixOutput = std::variant<PrefixSend, PrefixHasData, PrefixTook, PrefixConnect, PrefixClose>;
+using PrefixOutput = std::variant<PrefixSend, PrefixHasData, PrefixTook, PrefixExpect, PrefixConnect, PrefixClose>;
 
 // Whether the directory lists the node as one that answers for the model.
 using PrefixListed = std::function<bool(Now, const NodeId&, const ModelId&)>;

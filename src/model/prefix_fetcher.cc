@@ -83,6 +83,11 @@ std::string PrefixFetcher::why_not(Now now, const ModelId& model, const engine::
     return {};
 }
 
+void PrefixFetcher::expected(Now now, const ModelId& model, const NodeId& source) {
+    const bool asks = listed_ && source != self_ && listed_(now, source, model) && !peers_.shunned(now, source);
+    if (asks) out_.emplace_back(PrefixExpect{source});
+}
+
 void PrefixFetcher::wanted(Now now, engine::Prefixes& engine, const ModelId& model,
                            const engine::PrefixWanted& wanted) {
     ASSERT(!fetches_.contains(wanted.job));

@@ -63,6 +63,9 @@ public:
     // Without `listed` nothing is fetched.
     PrefixFetcher(const NodeId& self, PrefixListed listed) : self_(self), listed_(std::move(listed)) {}
 
+    // A request names this source; its engine will say whether it is wanted. Rationale: what a new link takes would
+    // count against rule 3, and it can be made while the engine counts the tokens.
+    void expected(Now now, const ModelId& model, const NodeId& source);
     // `engine` outlives the job.
     void wanted(Now now, engine::Prefixes& engine, const ModelId& model, const engine::PrefixWanted& wanted);
     void refused(Now now, const engine::PrefixRefused& refused);

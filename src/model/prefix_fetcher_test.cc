@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/limits.h"
+#include "crypto/rng.h"
 
 namespace shoal::model {
 namespace {
@@ -152,6 +153,19 @@ TEST_F(PrefixFetcherTest, OnlyNodesOfTheDirectoryAreAskedAndNeverThisOne) {
     start({});
     EXPECT_TRUE(engine_.given_up.contains(want()));
     EXPECT_TRUE(asked_.empty());
+}
+
+TEST_F(PrefixFetcherTest, TheLinkIsMadeBeforeTheEngineSaysThatItIsWanted) {
+    const auto expects = [&](const NodeId& node) {
+        fetcher_->expected(now_, served, node);
+        const auto output = fetcher_->poll();
+        return output && std::get<PrefixExpect>(*output).node == node;
+    };
+    EXPECT_TRUE(expects(holder));
+    EXPECT_FALSE(expects(self));
+    EXPECT_FALSE(expects(NodeId{})) << "not of the directory";
+    fetcher_->on_connect_failed(now_, (want(), asked_.back().first));
+    EXPECT_FALSE(expects(holder)) << "it failed a short while ago";
 }
 
 TEST_F(PrefixFetcherTest, AShortPromptIsNotWorthAsking) {
@@ -345,6 +359,117 @@ TEST_F(PrefixFetcherTest, AJobThatEndsLetsTheOtherNodeGo) {
     EXPECT_TRUE(closed_.contains(channel));
     EXPECT_TRUE(engine_.given_up.empty()) << "it knows";
     EXPECT_EQ(fetcher_->next_deadline(), Instant::max());
+}
+
+// Holds the fetcher to its words to the engine: nothing after the end of a job, and one end for each.
+class StrictEngine final : public engine::Prefixes {
+public:
+    void give(Now, JobId job, Bytes bytes, bool last) override {
+        ASSERT_TRUE(open_.contains(job)) << "given after its end";
+        ASSERT_FALSE(bytes.empty());
+        if (last) open_.erase(job);
+    }
+    bool takes(JobId job) const override { return takes_more && open_.contains(job); }
+    void give_up(Now, JobId job) override { ASSERT_EQ(open_.erase(job), 1U) << "given up after its end"; }
+    void open(Now, PrefixReadId, const ByteArray<32>&, std::uint32_t) override {}
+    void more(Now, PrefixReadId) override {}
+    void close(Now, PrefixReadId) override {}
+    std::optional<engine::PrefixEvent> poll_prefix() override { return std::nullopt; }
+
+    std::set<JobId> open_;
+    bool takes_more = true;
+};
+
+// What carries the messages: which connects are unanswered, which channels are open, what each owes.
+struct Carrier {
+    void drain(PrefixFetcher& fetcher) {
+        while (auto output = fetcher.poll()) {
+            if (const auto* wanted = std::get_if<PrefixConnect>(&*output)) {
+                connects.push_back(wanted->token);
+            } else if (const auto* closed = std::get_if<PrefixClose>(&*output)) {
+                EXPECT_EQ(owed.erase(closed->channel), 1U) << "a channel is closed once";
+            } else if (const auto* took = std::get_if<PrefixTook>(&*output)) {
+                ASSERT_TRUE(owed.contains(took->channel));
+                ASSERT_GT(owed[took->channel]--, 0) << "more was taken than came";
+            }
+        }
+        while (fetcher.poll_note()) {
+        }
+    }
+    std::vector<std::uint64_t> connects;
+    std::map<PrefixChannelId, int> owed;  // messages that were not taken, by open channel
+};
+
+wire::PrefixMessage any_message(crypto::SeededRng& rng) {
+    switch (rng.below(12)) {
+        case 0: return wire::PrefixFetch{served, {}, 1};
+        case 1: return wire::PrefixRefused{static_cast<wire::PrefixRefusal>(rng.below(3))};
+        case 2:
+        case 3:
+        case 4: return wire::PrefixReading{};
+        default: return wire::PrefixBytes{Bytes(1 + rng.below(400)), rng.below(6) == 0};
+    }
+}
+
+// One of many orders in which things may come.
+void anything(std::uint64_t seed) {
+    crypto::SeededRng rng(seed);
+    Now now{Instant(1h), from_unix_seconds(1'800'000'000)};
+    StrictEngine engine;
+    Carrier carrier;
+    PrefixFetcher fetcher(self, [](Now, const NodeId&, const ModelId&) { return true; });
+    const auto a_channel = [&] { return std::next(carrier.owed.begin(), rng.below(carrier.owed.size()))->first; };
+    std::uint64_t jobs = 0, channels = 0;
+    for (int step = 0; step < 400; ++step) {
+        const std::uint64_t what = rng.below(10);
+        if (what == 0) {
+            const JobId job(++jobs);
+            engine.open_.insert(job);
+            const NodeId node(ByteArray<32>{static_cast<std::uint8_t>(3 + rng.below(50))});
+            fetcher.wanted(now, engine, served, {job, {}, {node, {16, 1 + rng.below(2000), {}}}, rng.below(2) * 2s});
+        } else if (what == 1 && !carrier.connects.empty()) {
+            const std::uint64_t token = carrier.connects.back();
+            carrier.connects.pop_back();
+            const PrefixChannelId channel(++channels);
+            carrier.owed[channel] = 0;
+            rng.below(4) > 0 ? fetcher.on_connected(now, token, channel)
+                             : (carrier.owed.erase(channel), fetcher.on_connect_failed(now, token));
+        } else if (what < 6 && !carrier.owed.empty()) {
+            const PrefixChannelId channel = a_channel();
+            ++carrier.owed[channel];
+            fetcher.on_message(now, channel, any_message(rng));
+        } else if (what == 6 && !carrier.owed.empty() && rng.below(4) == 0) {
+            const PrefixChannelId channel = a_channel();
+            carrier.owed.erase(channel);
+            fetcher.on_closed(now, channel);
+        } else if (what == 7 && jobs > 0) {
+            const JobId job(1 + rng.below(jobs));
+            engine.open_.erase(job);
+            rng.below(2) == 0 ? fetcher.job_ended(job) : fetcher.refused(now, {job, "altered"});
+        } else if (what == 8) {
+            engine.takes_more = rng.below(2) == 0;
+            fetcher.on_engine();
+        } else {
+            now.mono += Duration(1ms) * rng.below(40);
+            fetcher.on_tick(now);
+        }
+        carrier.drain(fetcher);
+        ASSERT_LE(fetcher.fetching(), limits::prefix_fetches_max);
+    }
+    // In the end every timer has run, and every job knows.
+    while (fetcher.next_deadline() != Instant::max()) {
+        now.mono = std::max(now.mono, fetcher.next_deadline());
+        fetcher.on_tick(now);
+        carrier.drain(fetcher);
+    }
+    EXPECT_TRUE(engine.open_.empty()) << "a job waits for ever";
+}
+
+TEST(PrefixFetcher, WhateverComesInWhateverOrderEachJobIsSettledOnce) {
+    for (std::uint64_t seed = 1; seed <= 500 && !testing::Test::HasFailure(); ++seed) {
+        SCOPED_TRACE(seed);
+        anything(seed);
+    }
 }
 
 TEST(PrefixPeers, AFullTableForgetsWhatIsBelievedShortest) {

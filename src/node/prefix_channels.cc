@@ -105,6 +105,8 @@ void PrefixChannels::carry_out(Now now, const model::PrefixOutput& output) {
         pump(now, data->channel);
     } else if (const auto* done = std::get_if<model::PrefixTook>(&output)) {
         took(done->channel);
+    } else if (const auto* expected = std::get_if<model::PrefixExpect>(&output)) {
+        if (!links_.find(expected->node, Identity::own)) out_.push_back({expected->node});
     } else if (const auto* wanted = std::get_if<model::PrefixConnect>(&output)) {
         connect(now, {wanted->token, wanted->node});
     } else {

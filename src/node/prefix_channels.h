@@ -21,7 +21,7 @@ namespace shoal::node {
 
 class PrefixChannels final : public OtherChannels {
 public:
-    // Somebody wants a channel to this node: answer with on_link_up or on_unreachable.
+    // Somebody wants a channel to this node, or will soon: answer with on_link_up or on_unreachable.
     struct WantLink {
         NodeId node;
     };
