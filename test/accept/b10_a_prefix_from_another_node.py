@@ -108,13 +108,14 @@ def is_fetched(net):
     check(first.text == first_plain.text and cached(first) == 0, f"another first answer: {first}")
     pass_over(client, holder)
     second = client.api.chat(second_turn(text, first), **ASK)
-    print(f"second turn: {second.usage['prompt_tokens']} tokens, {cached(second)} of them fetched")
     check(second.text == expected.text, f"another answer than when all is read: {second.text!r}, {expected.text!r}")
     new = second.usage["prompt_tokens"] - first.usage["prompt_tokens"]
     check(second.usage["prompt_tokens"] - cached(second) <= new + BLOCK, f"only {cached(second)} tokens were not read")
     fetched = lines(other, "fetched a prefix of")
     check(len(fetched) == 1 and holder.id() in fetched[0], f"the log does not say what came from whom: {fetched}")
     check(f"fetched a prefix of {cached(second)} tokens" in fetched[0], fetched[0])
+    print(f"second turn, {second.usage['prompt_tokens']} tokens: first token after {second.times[0]:.1f} s, "
+          f"{expected.times[0]:.1f} s where all is read; {re.sub('^.*fetched', 'fetched', fetched[0])}")
     given = until(lambda: lines(holder, "gave a prefix of"), "the holder says what it gave", 10)
     check(len(given) == 1 and other.id() in given[0], f"the holder says {given}")
     for node in net.models:
