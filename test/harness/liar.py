@@ -4,6 +4,7 @@ its model, so the node is listed for that model like any other.
   alter   one letter of the reply's second piece is another one
   stop    the reply ends after its first piece
   count   the reply is the true one, but its tokens are counted twice
+  prefix  the last byte of what it computed of a prompt is another one, as another node gets it
 """
 
 import os
@@ -13,7 +14,7 @@ import struct
 import subprocess
 
 # protocol/pipe.md
-TEXT, FINISHED = 19, 20
+TEXT, FINISHED, PREFIX_PIECE = 19, 20, 30
 
 
 class Frames:
@@ -46,6 +47,8 @@ class Liar:
     def change(self, kind, body):
         if kind == TEXT:
             return self.text(body)
+        if kind == PREFIX_PIECE and self.how == "prefix" and body[8]:
+            return frame(PREFIX_PIECE, body[:-1] + bytes([body[-1] ^ 1]))
         if kind == FINISHED:
             job, reason, prompt, completion, reused = struct.unpack_from("<QBIII", body)
             kept = body[21:]
