@@ -45,6 +45,7 @@ def snapshot(layers, tokens, **named):
 
 SMALL = [(F16, 4, F16, 4), (F16, 4, F16, 4)]
 QUANTISED = [(Q8_0, 34, Q8_0, 68)]
+LATENT = [(F16, 4, F16, 0), (F16, 6, F16, 0)]
 UNEVEN = [(F16, 6, F16, 2), (F16, 2, Q8_0, 34), (Q8_0, 34, F16, 8)]
 
 
@@ -56,7 +57,8 @@ def entry(name, layers, tokens, data, digest, turned=(0, 0), error=False):
 
 def good():
     for name, layers, tokens, turned in (("small", SMALL, 64, (0, 0)), ("quantised", QUANTISED, 64, (64, 128)),
-                                         ("uneven", UNEVEN, 80, (0, 0)), ("one_layer", SMALL[:1], 64, (0, 0))):
+                                         ("uneven", UNEVEN, 80, (0, 0)), ("without_values", LATENT, 64, (0, 0)),
+                                         ("one_layer", SMALL[:1], 64, (0, 0))):
         data, digest = snapshot(layers, tokens, turned=turned)
         yield entry(name, layers, tokens, data, digest, turned)
 
@@ -108,6 +110,7 @@ def library(layers, tokens, turned=(0, 0), cells=None):
     for side in (0, 2):
         for layer in layers:
             row = layer[side + 1]
+            if row == 0: continue
             out += p("IQ", (1, 8)[layer[side]], row) + bytes((side + i) % 251 for i in range(tokens * row))
     return out
 
@@ -119,7 +122,7 @@ def main():
     seeds = {"engine_worker_kv_snapshot_fuzz": {"small": small, "short": small[:150], "altered": small[:-1] + b"\0"},
              "engine_worker_kv_copy_fuzz": {
                  "small": library(SMALL, 3), "quantised": library(QUANTISED, 2, (64, 64)),
-                 "shuffled": library(UNEVEN, 4, cells=[2, 3, 0, 1])}}
+                 "without_values": library(LATENT, 3), "shuffled": library(UNEVEN, 4, cells=[2, 3, 0, 1])}}
     for target, files in seeds.items():
         (CORPORA / target).mkdir(parents=True, exist_ok=True)
         for name, data in files.items():

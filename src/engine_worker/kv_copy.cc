@@ -76,6 +76,7 @@ Result<KvCopy> KvCopy::read(Bytes blob) {
     out.shape_.layers.resize(layers);
     out.places_.resize(layers);
     for (const KvSide side : {KvSide::keys, KvSide::values}) {
+        if (side == KvSide::values && in.remaining() == 0) break;
         for (std::uint32_t i = 0; i < layers; ++i) {
             const KvRows form = TRY(read_form(in));
             const std::size_t at = out.blob_.size() - in.remaining();
@@ -110,6 +111,7 @@ KvCopy KvCopy::blank(KvShape shape, std::uint32_t tokens) {
     for (const KvSide side : {KvSide::keys, KvSide::values}) {
         for (std::size_t i = 0; i < shape.layers.size(); ++i) {
             const KvRows& form = side == KvSide::keys ? shape.layers[i].keys : shape.layers[i].values;
+            if (form.bytes == 0) continue;
             blob.u32(library_type(form.type));
             blob.u64(form.bytes);
             (side == KvSide::keys ? out.places_[i].keys : out.places_[i].values) = blob.size();

@@ -11,7 +11,8 @@
 // Layout (libllama 0.7, little-endian), of one sequence:
 //     magic:u32  sequence:i32  streams:u32 = 1  cells:u32  { position:i32 sequences:u32 = 1 sequence:i32 }
 //     transposed:u32 = 0  layers:u32  turned_keys:u32  turned_values:u32
-//     { type:i32 row:u64 rows }  layers times the keys, then as often the values
+//     { type:i32 row:u64 rows }  layers times the keys, then as often the values; no values at all where the keys hold
+//     them as well (multi-head latent attention)
 //
 // Holds as much as the text of the prompt: wiped at its end. Pure. O(tokens) beside the copying.
 #pragma once
@@ -30,7 +31,7 @@ enum class KvRowType : std::uint8_t { f16 = 0, q8_0 = 1 };
 
 struct KvRows {
     KvRowType type = KvRowType::f16;
-    std::uint32_t bytes = 0;  // of a token's row; never 0
+    std::uint32_t bytes = 0;  // of a token's row; 0: there are none
     friend bool operator==(const KvRows&, const KvRows&) = default;
 };
 struct KvLayer {
@@ -40,7 +41,7 @@ struct KvLayer {
 };
 // Of all engines that have the same model and cache type.
 struct KvShape {
-    std::vector<KvLayer> layers;  // 1 to limits::model_layers_max
+    std::vector<KvLayer> layers;  // 1 to limits::model_layers_max; each has keys, and all have values or none has
     // Before they were quantised, rows were turned in blocks of so many numbers; 0: not.
     std::uint32_t turned_keys = 0, turned_values = 0;
     std::uint64_t token_bytes() const;
@@ -61,7 +62,7 @@ public:
 
     const KvShape& shape() const { return shape_; }
     std::uint32_t tokens() const { return tokens_; }
-    // Rows from that of `token` on, as many as lie together: at least one.
+    // Rows from that of `token` on, as many as lie together: at least one, where there are any.
     ByteView rows(std::size_t layer, KvSide side, std::uint32_t token) const;
     // All rows of a blank one, to be filled.
     ByteSpan rows_to_fill(std::size_t layer, KvSide side);

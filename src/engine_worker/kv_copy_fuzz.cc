@@ -18,6 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (std::size_t layer = 0; layer < copy->shape().layers.size(); ++layer) {
         for (const KvSide side : {KvSide::keys, KvSide::values}) {
             const ByteSpan place = anew.rows_to_fill(layer, side);
+            if (place.empty()) continue;
             std::size_t at = 0;
             for (std::uint32_t token = 0; token < copy->tokens();) {
                 const ByteView rows = copy->rows(layer, side, token);

@@ -45,9 +45,13 @@ std::size_t side_bytes(const KvShape& shape, std::size_t layer, KvSide side, std
 }
 
 // To the side that follows.
-void step(std::size_t& layer, KvSide& side, std::size_t& at) {
-    if (side == KvSide::values) ++layer;
-    side = side == KvSide::keys ? KvSide::values : KvSide::keys;
+void step(const KvShape& shape, std::size_t& layer, KvSide& side, std::size_t& at) {
+    if (side == KvSide::keys && shape.layers[layer].values.bytes > 0) {
+        side = KvSide::values;
+    } else {
+        side = KvSide::keys;
+        ++layer;
+    }
     at = 0;
 }
 
@@ -73,7 +77,7 @@ ByteView SnapshotRows::next(std::size_t most) {
     const ByteView together = copy_.rows(layer_, side_, token).subspan(at_ % row);
     const ByteView out = together.first(std::min({together.size(), end - at_, most}));
     at_ += out.size();
-    if (at_ == end) step(layer_, side_, at_);
+    if (at_ == end) step(shape(), layer_, side_, at_);
     return out;
 }
 
@@ -170,7 +174,7 @@ Status SnapshotIntake::feed_rows(ByteView& more) {
     at_ += taken.size();
     if (taken.size() < place.size()) return ok();
     const std::size_t ended = layer_;
-    step(layer_, side_, at_);
+    step(shape_, layer_, side_, at_);
     if (layer_ == ended) return ok();
     const ByteView hashes = ByteView(head_).subspan(head_.size() - shape_.layers.size() * hash_bytes);
     if (hash_.digest() != first_bytes<hash_bytes>(hashes.subspan(ended * hash_bytes))) return refuse("was altered");
