@@ -4,7 +4,7 @@
 checks it, and gives the answer that it gives when it reads everything. What was altered on the way is refused; what
 nobody holds any more is read; without --reuse-prefixes nothing is fetched or kept.
 
-Whether a fetch is worth it is decided within 4 % of what reading takes, so the prompts are long and the model is slow."""
+Whether a fetch is worth it is decided within 4 % of what reading takes: the prompts are long and the model is slow."""
 
 import os
 import re
