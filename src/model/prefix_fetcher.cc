@@ -90,7 +90,7 @@ void PrefixFetcher::expected(Now now, const ModelId& model, const NodeId& source
 
 void PrefixFetcher::wanted(Now now, engine::Prefixes& engine, const ModelId& model,
                            const engine::PrefixWanted& wanted) {
-    ASSERT(!fetches_.contains(wanted.job));
+    if (fetches_.contains(wanted.job)) return;  // it has been said
     Fetch fetch{&engine, model, wanted, next_token_++, now.mono};
     fetch.next_check = now.mono + share(check_share, wanted.recompute);
     if (std::string reason = why_not(now, model, wanted); !reason.empty()) {
