@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import constructions
 import engine
 import guesses
+import moved_prefix
 import plans
 import prefix
 import profiles
@@ -39,7 +40,7 @@ LONG = SimpleNamespace(repetitions=15, bench_seconds=0.5, questions=400, shaped=
 
 
 GROUPS = ("crypto", "wire", "sockets", "binary", "relays", "questions", "engine", "profiles", "plans", "stages", "guesses",
-          "prefix")
+          "prefix", "moved")
 # Shows that each figure can be had, and says next to nothing about it.
 SMALLEST = SimpleNamespace(repetitions=1, bench_seconds=0.01, questions=4, shaped=1, cold=1, starts=1, clients=1,
                            flood=64, pairs=1, tokens=24, prompt=16, profiles=2)
@@ -72,6 +73,7 @@ def groups(build, folder, model, options):
         ("stages", lambda: stages.figures(build, folder, options)),
         ("guesses", lambda: guesses.figures(build, folder, options)),
         ("prefix", lambda: prefix.figures(build, options)),
+        ("moved", lambda: moved_prefix.figures(build, folder, options)),
     ]
 
 

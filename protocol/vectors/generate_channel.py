@@ -19,7 +19,9 @@ def main():
         p.good(name, "data", data(total, piece), total=total, bytes=piece.hex())
 
     p.good("open_stage", "open", u8(1), protocol=1)
-    p.bad("open_other_protocol", "open", u8(2), "unsupported")
+    p.good("open_prefix", "open", u8(2), protocol=2)
+    p.bad("open_other_protocol", "open", u8(3), "unsupported")
+    p.bad("open_protocol_0", "open", u8(0), "unsupported")
     p.bad("open_left_over", "open", u8(1) + b"\0")
     good_data("data_whole_message", 3, bytes.fromhex("aabbcc"))
     good_data("data_first_of_many", 5000, run(1, 1387))

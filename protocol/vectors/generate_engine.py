@@ -43,6 +43,19 @@ def returned(tensor): return frame(5, p("I", len(tensor)) + tensor)
 def forward(parts, tensor): return frame(25, rows(parts, tensor))
 
 
+def finished(reason, prompt, completion, reused, kept=None):
+    tail = b"\1" + p("IQ", *kept[:2]) + kept[2] if kept else b"\0"
+    return frame(20, p("QBIII", 7, reason, prompt, completion, reused) + tail)
+
+
+def give(data, last=0): return frame(7, p("QBI", 7, last, len(data)) + data)
+def piece(data, last=0): return frame(30, p("QBI", 5, last, len(data)) + data)
+def prefix_open(tokens): return frame(9, p("Q", 5) + CHAIN + p("I", tokens))
+def ask(us): return frame(28, p("Q", 7) + CHAIN + p("Q", us))
+
+
+CHAIN, DIGEST = bytes(range(0x80, 0xA0)), bytes(range(0xA0, 0xC0))
+SNAPSHOT_MAX, DAY_US = 1 << 30, 86_400_000_000
 # The least row that there is, width 32 in q8_0; and two of them.
 ROW, TWO = bytes(range(0x40, 0x40 + 34)), bytes(range(0x50, 0x50 + 68))
 MODEL = bytes(range(1, 33))
@@ -61,8 +74,11 @@ GOOD = [
     ("started", "from_worker", "started", frame(18, p("QI", 7, 19))),
     ("text", "from_worker", "text", frame(19, p("QI", 7, 3) + t16("Größe 🐟"))),
     ("text_longest", "from_worker", "text", frame(19, p("QI", 7, 3) + t16("a" * 8192))),
-    ("finished_stop", "from_worker", "finished", frame(20, p("QBIII", 7, 0, 19, 4, 0))),
-    ("finished_length", "from_worker", "finished", frame(20, p("QBIII", 7, 1, 19, 16, 19))),
+    ("finished_stop", "from_worker", "finished", finished(0, 19, 4, 0)),
+    ("finished_length", "from_worker", "finished", finished(1, 19, 16, 19)),
+    ("finished_kept", "from_worker", "finished", finished(0, 80, 4, 0, (64, 12345, DIGEST))),
+    ("finished_kept_least", "from_worker", "finished", finished(0, 80, 4, 0, (1, 1, bytes(32)))),
+    ("finished_kept_most", "from_worker", "finished", finished(0, 80, 4, 0, (1 << 20, SNAPSHOT_MAX, DIGEST))),
     ("failed_context", "from_worker", "failed", frame(21, p("QBIII", 7, 1, 0, 0, 0) + t16("the prompt has 9 tokens"))),
     ("failed_cancelled", "from_worker", "failed", frame(21, p("QBIII", 7, 9, 19, 3, 16) + t16(""))),
     ("fatal", "from_worker", "fatal", frame(22, p("B", 1) + t16("not a GGUF file"))),
@@ -84,11 +100,26 @@ GOOD = [
     ("truncate_to_nothing", "from_worker", "truncate", frame(26, p("HI", 0, 0))),
     ("truncate_last", "from_worker", "truncate", frame(26, p("HI", 63, (1 << 20) - 1))),
     ("cleared", "from_worker", "cleared", frame(27, b"")),
-    ("placed_one", "from_worker", "placed", frame(31, p("HH", 1, 512))),
-    ("placed_all", "from_worker", "placed", frame(31, p("HH", 512, 512))),
+    ("prefix_give", "to_worker", "prefix_give", give(b"abc")),
+    ("prefix_give_last", "to_worker", "prefix_give", give(b"a", 1)),
+    ("prefix_give_only_the_end", "to_worker", "prefix_give", give(b"", 1)),
+    ("prefix_give_up", "to_worker", "prefix_give_up", frame(8, p("Q", 7))),
+    ("prefix_open", "to_worker", "prefix_open", prefix_open(64)),
+    ("prefix_open_most", "to_worker", "prefix_open", prefix_open(1 << 20)),
+    ("prefix_more", "to_worker", "prefix_more", frame(10, p("Q", 5))),
+    ("prefix_close", "to_worker", "prefix_close", frame(11, p("Q", 5))),
+    ("prefix_ask", "from_worker", "prefix_ask", ask(1_500_000)),
+    ("prefix_ask_least", "from_worker", "prefix_ask", ask(0)),
+    ("prefix_ask_most", "from_worker", "prefix_ask", ask(DAY_US)),
+    ("prefix_refused", "from_worker", "prefix_refused", frame(29, p("Q", 7) + t16("it was altered"))),
+    ("prefix_piece", "from_worker", "prefix_piece", piece(b"abc")),
+    ("prefix_piece_last", "from_worker", "prefix_piece", piece(b"a", 1)),
+    ("prefix_gone", "from_worker", "prefix_gone", frame(31, p("Q", 5))),
+    ("placed_one", "from_worker", "placed", frame(32, p("HH", 1, 512))),
+    ("placed_all", "from_worker", "placed", frame(32, p("HH", 512, 512))),
 ]
 BAD = [
-    ("unknown_kind_to", "to_worker", frame(9, b"")),
+    ("unknown_kind_to", "to_worker", frame(15, b"")),
     ("unknown_kind_from", "from_worker", frame(1, load(0, 16, 0, 0, 0))),
     ("load_no_sequence", "to_worker", frame(1, load(0, 0, 0, 0, 0))),
     ("load_many_sequences", "to_worker", frame(1, load(0, 65, 0, 0, 0))),
@@ -115,15 +146,48 @@ BAD = [
     ("text_empty", "from_worker", frame(19, p("QI", 7, 3) + t16(""))),
     ("text_too_long", "from_worker", frame(19, p("QI", 7, 3) + t16("a" * 8193))),
     ("text_no_utf8", "from_worker", frame(19, p("QI", 7, 3) + p("H", 1) + b"\xff")),
-    ("finished_unknown", "from_worker", frame(20, p("QBIII", 7, 2, 19, 4, 0))),
-    ("finished_more_reused_than_read", "from_worker", frame(20, p("QBIII", 7, 0, 19, 4, 20))),
+    ("finished_unknown", "from_worker", finished(2, 19, 4, 0)),
+    ("finished_more_reused_than_read", "from_worker", finished(0, 19, 4, 20)),
+    ("finished_without_a_flag", "from_worker", frame(20, p("QBIII", 7, 0, 19, 4, 0))),
+    ("finished_kept_flag", "from_worker", frame(20, p("QBIIIB", 7, 0, 19, 4, 0, 2) + p("IQ", 64, 9) + DIGEST)),
+    ("finished_kept_no_tokens", "from_worker", finished(0, 80, 4, 0, (0, 9, DIGEST))),
+    ("finished_kept_many_tokens", "from_worker", finished(0, 80, 4, 0, ((1 << 20) + 1, 9, DIGEST))),
+    ("finished_kept_no_bytes", "from_worker", finished(0, 80, 4, 0, (64, 0, DIGEST))),
+    ("finished_kept_too_large", "from_worker", finished(0, 80, 4, 0, (64, SNAPSHOT_MAX + 1, DIGEST))),
+    ("finished_kept_short", "from_worker", finished(0, 80, 4, 0, (64, 9, DIGEST[:31]))),
+    ("finished_not_kept_and_more", "from_worker", frame(20, p("QBIIIB", 7, 0, 19, 4, 0, 0) + bytes(44))),
     ("failed_more_reused_than_read", "from_worker", frame(21, p("QBIII", 7, 9, 19, 3, 20) + t16(""))),
     ("failed_not_an_engines", "from_worker", frame(21, p("QBIII", 7, 7, 0, 0, 0) + t16("x"))),
     ("failed_two_lines", "from_worker", frame(21, p("QBIII", 7, 6, 0, 0, 0) + t16("a\nb"))),
     ("fatal_no_reason", "from_worker", frame(22, p("B", 1) + t16(""))),
     ("fatal_flag", "from_worker", frame(22, p("B", 2) + t16("x"))),
-    ("unknown_kind_7_to", "to_worker", frame(7, b"")),
-    ("unknown_kind_28_from", "from_worker", frame(28, b"")),
+    ("unknown_kind_12_to", "to_worker", frame(12, b"")),
+    ("unknown_kind_32_from", "from_worker", frame(32, b"")),
+    ("prefix_give_nothing", "to_worker", give(b"")),
+    ("prefix_give_flag", "to_worker", give(b"a", 2)),
+    ("prefix_give_longer_than_the_frame", "to_worker", frame(7, p("QBI", 7, 0, 4) + b"abc")),
+    ("prefix_give_left_over", "to_worker", frame(7, p("QBI", 7, 0, 2) + b"abc")),
+    ("prefix_give_wrong_way", "from_worker", give(b"abc")),
+    ("prefix_give_up_short", "to_worker", frame(8, p("I", 7))),
+    ("prefix_give_up_left_over", "to_worker", frame(8, p("QB", 7, 0))),
+    ("prefix_open_no_tokens", "to_worker", prefix_open(0)),
+    ("prefix_open_many_tokens", "to_worker", prefix_open((1 << 20) + 1)),
+    ("prefix_open_short", "to_worker", frame(9, p("Q", 5) + CHAIN)),
+    ("prefix_open_wrong_way", "from_worker", prefix_open(64)),
+    ("prefix_more_left_over", "to_worker", frame(10, p("QB", 5, 0))),
+    ("prefix_close_short", "to_worker", frame(11, p("I", 5))),
+    ("prefix_ask_longer_than_a_day", "from_worker", ask(DAY_US + 1)),
+    ("prefix_ask_endless", "from_worker", ask(2**64 - 1)),
+    ("prefix_ask_short", "from_worker", frame(28, p("Q", 7) + CHAIN)),
+    ("prefix_ask_wrong_way", "to_worker", ask(1_500_000)),
+    ("prefix_refused_no_reason", "from_worker", frame(29, p("Q", 7) + t16(""))),
+    ("prefix_refused_two_lines", "from_worker", frame(29, p("Q", 7) + t16("a\nb"))),
+    ("prefix_refused_too_long", "from_worker", frame(29, p("Q", 7) + t16("a" * 513))),
+    ("prefix_piece_nothing", "from_worker", piece(b"")),
+    ("prefix_piece_nothing_but_the_end", "from_worker", piece(b"", 1)),
+    ("prefix_piece_flag", "from_worker", piece(b"a", 2)),
+    ("prefix_piece_wrong_way", "to_worker", piece(b"a")),
+    ("prefix_gone_left_over", "from_worker", frame(31, p("QB", 5, 0))),
     ("cleared_left_over", "from_worker", frame(27, b"\0")),
     ("lead_wrong_way", "from_worker", lead()),
     ("returned_wrong_way", "from_worker", returned(ROW)),
@@ -179,12 +243,12 @@ BAD = [
     ("truncate_too_far", "from_worker", frame(26, p("HI", 0, 1 << 20))),
     ("truncate_short", "from_worker", frame(26, p("H", 0))),
     ("truncate_left_over", "from_worker", frame(26, p("HIB", 0, 0, 0))),
-    ("placed_none", "from_worker", frame(31, p("HH", 0, 8))),
-    ("placed_more_than_all", "from_worker", frame(31, p("HH", 9, 8))),
-    ("placed_many", "from_worker", frame(31, p("HH", 8, 513))),
-    ("placed_short", "from_worker", frame(31, p("H", 8))),
-    ("placed_left_over", "from_worker", frame(31, p("HHB", 8, 8, 0))),
-    ("placed_wrong_way", "to_worker", frame(31, p("HH", 8, 8))),
+    ("placed_none", "from_worker", frame(32, p("HH", 0, 8))),
+    ("placed_more_than_all", "from_worker", frame(32, p("HH", 9, 8))),
+    ("placed_many", "from_worker", frame(32, p("HH", 8, 513))),
+    ("placed_short", "from_worker", frame(32, p("H", 8))),
+    ("placed_left_over", "from_worker", frame(32, p("HHB", 8, 8, 0))),
+    ("placed_wrong_way", "to_worker", frame(32, p("HH", 8, 8))),
 ]
 
 

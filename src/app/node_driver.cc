@@ -25,6 +25,27 @@ std::string line_of(const client::Client::Compared& compared) {
     return out;
 }
 
+// What was computed of a prompt came, went, or was computed after all.
+std::string line_of(const model::PrefixNote& note) {
+    using What = model::PrefixNote::What;
+    const double mebibytes = static_cast<double>(note.bytes) / (1024 * 1024);
+    const std::string what =
+        fmt::format("{} tokens ({:.1f} MiB in {:.0f} ms)", note.tokens, mebibytes, 1e3 * to_seconds(note.took));
+    const std::string node = note.node.hex();
+    const double recompute_ms = 1e3 * to_seconds(note.recompute);
+    switch (note.what) {
+        case What::fetched:
+            return fmt::format("fetched a prefix of {} from {} instead of reading it in about {:.0f} ms", what, node,
+                               recompute_ms);
+        case What::given: return fmt::format("gave a prefix of {} to {}", what, node);
+        case What::left: return fmt::format("fetched no prefix of {} from {}: {}", what, node, note.reason);
+        case What::tampered:
+            return fmt::format("refused the prefix of {} that {} gave: {}; the prompt is read", what, node,
+                               note.reason);
+    }
+    return {};
+}
+
 // The node's key, made at the first start.
 Result<crypto::SigningKey> open_identity(const std::string& directory) {
     TRY(open_or_make_identity(directory));
@@ -230,6 +251,9 @@ void NodeDriver::drain() {
             sink->on_end(end->end);
         } else if (const auto* compared = std::get_if<client::Client::Compared>(&*output)) {
             log_.write(LogLevel::info, "client", line_of(*compared));
+        } else if (const auto* note = std::get_if<model::PrefixNote>(&*output)) {
+            const bool tampered = note->what == model::PrefixNote::What::tampered;
+            log_.write(tampered ? LogLevel::warn : LogLevel::info, "model", line_of(*note));
         } else {
             const auto& fault = std::get<client::Client::Fault>(*output);
             const auto at = asks_.find(fault.ask);

@@ -76,7 +76,7 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_flag("--allow-pipelines", o.allow_pipelines,
                  "ask models over stages too: every stage sees hidden states, which can be turned back into text");
     up->add_flag("--reuse-prefixes", o.reuse_prefixes,
-                 "let model nodes keep what they computed of a conversation, so that its next turn starts sooner");
+                 "let model nodes keep what they computed of a conversation, or get it from the node that did");
     up->add_option("--api-port", o.api_port, fmt::format("port of the local API; default {}", limits::api_port_default))
         ->envname("SHOAL_API_PORT");
     up->add_option("--api-address", o.api_address, "address of the local API")

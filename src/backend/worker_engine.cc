@@ -22,7 +22,11 @@ constexpr std::size_t open_jobs_max = limits::engine_jobs_queued_max + limits::e
 }  // namespace
 
 WorkerEngine::WorkerEngine(net::Loop& loop, Log& log, WorkerOptions options, std::function<void()> wake)
-    : loop_(loop), log_(log), options_(std::move(options)), wake_(std::move(wake)) {}
+    : loop_(loop),
+      log_(log),
+      options_(std::move(options)),
+      wake_(std::move(wake)),
+      prefixes_([this](const engine::pipe::ToWorker& message) { send(message); }, [this] { return unsent_bytes_; }) {}
 
 WorkerEngine::~WorkerEngine() = default;
 
@@ -40,13 +44,14 @@ void WorkerEngine::submit(Now now, engine::Job job) {
         return fail_job(job.id, AskFault::bad_request, valid.error().message, {});
     }
     const JobId id = job.id;
+    const std::optional<PrefixSource> source = job.request.source;
     const engine::pipe::ToWorker message = std::move(job);
     auto frame = engine::pipe::encode(message);
     if (!frame) return fail_job(id, AskFault::bad_request, frame.error().message, {});
     if (open_.empty()) check_at_.reset();  // of jobs that have ended
     open_[id.value()] = {};
-    unsent_.push_back(std::move(*frame));
-    flush();
+    prefixes_.on_submit(id, source);
+    queue(std::move(*frame));
     watch(now);
 }
 
@@ -130,7 +135,11 @@ void WorkerEngine::start() {
     events.on_exit = [this](const net::ChildExit& exit) { on_exit(exit); };
     events.on_line = [this](std::string_view line, bool) { log_.write(LogLevel::debug, "engine", line); };
     events.on_bytes = [this](ByteView bytes) { on_bytes(bytes); };
-    events.on_writable = [this] { flush(); };
+    events.on_writable = [this] {
+        const std::size_t before = unsent_bytes_;
+        flush();
+        if (before >= WorkerPrefixes::given_bytes_high && wake_) wake_();
+    };
     auto child = net::ChildProcess::spawn(loop_, std::move(options), std::move(events));
     if (!child) return go_down("the engine cannot be started: " + child.error().message, false);
     child_ = std::move(*child);
@@ -141,6 +150,7 @@ void WorkerEngine::start() {
     }
     const auto load = engine::pipe::encode(first);
     ASSERT(load.has_value());
+    unsent_bytes_ += load->size();
     unsent_.push_front(*load);  // before jobs that came while the engine started
     flush();
 }
@@ -148,12 +158,18 @@ void WorkerEngine::start() {
 void WorkerEngine::send(const engine::pipe::ToWorker& message) {
     auto frame = engine::pipe::encode(message);
     ASSERT(frame.has_value());
-    unsent_.push_back(std::move(*frame));
+    queue(std::move(*frame));
+}
+
+void WorkerEngine::queue(Bytes frame) {
+    unsent_bytes_ += frame.size();
+    unsent_.push_back(std::move(frame));
     flush();
 }
 
 void WorkerEngine::flush() {
     while (child_ && child_->running() && !unsent_.empty() && child_->send(unsent_.front())) {
+        unsent_bytes_ -= unsent_.front().size();
         wipe(unsent_.front().data(), unsent_.front().size());
         unsent_.pop_front();
     }
@@ -202,6 +218,7 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
     if (std::holds_alternative<engine::pipe::Cleared>(message)) return breaks_ > 0 && breaks_-- > 0;
     if (auto* forward = std::get_if<engine::Forward>(&message)) return on_work(std::move(*forward));
     if (const auto* truncate = std::get_if<engine::Truncate>(&message)) return on_work(*truncate);
+    if (const std::optional<bool> taken = on_prefix(message)) return *taken;
     // From here each message is about a job. One that is not open has ended here already: nothing to add to it.
     if (auto* started = std::get_if<engine::Started>(&message)) {
         const auto at = open_.find(started->job.value());
@@ -220,6 +237,14 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
         end_job(job, std::move(*failed));
     }
     return true;
+}
+
+std::optional<bool> WorkerEngine::on_prefix(engine::pipe::FromWorker& message) {
+    if (const auto* ask = std::get_if<engine::pipe::PrefixAsk>(&message)) return prefixes_.on_message(*ask);
+    if (auto* refused = std::get_if<engine::PrefixRefused>(&message)) return prefixes_.on_message(std::move(*refused));
+    if (auto* piece = std::get_if<engine::PrefixPiece>(&message)) return prefixes_.on_message(std::move(*piece));
+    if (const auto* gone = std::get_if<engine::PrefixGone>(&message)) return prefixes_.on_message(*gone);
+    return std::nullopt;
 }
 
 bool WorkerEngine::on_work(Work work) {
@@ -260,6 +285,7 @@ bool WorkerEngine::on_ready(engine::Ready ready) {
                                    static_cast<std::uint16_t>(ready.model.sequences)};
     }
     health_ = Health::ready;
+    prefixes_.set_ready(true);
     load_deadline_.reset();
     crashes_ = 0;
     ready_at_ = loop_.now().mono;
@@ -270,6 +296,7 @@ bool WorkerEngine::on_ready(engine::Ready ready) {
 }
 
 void WorkerEngine::end_job(JobId job, engine::Event event) {
+    prefixes_.on_end(job);
     if (open_.erase(job.value()) > 0) put(std::move(event));
 }
 
@@ -307,6 +334,8 @@ void WorkerEngine::go_down(const std::string& reason, bool permanent) {
     health_ = permanent ? Health::dead : Health::down;
     for (Bytes& frame : unsent_) wipe(frame.data(), frame.size());
     unsent_.clear();
+    unsent_bytes_ = 0;
+    prefixes_.set_ready(false);
     work_.clear();
     forwards_ = breaks_ = 0;
     ends_ = {};

@@ -31,6 +31,7 @@
 
 #include "backend/engine_files.h"
 #include "backend/gpu.h"
+#include "backend/worker_prefixes.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/pipe.h"
@@ -73,6 +74,8 @@ public:
     std::optional<Work> next_work() override;
     void returned(Now now, Bytes tensor) override;
     void broken(Now now, const std::string& why) override;
+    // A lead's sequences lie on other machines as well.
+    engine::Prefixes* prefixes() override { return options_.lead ? nullptr : &prefixes_; }
 
     // Layers that a GPU computes, and all that this engine does; nullptr: none.
     const engine::pipe::Placed* placed() const { return placed_ ? &*placed_ : nullptr; }
@@ -94,6 +97,8 @@ private:
     bool on_message(engine::pipe::FromWorker message);
     bool on_ready(engine::Ready ready);
     bool on_work(Work work);
+    // nullopt: it is about something else, and stays as it is.
+    std::optional<bool> on_prefix(engine::pipe::FromWorker& message);
     void end_job(JobId job, engine::Event event);
     void distrust(const std::string& why);
     void go_down(const std::string& reason, bool permanent);
@@ -103,6 +108,7 @@ private:
     void fail_job(JobId job, AskFault fault, std::string message, Usage usage);
     void put(engine::Event event);
     void send(const engine::pipe::ToWorker& message);
+    void queue(Bytes frame);
     void flush();
 
     net::Loop& loop_;
@@ -116,7 +122,10 @@ private:
     std::optional<engine::pipe::Fatal> last_words_;
     std::string down_reason_;
     std::map<std::uint64_t, Open> open_;  // at most engine_jobs_queued_max and engine_sequences_max together
-    std::deque<Bytes> unsent_;            // at most two for each open job, one for each step, and Load
+    // At most two for each open job, one for each step, and Load; of prefixes, what they say of it.
+    std::deque<Bytes> unsent_;
+    std::size_t unsent_bytes_ = 0;
+    WorkerPrefixes prefixes_;
     std::optional<engine::LeadShape> shape_;
     std::optional<engine::pipe::Placed> placed_;
     engine::pipe::Ends ends_;           // said by a lead that loads; of width 0 before

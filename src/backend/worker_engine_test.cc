@@ -145,12 +145,13 @@ TEST(WorkerEngine, AWorkerThatHasNoJobsMayBeSilent) {
 }
 
 TEST(WorkerEngine, AWorkerThatSaysThatItWorksIsLeftAlone) {
-    // Many times as long as it might be silent; the last frame is Finished of job 1: kind 20, counts 1, 1 and 0.
+    // Many times as long as it might be silent; the last frame is Finished of job 1, kind 20: counts 1, 1 and 0, no
+    // prefix.
     Rig rig(
         "/dev/null",
         ready_and_then("i=0; while [ $i -lt 60 ]; do printf '\\001\\0\\0\\0\\027' >&3; sleep 0.05; i=$((i+1)); done; "
-                       "printf '\\026\\0\\0\\0\\024\\001\\0\\0\\0\\0\\0\\0\\0\\0"
-                       "\\001\\0\\0\\0\\001\\0\\0\\0\\0\\0\\0\\0' >&3; exec cat <&3 >/dev/null"),
+                       "printf '\\027\\0\\0\\0\\024\\001\\0\\0\\0\\0\\0\\0\\0\\0"
+                       "\\001\\0\\0\\0\\001\\0\\0\\0\\0\\0\\0\\0\\0' >&3; exec cat <&3 >/dev/null"),
         1s);
     ASSERT_TRUE(rig.until_ready());
     rig.engine->submit(rig.loop.now(), job_of(1, "hello"));

@@ -31,6 +31,21 @@ struct Sampling {
     friend bool operator==(const Sampling&, const Sampling&) = default;
 };
 
+// What a node holds of a conversation and would hand to another node of the same model (protocol/prefix.md). Its digest
+// was said in the reply to the client, who tells it to the node that it asks next: so what is fetched is what was
+// meant.
+struct KeptPrefix {
+    std::uint32_t tokens = 0;  // whole blocks, from the first token of the prompt; at least one
+    std::uint64_t bytes = 0;   // of the snapshot; at least 1
+    ByteArray<32> digest{};    // of the snapshot
+    friend bool operator==(const KeptPrefix&, const KeptPrefix&) = default;
+};
+struct PrefixSource {
+    NodeId node;
+    KeptPrefix kept;
+    friend bool operator==(const PrefixSource&, const PrefixSource&) = default;
+};
+
 struct ChatRequest {
     std::vector<ChatMessage> messages;  // 1 to limits::chat_messages_max
     Sampling sampling;
@@ -38,6 +53,8 @@ struct ChatRequest {
     std::vector<std::string> stop;            // at most limits::stop_strings_max
     // What an engine computed of earlier requests with the same scope may be reused; none: nothing is kept or reused.
     std::optional<PrefixScope> scope = std::nullopt;  // never zero
+    // Who holds it, where that is another node than the one that is asked; only with a scope.
+    std::optional<PrefixSource> source = std::nullopt;
     friend bool operator==(const ChatRequest&, const ChatRequest&) = default;
 };
 
@@ -79,6 +96,7 @@ struct ChatEnd {
     FinishReason reason = FinishReason::stop;
     Usage usage;
     std::optional<Agreement> agreement = {};  // the client's own; never on the wire
+    std::optional<KeptPrefix> kept = {};      // of a request with a scope, where the engine can hand it on
 };
 struct ChatFault {
     AskFault fault = AskFault::engine_failed;

@@ -54,6 +54,7 @@ using LinkStreamId = StrongInt<struct LinkStreamIdTag, std::uint32_t>;  // strea
 using StreamId = StrongInt<struct StreamIdTag, std::uint16_t>;          // inside one circuit, never 0
 using LinkId = StrongInt<struct LinkIdTag, std::uint64_t>;  // local handle of a link; never reused in a process
 using JobId = StrongInt<struct JobIdTag, std::uint64_t>;    // local handle of one generation at an engine
+using PrefixReadId = StrongInt<struct PrefixReadIdTag, std::uint64_t>;  // local handle of a snapshot being read
 using TokenCount = StrongInt<struct TokenCountTag, std::uint32_t>;
 using Epoch = StrongInt<struct EpochTag, std::uint64_t>;  // of the signed directory; grows by one a snapshot
 

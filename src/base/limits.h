@@ -268,6 +268,25 @@ inline constexpr Duration engine_restart_max = 60s;
 inline constexpr Duration engine_working_interval = 1s;
 inline constexpr Duration engine_silence_max = 60s;
 static_assert(10 * engine_working_interval < engine_silence_max);
+// Snapshots of what an engine computed of a prompt, on their way to another engine (protocol/prefix.md). A read holds a
+// copy of the snapshot in the engine that gives it.
+inline constexpr std::size_t prefix_reads_max = 2;
+inline constexpr std::size_t prefix_piece_bytes = 256 * 1024;
+static_assert(prefix_piece_bytes + 64 <= engine_frame_bytes_max);
+inline constexpr std::uint64_t prefix_snapshot_bytes_max = 1ULL << 30;
+// Jobs of one node whose prefix is being fetched.
+inline constexpr std::size_t prefix_fetches_max = 4;
+// Where reading takes less, asking another node is not worth it: whether it answers shows within 4 % of this.
+inline constexpr Duration prefix_recompute_min = 250ms;
+// A reader that takes no piece for so long loses its place.
+inline constexpr Duration prefix_read_idle = 5s;
+// Nodes of which it is known how fast they gave, and for how long that is believed: lines and loads change.
+inline constexpr std::size_t prefix_peers_max = 256;
+inline constexpr Duration prefix_peer_memory = 10min;
+// A node that gave other bytes than it had promised is not asked for so long.
+inline constexpr Duration prefix_peer_shunned = 10min;
+// Conversations of which a client knows who holds them; the one that was asked longest ago is forgotten.
+inline constexpr std::size_t prefix_sources_max = 1024;
 inline constexpr std::uint32_t context_tokens_max = 1 << 20;
 inline constexpr std::uint32_t prefill_chunk_tokens = 512;
 

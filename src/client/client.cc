@@ -6,6 +6,16 @@
 #include "wire/chat.h"
 
 namespace shoal::client {
+namespace {
+
+Result<Plaintext> body_of(const ChatRequest& request) {
+    Bytes body = TRY(wire::encode_chat_request(request));
+    Plaintext text{std::string(as_text(body))};
+    wipe(body.data(), body.size());
+    return text;
+}
+
+}  // namespace
 
 Client::Client(ClientConfig config, Rng& rng)
     : config_(std::move(config)), rng_(rng), scopes_(rng), circuits_(config_.circuits, rng) {}
@@ -103,17 +113,28 @@ std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const 
     ChatRequest scoped = request;
     // Nodes that are compared compute all of the question, each in the same way.
     if (config_.reuse && !rule.compares()) scoped.scope = scopes_.of(model, request);
-    auto body = wire::encode_chat_request(scoped);
-    if (!body) return ChatFault{AskFault::bad_request, body.error().message};
-    const Plaintext text{std::string(as_text(*body))};
-    wipe(body->data(), body->size());
+    auto text = body_of(scoped);
+    if (!text) return ChatFault{AskFault::bad_request, text.error().message};
 
-    Ask ask = make_ask(now, model, scoped, text);
+    Ask ask = make_ask(now, model, scoped, std::move(*text));
+    if (scoped.scope) add_source(ask, scoped);
     if (rule.compares()) return ask_several(now, std::move(ask), rule, request.completion_tokens_max);
     const AskId id(next_ask_++);
     asks_.emplace(id, std::move(ask));
     begin(now, {id});
     return id;
+}
+
+void Client::add_source(Ask& ask, const ChatRequest& request) {
+    sources_.touch(*request.scope);
+    const PrefixSource* source = sources_.find(*request.scope);
+    if (source == nullptr) return;
+    ChatRequest told = request;
+    told.source = *source;
+    auto body = body_of(told);
+    if (!body) return;  // as long as a body may be without it
+    ask.source = *source;
+    ask.body_with_source = std::move(*body);
 }
 
 Client::Ask Client::make_ask(Now now, const ModelId& model, const ChatRequest& request, Plaintext body) {
@@ -161,7 +182,10 @@ std::optional<NodeId> Client::choose_among(Now now, const std::vector<NodeId>& n
     }
     const std::vector<NodeId>& from = fresh.empty() ? shunned : fresh;
     if (from.empty()) return std::nullopt;
-    return scope ? home_of(*scope, from) : from[rng_.below(from.size())];
+    if (!scope) return from[rng_.below(from.size())];
+    const PrefixSource* source = sources_.find(*scope);
+    if (source != nullptr && std::find(from.begin(), from.end(), source->node) != from.end()) return source->node;
+    return home_of(*scope, from);
 }
 
 void Client::try_start(Now now, AskId id) {
@@ -200,7 +224,9 @@ void Client::try_start(Now now, AskId id) {
     request.model = ask.model;
     request.client_seed = ask.seed;
     request.reply_key = Key32(rng_.array<32>());
-    request.body = ask.body;
+    // What a suspect may have computed wrongly is computed anew.
+    const bool tells = ask.source && ask.source->node != *node && !suspects_.suspected(now, ask.source->node);
+    request.body = tells ? ask.body_with_source : ask.body;
     auto asker = prompt::Asker::start(now, config, std::move(request), rng_);
     if (!asker) return finish(now, id, {ChatFault{AskFault::bad_request, asker.error().message}, false});
     ask.asker = std::make_unique<prompt::Asker>(std::move(*asker));

@@ -19,7 +19,9 @@
 //   7. A node that a comparison found against the others is asked last (suspects.h), in comparisons only where without
 //      it there were too few.
 //   8. Who wants prefixes reused gives each question the scope of its conversation (client/scope.h), and the node that
-//      the scope points to is asked before others: it may hold what the last turn left there.
+//      the scope points to is asked before others: it may hold what the last turn left there. Where the last answer
+//      said who holds it (client/prefix_sources.h) it is that node; any other one that is asked is told of it, unless
+//      it is suspected.
 //
 // Pure; one thread.
 #pragma once
@@ -32,6 +34,7 @@
 #include <vector>
 
 #include "client/circuits.h"
+#include "client/prefix_sources.h"
 #include "client/quorum.h"
 #include "client/scope.h"
 #include "client/suspects.h"
@@ -104,6 +107,7 @@ public:
     // Each node that a comparison asks counts.
     std::size_t asks() const { return asks_.size(); }
     const Suspects& suspects() const { return suspects_; }
+    const PrefixSources& prefix_sources() const { return sources_; }
     // That serve some model, by the directory.
     std::size_t model_nodes() const;
     // Nodes that it would ask for this model.
@@ -126,6 +130,9 @@ private:
         ModelId model;
         Plaintext body;
         std::optional<PrefixScope> scope;
+        // Who holds the conversation, and the body that tells another node so.
+        std::optional<PrefixSource> source;
+        Plaintext body_with_source;
         ByteArray<32> seed{};
         Instant wait_until{};
         std::vector<NodeId> tried;   // bounded: nodes_per_ask_max
@@ -165,6 +172,8 @@ private:
                                        const std::vector<NodeId>& beside, bool suspects);
     std::vector<NodeId> choose_several(Now now, const ModelId& model, Comparison compare);
     std::uint32_t context_of(const NodeId& node, const ModelId& model) const;
+    // Says in the question, should another node get it, who holds its conversation.
+    void add_source(Ask& ask, const ChatRequest& request);
     void tell(Now now, AskId id, std::variant<ChatDelta, ChatEnd> said);
     // True: another node has its place.
     bool replace_in_group(Now now, AskId id, const prompt::Over& over);
@@ -194,6 +203,7 @@ private:
     ClientConfig config_;
     Rng& rng_;
     Scopes scopes_;
+    PrefixSources sources_;
     Circuits circuits_;
     // Co-owned by the directory's book and by who chooses from it.
     std::shared_ptr<const directory::View> view_;

@@ -114,10 +114,12 @@ void Client::tell(Now now, AskId id, std::variant<ChatDelta, ChatEnd> said) {
         delta != nullptr ? quorum.on_delta(ask.slot, *delta) : quorum.on_end(ask.slot, std::get<ChatEnd>(said));
         return settle(now, group);
     }
+    const auto* end = std::get_if<ChatEnd>(&said);
+    if (end != nullptr && end->kept && ask.scope) sources_.learn(*ask.scope, {ask.node, *end->kept});
     if (delta != nullptr) {
         out_.emplace_back(Delta{id, std::move(*delta)});
     } else {
-        out_.emplace_back(End{id, std::get<ChatEnd>(said)});
+        out_.emplace_back(End{id, *end});
     }
 }
 

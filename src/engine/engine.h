@@ -73,6 +73,7 @@ struct Finished {
     JobId job;
     FinishReason reason = FinishReason::stop;
     Usage usage;
+    std::optional<KeptPrefix> kept = {};  // engine/prefixes.h
 };
 struct Failed {
     JobId job;
@@ -81,6 +82,8 @@ struct Failed {
     Usage usage;
 };
 using Event = std::variant<Ready, Loading, Down, Started, Text, Finished, Failed>;
+
+class Prefixes;
 
 class Engine {
 public:
@@ -97,6 +100,8 @@ public:
     virtual Health health() const = 0;
     // Valid once Ready came, also while the engine is down.
     virtual const ModelInfo* model() const = 0;
+    // nullptr: what this engine computed cannot be moved.
+    virtual Prefixes* prefixes() { return nullptr; }
 };
 
 }  // namespace shoal::engine

@@ -36,7 +36,10 @@ std::string echo(const ChatRequest& request) {
 
 }  // namespace
 
-FakeEngine::FakeEngine(FakeOptions options) : options_(std::move(options)) {
+FakeEngine::FakeEngine(FakeOptions options)
+    : options_(std::move(options)),
+      prefixes_(options_.prefix_bytes_per_token,
+                [this](Now now, JobId job, std::uint32_t reused) { on_settled(now, job, reused); }) {
     ASSERT(options_.sequences >= 1 && options_.sequences <= limits::engine_sequences_max);
     ASSERT(options_.prefill_per_second > 0 && options_.decode_per_second > 0);
     if (!options_.reply) options_.reply = echo;
@@ -91,6 +94,7 @@ void FakeEngine::cancel(Now now, JobId job) {
         const Usage used = {TokenCount(run.started ? run.prompt : 0),
                             TokenCount(static_cast<std::uint32_t>(run.given))};
         fail_job(run.job, AskFault::cancelled, "cancelled", used);
+        prefixes_.forget(job);
         running_.erase(at);
         admit(now.mono);
         return;
@@ -143,7 +147,10 @@ bool FakeEngine::step(Running& run) {
     run.next_at += from_seconds(1.0 / options_.decode_per_second);
     if (run.given < run.tokens.size()) return false;
     const auto completion = static_cast<std::uint32_t>(run.given);
-    events_.push_back(Finished{run.job.id, run.reason, {TokenCount(run.prompt), TokenCount(completion)}});
+    std::optional<KeptPrefix> kept;
+    if (run.job.request.scope && prefixes() != nullptr) kept = prefixes_.keep(*run.job.request.scope, run.prompt);
+    events_.push_back(Finished{
+        run.job.id, run.reason, {TokenCount(run.prompt), TokenCount(completion), TokenCount(run.reused)}, kept});
     return true;
 }
 
@@ -153,11 +160,29 @@ void FakeEngine::admit(Instant at) {
         run.job = queue_.pop();
         run.prompt = prompt_tokens(run.job.request);
         plan_reply(run);
-        prefill_free_at_ = std::max(prefill_free_at_, at) + from_seconds(run.prompt / options_.prefill_per_second);
-        run.next_at = prefill_free_at_;
+        const auto& source = run.job.request.source;
+        const double source_tokens = source ? source->kept.tokens : 0;
+        const Duration recompute = from_seconds(source_tokens / options_.prefill_per_second);
+        if (prefixes() != nullptr && prefixes_.waits(run.job, run.prompt, recompute)) {
+            run.next_at = Instant::max();
+        } else {
+            read_prompt(run, at);
+        }
         const std::uint64_t id = run.job.id.value();
         running_.emplace(id, std::move(run));
     }
+}
+
+void FakeEngine::read_prompt(Running& run, Instant at) {
+    const double tokens = run.prompt - run.reused;
+    prefill_free_at_ = std::max(prefill_free_at_, at) + from_seconds(tokens / options_.prefill_per_second);
+    run.next_at = prefill_free_at_;
+}
+
+void FakeEngine::on_settled(Now now, JobId job, std::uint32_t reused) {
+    Running& run = running_.at(job.value());
+    run.reused = reused;
+    read_prompt(run, now.mono);
 }
 
 void FakeEngine::plan_reply(Running& run) const {
@@ -210,6 +235,7 @@ void FakeEngine::fail_all(const std::string& message) {
     }
     running_.clear();
     while (!queue_.empty()) fail_job(queue_.pop(), AskFault::engine_failed, message);
+    prefixes_.clear();
 }
 
 void FakeEngine::fail_job(const Job& job, AskFault fault, std::string message, Usage usage) {

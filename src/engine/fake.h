@@ -17,6 +17,7 @@
 #include "base/bounded.h"
 #include "base/limits.h"
 #include "engine/engine.h"
+#include "engine/fake_prefixes.h"
 
 namespace shoal::engine {
 
@@ -29,6 +30,8 @@ struct FakeOptions {
     Duration load_time = 0s;           // from the first tick to Ready, and after each death
     Duration restart_delay = limits::engine_restart_min;
     std::function<std::string(const ChatRequest&)> reply;  // well-formed UTF-8
+    // Of what it computed of a prompt; 0: that cannot be moved, and no second door is there.
+    std::uint32_t prefix_bytes_per_token = 0;
 };
 
 class FakeEngine final : public Engine {
@@ -42,6 +45,9 @@ public:
     std::optional<Event> poll() override;
     Health health() const override { return health_; }
     const ModelInfo* model() const override { return ready_once_ ? &model_ : nullptr; }
+
+    Prefixes* prefixes() override { return options_.prefix_bytes_per_token > 0 ? &prefixes_ : nullptr; }
+    FakePrefixes& fake_prefixes() { return prefixes_; }
 
     // What a killed worker does to its node. With `permanent` it never comes back.
     void die(Now now, std::string reason, bool permanent = false);
@@ -59,12 +65,15 @@ private:
         std::vector<std::string> tokens;  // of the reply, as far as it will be given
         std::size_t given = 0;
         FinishReason reason = FinishReason::stop;
+        std::uint32_t reused = 0;
         bool started = false;
-        Instant next_at;  // of Started, then of each token
+        Instant next_at;  // of Started, then of each token; never, while it waits for a prefix
     };
 
     void admit(Instant at);
     void plan_reply(Running& run) const;
+    void read_prompt(Running& run, Instant at);
+    void on_settled(Now now, JobId job, std::uint32_t reused);
     // The next thing that happens to `run` happens; true when that was its end.
     bool step(Running& run);
     void fail_job(const Job& job, AskFault fault, std::string message, Usage usage = {});
@@ -72,6 +81,7 @@ private:
     bool holds(JobId job);
 
     FakeOptions options_;
+    FakePrefixes prefixes_;
     ModelInfo model_;
     Health health_ = Health::starting;
     bool ready_once_ = false;

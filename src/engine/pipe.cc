@@ -17,6 +17,11 @@ enum class Kind : std::uint8_t {
     lead = 4,
     returned = 5,
     broken = 6,
+    prefix_give = 7,
+    prefix_give_up = 8,
+    prefix_open = 9,
+    prefix_more = 10,
+    prefix_close = 11,
     loading = 16,
     ready = 17,
     started = 18,
@@ -29,12 +34,20 @@ enum class Kind : std::uint8_t {
     forward = 25,
     truncate = 26,
     cleared = 27,
-    placed = 31,
+    prefix_ask = 28,
+    prefix_refused = 29,
+    prefix_piece = 30,
+    prefix_gone = 31,
+    placed = 32,
 };
 constexpr std::size_t length_bytes = 4;
 constexpr std::size_t submit_fixed_bytes = 1 + 8 + 32 + 4;
 static_assert(submit_fixed_bytes + limits::chat_body_bytes_max <= limits::engine_frame_bytes_max);
 static_assert(1 + 8 + 4 + 2 + text_bytes_max <= limits::engine_frame_bytes_max);
+
+// That reading a prompt can take; nobody waits so long.
+constexpr std::chrono::microseconds recompute_max = 24h;
+static_assert(1 + 8 + 1 + 4 + limits::prefix_piece_bytes <= limits::engine_frame_bytes_max);
 
 Error bad(const char* what) {
     return fail(Errc::invalid, std::string("pipe: ") + what);
@@ -105,9 +118,41 @@ Status check(const Usage& m) {
     if (m.reused > m.prompt) return bad("more tokens reused than the prompt has");
     return ok();
 }
+Status check_tokens(std::uint32_t tokens) {
+    const bool fits = tokens >= 1 && tokens <= limits::context_tokens_max;
+    return fits ? ok() : Status(bad("a prefix of no possible length"));
+}
 Status check(const Finished& m) {
-    const bool known = m.reason == FinishReason::stop || m.reason == FinishReason::length;
-    return known ? check(m.usage) : Status(bad("unknown reason"));
+    if (m.reason != FinishReason::stop && m.reason != FinishReason::length) return bad("unknown reason");
+    const std::string_view fault = m.kept ? wire::kept_prefix_fault(*m.kept) : std::string_view();
+    if (!fault.empty()) return fail(Errc::invalid, "pipe: finished: " + std::string(fault));
+    return check(m.usage);
+}
+Status check(const PrefixGive& m) {
+    if (m.bytes.empty() && !m.last) return bad("nothing of a snapshot");
+    return m.bytes.size() <= limits::prefix_piece_bytes ? ok() : Status(bad("too much of a snapshot"));
+}
+Status check(const PrefixGiveUp&) {
+    return ok();
+}
+Status check(const PrefixOpen& m) {
+    return check_tokens(m.tokens);
+}
+Status check(const PrefixMore&) {
+    return ok();
+}
+Status check(const PrefixClose&) {
+    return ok();
+}
+Status check(const PrefixAsk& m) {
+    return m.recompute >= Duration::zero() && m.recompute <= recompute_max ? ok() : Status(bad("no possible time"));
+}
+Status check(const PrefixPiece& m) {
+    const bool fits = !m.bytes.empty() && m.bytes.size() <= limits::prefix_piece_bytes;
+    return fits ? ok() : Status(bad("a piece of no possible size"));
+}
+Status check(const PrefixGone&) {
+    return ok();
 }
 Status check_line(const std::string& line) {
     if (line.size() > reason_bytes_max || !wire::is_plain_text(line)) return bad("a message is not one plain line");
@@ -115,6 +160,9 @@ Status check_line(const std::string& line) {
 }
 Status check(const Broken& m) {
     return check_line(m.reason);
+}
+Status check(const PrefixRefused& m) {
+    return m.reason.empty() ? Status(bad("a reason is missing")) : check_line(m.reason);
 }
 Status check(const Ends& m) {
     const bool fits = m.width > 0 && m.width % 32 == 0 && m.width <= limits::stage_width_max;
@@ -271,6 +319,8 @@ Status put(Writer& out, const Finished& m) {
     out.u64(m.job.value());
     out.u8(static_cast<std::uint8_t>(m.reason));
     put_usage(out, m.usage);
+    out.u8(m.kept ? 1 : 0);
+    if (m.kept) wire::put_kept_prefix(out, *m.kept);
     return ok();
 }
 Status put(Writer& out, const Failed& m) {
@@ -294,6 +344,60 @@ Status put(Writer& out, const Fatal& m) {
 
 Status put(Writer& out, const Cleared&) {
     put_kind(out, Kind::cleared);
+    return ok();
+}
+Status put(Writer& out, const PrefixGive& m) {
+    put_kind(out, Kind::prefix_give);
+    out.u64(m.job.value());
+    out.u8(m.last ? 1 : 0);
+    out.bytes_u32(m.bytes);
+    return ok();
+}
+Status put(Writer& out, const PrefixGiveUp& m) {
+    put_kind(out, Kind::prefix_give_up);
+    out.u64(m.job.value());
+    return ok();
+}
+Status put(Writer& out, const PrefixOpen& m) {
+    put_kind(out, Kind::prefix_open);
+    out.u64(m.read.value());
+    out.bytes(m.chain);
+    out.u32(m.tokens);
+    return ok();
+}
+Status put(Writer& out, const PrefixMore& m) {
+    put_kind(out, Kind::prefix_more);
+    out.u64(m.read.value());
+    return ok();
+}
+Status put(Writer& out, const PrefixClose& m) {
+    put_kind(out, Kind::prefix_close);
+    out.u64(m.read.value());
+    return ok();
+}
+Status put(Writer& out, const PrefixAsk& m) {
+    put_kind(out, Kind::prefix_ask);
+    out.u64(m.job.value());
+    out.bytes(m.chain);
+    out.u64(static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(m.recompute).count()));
+    return ok();
+}
+Status put(Writer& out, const PrefixRefused& m) {
+    put_kind(out, Kind::prefix_refused);
+    out.u64(m.job.value());
+    out.text_u16(m.reason);
+    return ok();
+}
+Status put(Writer& out, const PrefixPiece& m) {
+    put_kind(out, Kind::prefix_piece);
+    out.u64(m.read.value());
+    out.u8(m.last ? 1 : 0);
+    out.bytes_u32(m.bytes);
+    return ok();
+}
+Status put(Writer& out, const PrefixGone& m) {
+    put_kind(out, Kind::prefix_gone);
+    out.u64(m.read.value());
     return ok();
 }
 
@@ -386,6 +490,38 @@ Result<Fatal> read_fatal(Reader& in) {
     return m;
 }
 
+Result<Finished> read_finished(Reader& in) {
+    Finished m;
+    m.job = JobId(in.u64());
+    m.reason = static_cast<FinishReason>(in.u8());
+    m.usage = read_usage(in);
+    if (TRY(read_flag(in, "finished"))) m.kept = TRY(wire::read_kept_prefix(in));
+    return m;
+}
+Result<PrefixGive> read_give(Reader& in) {
+    PrefixGive m;
+    m.job = JobId(in.u64());
+    m.last = TRY(read_flag(in, "give"));
+    m.bytes = to_bytes(in.bytes_u32(limits::prefix_piece_bytes));
+    return m;
+}
+Result<PrefixPiece> read_piece(Reader& in) {
+    PrefixPiece m;
+    m.read = PrefixReadId(in.u64());
+    m.last = TRY(read_flag(in, "piece"));
+    m.bytes = to_bytes(in.bytes_u32(limits::prefix_piece_bytes));
+    return m;
+}
+Result<PrefixAsk> read_ask(Reader& in) {
+    PrefixAsk m;
+    m.job = JobId(in.u64());
+    m.chain = in.array<32>();
+    const std::uint64_t us = in.u64();
+    if (us > static_cast<std::uint64_t>(recompute_max.count())) return bad("no possible time");
+    m.recompute = std::chrono::microseconds(us);
+    return m;
+}
+
 // The end of every decoder: nothing missing, nothing left, and the rules of the fields.
 template <typename Out, typename Message>
 Result<Out> whole(const Reader& in, Message message, const char* what) {
@@ -430,6 +566,26 @@ Result<ToWorker> decode_to_worker(ByteView frame) {
             const Cancel m{JobId(in.u64())};
             return whole<ToWorker>(in, m, "pipe: cancel");
         }
+        case Kind::prefix_give: {
+            PrefixGive m = TRY(read_give(in));
+            return whole<ToWorker>(in, std::move(m), "pipe: prefix give");
+        }
+        case Kind::prefix_give_up: {
+            const PrefixGiveUp m{JobId(in.u64())};
+            return whole<ToWorker>(in, m, "pipe: prefix give up");
+        }
+        case Kind::prefix_open: {
+            const PrefixOpen m{PrefixReadId(in.u64()), in.array<32>(), in.u32()};
+            return whole<ToWorker>(in, m, "pipe: prefix open");
+        }
+        case Kind::prefix_more: {
+            const PrefixMore m{PrefixReadId(in.u64())};
+            return whole<ToWorker>(in, m, "pipe: prefix more");
+        }
+        case Kind::prefix_close: {
+            const PrefixClose m{PrefixReadId(in.u64())};
+            return whole<ToWorker>(in, m, "pipe: prefix close");
+        }
         default: return fail(Errc::malformed, "pipe: unknown frame to a worker");
     }
 }
@@ -456,10 +612,7 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
             return whole<FromWorker>(in, std::move(m), "pipe: text");
         }
         case Kind::finished: {
-            Finished m;
-            m.job = JobId(in.u64());
-            m.reason = static_cast<FinishReason>(in.u8());
-            m.usage = read_usage(in);
+            const Finished m = TRY(read_finished(in));
             return whole<FromWorker>(in, m, "pipe: finished");
         }
         case Kind::failed: {
@@ -488,6 +641,22 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
         }
         case Kind::cleared: return whole<FromWorker>(in, Cleared{}, "pipe: cleared");
         case Kind::working: return whole<FromWorker>(in, Working{}, "pipe: working");
+        case Kind::prefix_ask: {
+            const PrefixAsk m = TRY(read_ask(in));
+            return whole<FromWorker>(in, m, "pipe: prefix ask");
+        }
+        case Kind::prefix_refused: {
+            PrefixRefused m{JobId(in.u64()), in.text_u16(reason_bytes_max)};
+            return whole<FromWorker>(in, std::move(m), "pipe: prefix refused");
+        }
+        case Kind::prefix_piece: {
+            PrefixPiece m = TRY(read_piece(in));
+            return whole<FromWorker>(in, std::move(m), "pipe: prefix piece");
+        }
+        case Kind::prefix_gone: {
+            const PrefixGone m{PrefixReadId(in.u64())};
+            return whole<FromWorker>(in, m, "pipe: prefix gone");
+        }
         default: return fail(Errc::malformed, "pipe: unknown frame from a worker");
     }
 }

@@ -17,6 +17,7 @@
 #include "base/codec.h"
 #include "base/limits.h"
 #include "engine/lead.h"
+#include "engine/prefixes.h"
 
 namespace shoal::engine::pipe {
 
@@ -26,6 +27,9 @@ inline constexpr std::size_t reason_bytes_max = 512;
 // Text of one frame; the same as a reply frame's (protocol/chat.md), so that it is handed on without being cut.
 inline constexpr std::size_t text_bytes_max = 8192;
 inline constexpr std::uint16_t threads_max = 1024;
+
+// Pieces of one read that a worker sends before it is asked for more.
+inline constexpr unsigned prefix_pieces_ahead = 16;
 
 inline constexpr std::size_t lead_frame_bytes_max = limits::channel_message_bytes_max;
 
@@ -83,15 +87,42 @@ struct Placed {
 };
 // Jobs are being computed, and there was nothing else to say for a while.
 struct Working {};
+// Of engine/prefixes.h, as it has them.
+struct PrefixGive {
+    JobId job;
+    Bytes bytes;  // at most limits::prefix_piece_bytes; none only in the last
+    bool last = false;
+};
+struct PrefixGiveUp {
+    JobId job;
+};
+struct PrefixOpen {
+    PrefixReadId read;
+    ByteArray<32> chain{};
+    std::uint32_t tokens = 0;
+};
+struct PrefixMore {
+    PrefixReadId read;
+};
+struct PrefixClose {
+    PrefixReadId read;
+};
+// The node knows the source that the job named.
+struct PrefixAsk {
+    JobId job;
+    ByteArray<32> chain{};
+    Duration recompute{};  // whole microseconds on the pipe
+};
 // The worker cannot go on and ends after it.
 struct Fatal {
     std::string reason;      // one line, for people
     bool permanent = false;  // the model file is at fault: do not start again
 };
 
-using ToWorker = std::variant<Load, Lead, Job, Cancel, Returned, Broken>;
+using ToWorker = std::variant<Load, Lead, Job, Cancel, Returned, Broken, PrefixGive, PrefixGiveUp, PrefixOpen,
+                              PrefixMore, PrefixClose>;
 using FromWorker = std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward,
-                                Truncate, Cleared, Placed>;
+                                Truncate, Cleared, PrefixAsk, PrefixRefused, PrefixPiece, PrefixGone, Placed>;
 
 // A whole frame, length included. Errc::invalid: a field is outside what the page gives (for a Job: what
 // wire::check_chat_request says); Errc::exhausted: the request is longer than limits::chat_body_bytes_max.

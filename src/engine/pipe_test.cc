@@ -24,12 +24,16 @@ Bytes frame_of(const nlohmann::json& entry) {
 }
 
 const char* kind_of(const ToWorker& message) {
-    constexpr const char* names[] = {"load", "lead", "submit", "cancel", "returned", "broken"};
+    constexpr const char* names[] = {"load",        "lead",        "submit",      "cancel",
+                                     "returned",    "broken",      "prefix_give", "prefix_give_up",
+                                     "prefix_open", "prefix_more", "prefix_close"};
     return names[message.index()];
 }
 const char* kind_of(const FromWorker& message) {
-    constexpr const char* names[] = {"loading", "ready", "started", "text",     "finished", "failed", "fatal",
-                                     "working", "ends",  "forward", "truncate", "cleared",  "placed"};
+    constexpr const char* names[] = {"loading",     "ready",   "started",    "text",           "finished",
+                                     "failed",      "fatal",   "working",    "ends",           "forward",
+                                     "truncate",    "cleared", "prefix_ask", "prefix_refused", "prefix_piece",
+                                     "prefix_gone", "placed"};
     return names[message.index()];
 }
 
@@ -112,6 +116,26 @@ TEST(Pipe, RefusesToEncodeWhatNoLeadSays) {
     lead = {};
     lead.load.drafts = {false, true, {1, 3}};
     EXPECT_FALSE(encode(ToWorker(lead)).has_value());
+}
+
+TEST(Pipe, RefusesPrefixesOfNoPossibleSize) {
+    const Bytes most(limits::prefix_piece_bytes, 7), more(limits::prefix_piece_bytes + 1, 7);
+    EXPECT_TRUE(encode(ToWorker(PrefixGive{JobId(1), most})).has_value());
+    EXPECT_FALSE(encode(ToWorker(PrefixGive{JobId(1), more})).has_value());
+    EXPECT_FALSE(encode(ToWorker(PrefixGive{JobId(1), {}})).has_value());
+    EXPECT_TRUE(encode(FromWorker(PrefixPiece{PrefixReadId(1), most})).has_value());
+    EXPECT_FALSE(encode(FromWorker(PrefixPiece{PrefixReadId(1), more})).has_value());
+    EXPECT_FALSE(encode(FromWorker(PrefixAsk{JobId(1), {}, 25h})).has_value());
+    EXPECT_FALSE(encode(FromWorker(PrefixAsk{JobId(1), {}, -1s})).has_value());
+    for (const std::uint8_t kind : {std::uint8_t{7}, std::uint8_t{30}}) {
+        Writer frame(more.size() + 32);
+        frame.u8(kind);
+        frame.u64(1);
+        frame.u8(0);
+        frame.bytes_u32(more);
+        EXPECT_FALSE(decode_to_worker(frame.view()).has_value());
+        EXPECT_FALSE(decode_from_worker(frame.view()).has_value());
+    }
 }
 
 TEST(Pipe, CarriesAJobWhole) {

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "base/result.h"
+#include "engine_worker/kv_copy.h"
 
 namespace shoal::engine_worker {
 
@@ -40,6 +41,16 @@ public:
     virtual std::uint32_t beside_tokens_max() const { return UINT32_MAX; }
     // Whether the sequence holds just the first `length` tokens that it was given.
     virtual bool holds(llama_seq_id /*sequence*/, std::uint32_t /*length*/) const { return false; }
+
+    // nullptr: what a sequence holds cannot be moved, and the two calls below fail.
+    virtual const KvShape* kv_shape() const { return nullptr; }
+    virtual Result<KvCopy> copy(llama_seq_id /*sequence*/) const {
+        return fail(Errc::unsupported, "sequences cannot be copied");
+    }
+    // In place of what the sequence holds. After an error it holds nothing.
+    virtual Status place(llama_seq_id /*sequence*/, const KvCopy& /*copy*/) {
+        return fail(Errc::unsupported, "nothing can be put into a sequence");
+    }
 };
 
 }  // namespace shoal::engine_worker

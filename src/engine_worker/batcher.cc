@@ -13,20 +13,28 @@ using engine::Finished;
 using engine::Started;
 using engine::Text;
 
-Batcher::Batcher(Model& model, Backbone& backbone, Speculation speculation, Emit emit)
+Batcher::Batcher(Model& model, Backbone& backbone, Speculation speculation, Emit emit, Clock clock)
     : model_(model),
       backbone_(backbone),
       speculation_(std::move(speculation)),
       emit_(std::move(emit)),
       kept_tokens_max_(backbone.kept_tokens_max()),
+      giver_(backbone, kept_, emit_),
+      clock_(std::move(clock)),
       free_cells_(model.cells) {
     if (model.one_kind_a_step) kept_tokens_max_ = 0;
     for (std::uint32_t i = model.info.sequences; i > 0; --i)
         free_sequences_.push_back(static_cast<llama_seq_id>(i - 1));
 }
 
+bool Batcher::busy() const {
+    const bool computes = std::any_of(running_.begin(), running_.end(), [](const auto& r) { return r->computes(); });
+    return computes || !steps_.empty() || giver_.busy() || (!queue_.empty() && has_room(queue_.front()));
+}
+
 bool Batcher::is_known(JobId job) const {
-    return std::any_of(queue_.begin(), queue_.end(), [job](const Waiting& w) { return w.job.id == job; }) ||
+    return giver_.knows(job) ||
+           std::any_of(queue_.begin(), queue_.end(), [job](const Waiting& w) { return w.job.id == job; }) ||
            std::any_of(running_.begin(), running_.end(),
                        [job](const auto& r) { return r->job == job && !r->cancelled; });
 }
@@ -56,6 +64,7 @@ void Batcher::submit(engine::Job job) {
 }
 
 void Batcher::cancel(JobId job) {
+    if (giver_.hurry(job)) return;
     for (auto at = queue_.begin(); at != queue_.end(); ++at) {
         if (at->job.id != job) continue;
         queue_.erase(at);
@@ -131,6 +140,7 @@ void Batcher::start(Waiting waiting) {
     run->job = waiting.job.id;
     run->cells = waiting.cells;
     run->scope = request.scope;
+    run->source = request.source;
     run->completion_max = request.completion_tokens_max;
     run->tokens = std::move(waiting.prompt);
     run->prompt = static_cast<std::uint32_t>(run->tokens.expose().size());
@@ -154,9 +164,9 @@ void Batcher::add_row(Step& step, Running& run, llama_token token, std::uint32_t
 void Batcher::fill(Step& step) {
     rows_.clear();
     const bool prompts =
-        std::any_of(running_.begin(), running_.end(), [](const auto& r) { return r->reading() && !r->cancelled; });
+        std::any_of(running_.begin(), running_.end(), [](const auto& r) { return r->reading() && r->computes(); });
     const bool decodes = std::any_of(running_.begin(), running_.end(),
-                                     [](const auto& r) { return !r->reading() && !r->awaits && !r->cancelled; });
+                                     [](const auto& r) { return !r->reading() && !r->awaits && r->computes(); });
     // Recurrent layers take rows of one kind only: then the two kinds take turns.
     const bool only_prompts = model_.one_kind_a_step && prompts && !(decodes && prompts_last_);
     if (!only_prompts) add_decodes(step);
@@ -169,6 +179,7 @@ void Batcher::fill(Step& step) {
     }
     prompts_last_ = with_prompts;
     step.with_prompts = with_prompts;
+    step.rows = rows_.size();
 }
 
 // What is computed with it must fit into what the job may come to need, and be of use: the last token needs no guess.
@@ -198,7 +209,7 @@ void Batcher::add_decodes(Step& step) {
 void Batcher::add_prompts(Step& step, std::uint32_t budget) {
     std::vector<Running*> reading;
     for (auto& run : running_) {
-        if (run->reading() && !run->cancelled) reading.push_back(run.get());
+        if (run->reading() && run->computes()) reading.push_back(run.get());
     }
     const auto left = [](const Running* run) { return run->prompt - run->fed; };
     if (model_.one_kind_a_step) reading.resize(1);
@@ -212,7 +223,8 @@ void Batcher::add_prompts(Step& step, std::uint32_t budget) {
     for (Running* run : reading) {
         if (short_only && left(run) > budget) return;
         if (run == reading.back()) kept = 0;
-        const std::uint32_t count = std::min(left(run), budget - kept);
+        std::uint32_t count = std::min(left(run), budget - kept);
+        if (run->source) count = std::min(count, measured_tokens_min);
         for (std::uint32_t j = 0; j < count; ++j, ++run->fed) {
             const bool last = run->fed + 1 == run->prompt;
             if (last) {
@@ -227,9 +239,13 @@ void Batcher::add_prompts(Step& step, std::uint32_t budget) {
 
 bool Batcher::begin_step() {
     if (steps_.size() >= backbone_.steps_max()) return false;
+    giver_.work();
     admit();
+    for (auto& run : running_) {
+        if (run->source && run->steps == 0) ask_for_prefix(*run);
+    }
     Step step;
-    step.began = std::chrono::steady_clock::now();
+    step.began = clock_();
     fill(step);
     if (rows_.empty()) return false;
     cells_peak_ = std::max(cells_peak_, cells_in_use());
@@ -246,6 +262,7 @@ void Batcher::end_step(const std::function<const float*(std::size_t row)>& logit
     ASSERT(!steps_.empty());
     const Step step = std::move(steps_.front());
     steps_.pop_front();
+    measure(step);
     for (Running* run : step.runs) --run->steps;
     std::set<const Running*> ended;
     for (const Taker& taker : step.takers) {
@@ -274,7 +291,7 @@ bool Batcher::take_all(const Step& step, const Taker& taker,
         ended = take(run, logits(taker.row + right));
     }
     if (!step.with_prompts && !ended) {
-        speculation_.note(taker.guess.drafter, guesses.size(), right, std::chrono::steady_clock::now() - step.began);
+        speculation_.note(taker.guess.drafter, guesses.size(), right, clock_() - step.began);
     }
     if (!ended && right < guesses.size()) {
         backbone_.truncate(run.sequence, static_cast<std::uint32_t>(run.tokens.expose().size()) - 1);
@@ -320,7 +337,7 @@ void Batcher::give_text(Running& run, std::string text) {
 
 void Batcher::end(Running& run, FinishReason reason) {
     give_text(run, run.text->finish());
-    emit_(Finished{run.job, reason, usage(run)});
+    run.end = Finished{run.job, reason, usage(run)};
 }
 
 void Batcher::release(Running& run) {
@@ -330,6 +347,11 @@ void Batcher::release(Running& run) {
         kept = kept_.keep(*run.scope, std::span(run.tokens.expose()).first(run.held()), run.sequence);
     }
     backbone_.truncate(run.sequence, kept);
+    if (run.end && kept > 0) {
+        giver_.finish(*run.end, *run.scope, std::span(run.tokens.expose()).first(run.prompt), run.sequence);
+    } else if (run.end) {
+        emit_(*run.end);
+    }
     free_cells_ += run.cells - kept;
     if (kept == 0) free_sequences_.push_back(run.sequence);
     drop_kept(kept_tokens_max_);
@@ -337,6 +359,7 @@ void Batcher::release(Running& run) {
 
 void Batcher::fail_all(const std::string& why) {
     for (const auto& run : running_) {
+        run->intake.reset();
         if (!run->cancelled) fail_job(run->job, AskFault::engine_failed, why, usage(*run));
         run->scope.reset();
         release(*run);
@@ -344,6 +367,75 @@ void Batcher::fail_all(const std::string& why) {
     running_.clear();
     steps_.clear();
     drop_kept(0);  // the backbone may have lost what it held
+}
+
+// ---- rule 9 --------------------------------------------------------------------------------------------------------
+
+std::size_t Batcher::waiting() const {
+    return static_cast<std::size_t>(
+        std::count_if(running_.begin(), running_.end(), [](const auto& r) { return r->intake != nullptr; }));
+}
+
+Batcher::Running* Batcher::find_waiting(JobId job) {
+    const auto at = std::find_if(running_.begin(), running_.end(),
+                                 [job](const auto& r) { return r->job == job && r->intake != nullptr; });
+    return at == running_.end() ? nullptr : at->get();
+}
+
+void Batcher::measure(const Step& step) {
+    if (!step.with_prompts || step.rows < measured_tokens_min) return;
+    const std::chrono::duration<double> each = (clock_() - step.began) / static_cast<double>(step.rows);
+    token_time_ = token_time_.count() == 0 ? each : (3 * token_time_ + each) / 4;
+}
+
+bool Batcher::is_of_use(const Running& run, const KeptPrefix& kept) const {
+    const KvShape* shape = backbone_.kv_shape();
+    if (shape == nullptr || !run.scope) return false;
+    if (kept.tokens < PrefixGiver::tokens_min || kept.tokens % prefix_block_tokens != 0) return false;
+    if (kept.tokens <= run.fed || kept.tokens >= run.prompt) return false;
+    return kept.bytes == snapshot_bytes(*shape, kept.tokens);
+}
+
+void Batcher::ask_for_prefix(Running& run) {
+    const PrefixSource source = *run.source;
+    const bool of_use = is_of_use(run, source.kept);
+    if (of_use && token_time_.count() == 0) return;
+    run.source.reset();
+    if (!of_use) return;
+    if (waiting() >= limits::prefix_fetches_max) return;
+    const auto recompute = std::chrono::duration_cast<Duration>(token_time_ * (source.kept.tokens - run.fed));
+    if (recompute < limits::prefix_recompute_min) return;
+    run.intake = std::make_unique<SnapshotIntake>(*backbone_.kv_shape(), source.kept.tokens, source.kept.digest);
+    const auto tokens = std::span(run.tokens.expose()).first(source.kept.tokens);
+    emit_(engine::pipe::PrefixAsk{run.job, prefix_chain(*run.scope, tokens), std::min<Duration>(recompute, 24h)});
+}
+
+void Batcher::give(JobId job, ByteView bytes, bool last) {
+    Running* run = find_waiting(job);
+    if (run == nullptr) return;
+    if (const Status fed = run->intake->feed(bytes); !fed) return refuse(*run, fed.error().message);
+    if (!last) return;
+    if (!run->intake->complete()) return refuse(*run, "the snapshot of a prefix ends too early");
+    use_prefix(*run);
+}
+
+void Batcher::give_up(JobId job) {
+    if (Running* run = find_waiting(job)) run->intake.reset();
+}
+
+void Batcher::refuse(Running& run, const std::string& why) {
+    run.intake.reset();
+    emit_(engine::PrefixRefused{run.job, wire::plain_text(why, engine::pipe::reason_bytes_max)});
+}
+
+void Batcher::use_prefix(Running& run) {
+    const KvCopy copy = run.intake->take();
+    run.intake.reset();
+    run.fed = run.reused = copy.tokens();
+    const Status placed = backbone_.place(run.sequence, copy);
+    if (placed && backbone_.holds(run.sequence, run.fed)) return;
+    backbone_.truncate(run.sequence, 0);
+    run.fed = run.reused = 0;
 }
 
 void Batcher::fail_job(JobId job, AskFault fault, const std::string& message, Usage usage) {

@@ -23,6 +23,11 @@
 //   8. A job starts beside no more of what is kept for others than slows it by a twentieth (beside_tokens_max of the
 //      backbone). When it is alone, all of it goes where more cells than that have been in use since all were free:
 //      what is left may lie far apart, and attention passes over what is in between as well.
+//   9. A job that names an engine with more of its prompt than this one kept asks for it (engine/prefixes.h) and waits,
+//      with its sequence, where reading that itself would take limits::prefix_recompute_min or longer. What a token
+//      takes is measured; where nothing was read yet, the first measured_tokens_min of this prompt are read first.
+//      What comes is used when all of it was checked (kv_snapshot.h); else the job reads its prompt, as if it had never
+//      asked.
 //
 // A step's cost is the model's, and O(vocabulary) for each running sequence. One thread.
 #pragma once
@@ -34,8 +39,10 @@
 #include <vector>
 
 #include "engine_worker/backbone.h"
+#include "engine_worker/kv_snapshot.h"
 #include "engine_worker/model.h"
 #include "engine_worker/prefix_cache.h"
+#include "engine_worker/prefix_giver.h"
 #include "engine_worker/sampler.h"
 #include "engine_worker/speculation.h"
 #include "engine_worker/text_stream.h"
@@ -45,13 +52,19 @@ namespace shoal::engine_worker {
 class Batcher {
 public:
     using Emit = std::function<void(const engine::pipe::FromWorker&)>;
+    using Clock = std::function<std::chrono::steady_clock::time_point()>;
+    static constexpr std::uint32_t measured_tokens_min = 32;
 
     // Both must outlive it. Of `model` the text side is used, and its sizes.
-    Batcher(Model& model, Backbone& backbone, Speculation speculation, Emit emit);
+    Batcher(Model& model, Backbone& backbone, Speculation speculation, Emit emit,
+            Clock clock = std::chrono::steady_clock::now);
 
     void submit(engine::Job job);
     void cancel(JobId job);
-    bool busy() const { return !queue_.empty() || !running_.empty(); }
+    // There is something to do without being told anything.
+    bool busy() const;
+    // Jobs wait for what other engines computed.
+    bool waits() const { return waiting() > 0; }
     std::size_t under_way() const { return steps_.size(); }
     // Begins one more step; false: there is nothing to begin now.
     bool begin_step();
@@ -61,6 +74,12 @@ public:
     void end_step(const std::function<const float*(std::size_t row)>& logits);
     // Nothing that is under way will come: all that run end, and what waits goes on waiting.
     void fail_all(const std::string& why);
+
+    // Rule 9: of what the job waits for. Of a job that does not wait it is dropped.
+    void give(JobId job, ByteView bytes, bool last);
+    void give_up(JobId job);
+    // What others wait for.
+    PrefixGiver& giver() { return giver_; }
 
 private:
     struct Waiting {
@@ -78,13 +97,17 @@ private:
         std::uint32_t completion = 0;
         std::uint32_t completion_max = 0;
         std::uint32_t cells = 0;
-        std::uint32_t steps = 0;           // under way, with rows of it
-        bool awaits = false;               // logits are under way
-        bool cancelled = false;            // ends when nothing of it is under way
-        std::optional<PrefixScope> scope;  // none: nothing is kept of it
+        std::uint32_t steps = 0;                 // under way, with rows of it
+        bool awaits = false;                     // logits are under way
+        bool cancelled = false;                  // ends when nothing of it is under way
+        std::optional<PrefixScope> scope;        // none: nothing is kept of it
+        std::optional<PrefixSource> source;      // that it has not asked yet
+        std::unique_ptr<SnapshotIntake> intake;  // while it waits for one
+        std::optional<engine::Finished> end;     // to be said
         std::unique_ptr<Sampler> sampler;
         std::unique_ptr<TextStream> text;
         bool reading() const { return fed < prompt; }
+        bool computes() const { return !cancelled && !intake; }
         // That its sequence holds for certain once nothing is under way. The last token was not computed yet, or is not
         // known to be.
         std::uint32_t held() const { return reading() ? fed : static_cast<std::uint32_t>(tokens.expose().size()) - 1; }
@@ -102,6 +125,7 @@ private:
         std::vector<std::size_t> wanted;  // rows
         std::vector<Taker> takers;
         std::chrono::steady_clock::time_point began;
+        std::size_t rows = 0;
         bool with_prompts = false;
     };
 
@@ -110,6 +134,14 @@ private:
     bool has_room(const Waiting& next) const;
     // Rules 7, 8 and 3.
     void take_sequence(Running& run);
+    // Rule 9.
+    std::size_t waiting() const;
+    Running* find_waiting(JobId job);
+    bool is_of_use(const Running& run, const KeptPrefix& kept) const;
+    void ask_for_prefix(Running& run);
+    void refuse(Running& run, const std::string& why);
+    void use_prefix(Running& run);
+    void measure(const Step& step);
     void drop(const PrefixCache::Taken& kept);
     void drop_kept(std::uint32_t tokens_left);
     std::uint32_t cells_in_use() const;
@@ -141,6 +173,9 @@ private:
     std::vector<std::unique_ptr<Running>> running_;
     PrefixCache kept_;
     std::uint32_t kept_tokens_max_;
+    PrefixGiver giver_;
+    Clock clock_;
+    std::chrono::duration<double> token_time_{};  // of a prompt, lately; 0: not known yet
     // Each sequence is free, a job's or kept; and so is each cell.
     std::vector<llama_seq_id> free_sequences_;
     std::uint32_t free_cells_;

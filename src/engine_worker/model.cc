@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "engine_worker/library_kv.h"
 #include "engine_worker/read_stream.h"
 #include "engine_worker/speculation.h"
 #include "wire/text.h"
@@ -146,6 +147,8 @@ Status warm_up(Model& model) {
     if (llama_decode(model.context.get(), llama_batch_get_one(&token, 1)) != 0) {
         return unloadable("the model loads but does not compute");
     }
+    model.kv = learn_kv_shape(model.weights.get(), model.context.get());
+    forget_library_error();
     llama_memory_clear(llama_get_memory(model.context.get()), true);
     return ok();
 }

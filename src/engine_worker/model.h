@@ -8,9 +8,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/pipe.h"
+#include "engine_worker/kv_copy.h"
 #include "engine_worker/offload.h"
 #include "engine_worker/shard.h"
 #include "engine_worker/tokenizer.h"
@@ -28,6 +30,7 @@ struct Model {
     std::uint32_t cells = 0;       // tokens that all sequences hold together
     std::uint32_t on_gpu = 0;      // layers
     bool one_kind_a_step = false;  // recurrent layers: a batch holds decodes, or a chunk of one prompt
+    std::optional<KvShape> kv;     // what a sequence holds of each token, where it can be moved (library_kv.h)
     std::unique_ptr<llama_model, LlamaDelete> weights;
     std::unique_ptr<llama_context, LlamaDelete> context;
     std::unique_ptr<ChatTemplate> chat_template;

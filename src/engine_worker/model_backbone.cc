@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine_worker/library_kv.h"
+
 namespace shoal::engine_worker {
 
 ModelBackbone::ModelBackbone(Model& model)
@@ -38,6 +40,14 @@ bool ModelBackbone::holds(llama_seq_id sequence, std::uint32_t length) const {
     llama_memory_t memory = llama_get_memory(model_.context.get());
     return llama_memory_seq_pos_min(memory, sequence) == 0 &&
            llama_memory_seq_pos_max(memory, sequence) == static_cast<llama_pos>(length) - 1;
+}
+
+Result<KvCopy> ModelBackbone::copy(llama_seq_id sequence) const {
+    return copy_sequence(model_.context.get(), sequence);
+}
+
+Status ModelBackbone::place(llama_seq_id sequence, const KvCopy& copy) {
+    return place_sequence(model_.context.get(), sequence, copy);
 }
 
 const float* ModelBackbone::logits(std::size_t row) const {

@@ -21,6 +21,9 @@ public:
     std::uint32_t kept_tokens_max() const override { return model_.cells; }
     std::uint32_t beside_tokens_max() const override;
     bool holds(llama_seq_id sequence, std::uint32_t length) const override;
+    const KvShape* kv_shape() const override { return model_.kv ? &*model_.kv : nullptr; }
+    Result<KvCopy> copy(llama_seq_id sequence) const override;
+    Status place(llama_seq_id sequence, const KvCopy& copy) override;
     // Of a row of the last step that was wanted; nullptr: the library has none.
     const float* logits(std::size_t row) const;
 

@@ -27,8 +27,15 @@ std::vector<ByteArray<32>> hash_blocks(const PrefixScope& scope, std::span<const
 
 }  // namespace
 
+ByteArray<32> prefix_chain(const PrefixScope& scope, std::span<const std::int32_t> tokens) {
+    ASSERT(!tokens.empty() && tokens.size() % prefix_block_tokens == 0);
+    return hash_blocks(scope, tokens).back();
+}
+
 std::uint32_t PrefixCache::keep(const PrefixScope& scope, std::span<const std::int32_t> tokens, std::int32_t sequence) {
-    Entry entry{sequence, hash_blocks(scope, tokens)};
+    Entry entry;
+    entry.sequence = sequence;
+    entry.blocks = hash_blocks(scope, tokens);
     const std::uint32_t held = entry.held();
     if (held == 0) return 0;
     ASSERT(entries_.size() < limits::engine_sequences_max);
@@ -59,6 +66,29 @@ std::optional<PrefixCache::Taken> PrefixCache::take(const PrefixScope& scope, st
 std::optional<PrefixCache::Taken> PrefixCache::take_oldest() {
     if (entries_.empty()) return std::nullopt;
     return take_at(0);
+}
+
+bool PrefixCache::Entry::begins(const ByteArray<32>& chain, std::uint32_t tokens) const {
+    if (tokens == 0 || tokens % prefix_block_tokens != 0 || tokens > held()) return false;
+    return crypto::equal_constant_time(blocks[tokens / prefix_block_tokens - 1], chain);
+}
+
+bool PrefixCache::describe(std::int32_t sequence, const ByteArray<32>& chain, std::uint32_t tokens, Bytes head) {
+    for (Entry& entry : entries_) {
+        if (entry.sequence != sequence || !entry.begins(chain, tokens)) continue;
+        entry.described = tokens;
+        entry.head = std::move(head);
+        return true;
+    }
+    return false;
+}
+
+std::optional<PrefixCache::Described> PrefixCache::find(const ByteArray<32>& chain, std::uint32_t tokens) const {
+    for (const Entry& entry : entries_) {
+        if (entry.described != tokens) continue;
+        if (entry.begins(chain, tokens)) return Described{entry.sequence, &entry.head};
+    }
+    return std::nullopt;
 }
 
 PrefixCache::Taken PrefixCache::take_at(std::size_t index) {

@@ -56,6 +56,31 @@ TEST(PrefixCache, ABlockCountsOnlyBehindTheSameBlocks) {
     EXPECT_EQ(cache.take(mine, counted(65))->common, 32U);
 }
 
+TEST(PrefixCache, AnotherEngineFindsWhatWasDescribedAndNothingElse) {
+    PrefixCache cache;
+    const auto chain = [](const PrefixScope& scope, std::int32_t count) { return prefix_chain(scope, counted(count)); };
+    ASSERT_EQ(cache.keep(mine, counted(80), 4), 80U);
+    EXPECT_FALSE(cache.find(chain(mine, 64), 64).has_value());
+    EXPECT_FALSE(cache.describe(5, chain(mine, 64), 64, Bytes(7))) << "another sequence";
+    EXPECT_FALSE(cache.describe(4, chain(yours, 64), 64, Bytes(7))) << "another scope";
+    EXPECT_FALSE(cache.describe(4, chain(mine, 96), 96, Bytes(7))) << "more than it has";
+    ASSERT_TRUE(cache.describe(4, chain(mine, 64), 64, Bytes(7)));
+    const auto found = cache.find(chain(mine, 64), 64);
+    ASSERT_TRUE(found.has_value());
+    EXPECT_EQ(found->sequence, 4);
+    EXPECT_EQ(*found->head, Bytes(7));
+    EXPECT_FALSE(cache.find(chain(mine, 48), 48).has_value()) << "a beginning of what was described";
+    EXPECT_FALSE(cache.find(chain(mine, 80), 80).has_value()) << "more than was described";
+    EXPECT_FALSE(cache.find(chain(yours, 64), 64).has_value());
+    EXPECT_FALSE(cache.find(chain(mine, 64), 48).has_value());
+    EXPECT_FALSE(cache.find({}, 0).has_value());
+    // Taken and kept anew it must be described anew.
+    ASSERT_TRUE(cache.take(mine, counted(81)).has_value());
+    EXPECT_FALSE(cache.find(chain(mine, 64), 64).has_value());
+    ASSERT_EQ(cache.keep(mine, counted(80), 4), 80U);
+    EXPECT_FALSE(cache.find(chain(mine, 64), 64).has_value());
+}
+
 TEST(PrefixCache, TheOldestGoesFirst) {
     PrefixCache cache;
     for (std::int32_t i = 0; i < 4; ++i) ASSERT_GT(cache.keep(mine, counted(32, 100 * i), i), 0U);

@@ -4,8 +4,9 @@
 # behaviour is a trap, which needs none. The sandbox holds in these builds too.
 if(SHOAL_FUZZ)
   set(worker_pure src/engine_worker/gguf.cc src/engine_worker/gguf_writer.cc src/engine_worker/shard.cc
-    src/engine_worker/shard_ranks.cc src/engine_worker/shard_table.cc)
-  foreach(target gguf shard)
+    src/engine_worker/shard_ranks.cc src/engine_worker/shard_table.cc src/engine_worker/kv_copy.cc
+    src/engine_worker/kv_snapshot.cc)
+  foreach(target gguf shard kv_copy kv_snapshot)
     add_executable(engine_worker_${target}_fuzz src/engine_worker/${target}_fuzz.cc ${worker_pure})
     target_link_libraries(engine_worker_${target}_fuzz PRIVATE shoal_wire shoal_crypto shoal_base)
     target_link_options(engine_worker_${target}_fuzz PRIVATE -fsanitize=fuzzer)

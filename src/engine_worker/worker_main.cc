@@ -101,13 +101,32 @@ Load first_message(Channel& channel, std::vector<engine::pipe::ToWorker>& rest) 
 }
 
 void handle(Batcher& batcher, engine::pipe::ToWorker message) {
+    namespace pipe = engine::pipe;
     if (auto* job = std::get_if<engine::Job>(&message)) {
         batcher.submit(std::move(*job));
-    } else if (const auto* cancel = std::get_if<engine::pipe::Cancel>(&message)) {
+    } else if (const auto* cancel = std::get_if<pipe::Cancel>(&message)) {
         batcher.cancel(cancel->job);
+    } else if (auto* give = std::get_if<pipe::PrefixGive>(&message)) {
+        batcher.give(give->job, give->bytes, give->last);
+        wipe(give->bytes.data(), give->bytes.size());
+    } else if (const auto* give_up = std::get_if<pipe::PrefixGiveUp>(&message)) {
+        batcher.give_up(give_up->job);
+    } else if (const auto* open = std::get_if<pipe::PrefixOpen>(&message)) {
+        batcher.giver().open(open->read, open->chain, open->tokens);
+    } else if (const auto* more = std::get_if<pipe::PrefixMore>(&message)) {
+        batcher.giver().more(more->read);
+    } else if (const auto* close = std::get_if<pipe::PrefixClose>(&message)) {
+        batcher.giver().close(close->read);
     } else {
         Channel::end_at_bad_frame();  // a second Load
     }
+}
+
+std::vector<engine::pipe::ToWorker> next_messages(Channel& channel, const Batcher& batcher) {
+    if (batcher.busy()) return channel.receive(false, engine::pipe::decode_to_worker);
+    if (!batcher.waits()) return channel.receive(true, engine::pipe::decode_to_worker);
+    // What waits for another engine is open, and the node wants to hear of it.
+    return channel.receive_within(limits::engine_working_interval, engine::pipe::decode_to_worker);
 }
 
 [[noreturn]] void serve(const Computing& computing) {
@@ -143,12 +162,12 @@ void handle(Batcher& batcher, engine::pipe::ToWorker message) {
     llama_set_abort_callback(model->context.get(), WorkingSign::beat_and_go_on, &sign);
     for (engine::pipe::ToWorker& message : early) handle(batcher, std::move(message));
     for (;;) {
-        for (engine::pipe::ToWorker& message : channel.receive(!batcher.busy(), engine::pipe::decode_to_worker)) {
-            handle(batcher, std::move(message));
-        }
+        for (engine::pipe::ToWorker& message : next_messages(channel, batcher)) handle(batcher, std::move(message));
         if (batcher.busy()) {
             if (batcher.begin_step()) batcher.end_step([&](std::size_t row) { return backbone.logits(row); });
             sign.beat();  // where the library computes on other devices it does not ask
+        } else if (batcher.waits()) {
+            sign.beat();
         }
         channel.flush();
     }

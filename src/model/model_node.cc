@@ -6,11 +6,13 @@
 
 namespace shoal::model {
 
-ModelNode::ModelNode(prompt::ServerConfig config) : server_(config) {}
+ModelNode::ModelNode(prompt::ServerConfig config, PrefixListed listed)
+    : server_(config), fetcher_(config.self, listed), holder_(std::move(listed)) {}
 
 void ModelNode::add_engine(engine::Engine& engine, std::string name) {
     ASSERT(wire::is_model_name(name) && served_.size() < limits::models_per_node_max);
     served_.push_back({&engine, std::move(name), {}, {}});
+    holder_.add_engine(engine);
 }
 
 void ModelNode::on_cell(Now now, LinkId link, const wire::Cell& cell) {
@@ -77,6 +79,9 @@ void ModelNode::take(Now now, prompt::Opened opened) {
     if (verdict == sched::Admission::Verdict::refuse) {
         return refuse(now, opened.handle, AskFault::overloaded, "the node's queue is full");
     }
+    if (job.request.source && served.engine->prefixes() != nullptr) {
+        fetcher_.expected(now, opened.request.model, job.request.source->node);
+    }
     Running& running = jobs_.emplace(id, Running{opened.handle, index, std::nullopt}).first->second;
     by_handle_.emplace(opened.handle, id);
     if (verdict == sched::Admission::Verdict::wait) {
@@ -115,10 +120,33 @@ void ModelNode::on_engine(Now now) {
 
 bool ModelNode::drain_engines(Now now) {
     bool any = false;
+    fetcher_.on_engine();
     for (std::size_t i = 0; i < served_.size(); ++i) {
+        any = drain_prefixes(now, *served_[i].engine) || any;
         while (auto event = served_[i].engine->poll()) {
             any = true;
             on_event(now, i, std::move(*event));
+        }
+    }
+    return any;
+}
+
+// Before its other events: that a prefix was refused is said before the job goes on.
+bool ModelNode::drain_prefixes(Now now, engine::Engine& engine) {
+    engine::Prefixes* prefixes = engine.prefixes();
+    bool any = false;
+    while (prefixes != nullptr) {
+        auto event = prefixes->poll_prefix();
+        if (!event) break;
+        any = true;
+        if (const auto* wanted = std::get_if<engine::PrefixWanted>(&*event)) {
+            if (jobs_.contains(wanted->job)) fetcher_.wanted(now, *prefixes, engine.model()->id, *wanted);
+        } else if (const auto* refused = std::get_if<engine::PrefixRefused>(&*event)) {
+            fetcher_.refused(now, *refused);
+        } else if (auto* piece = std::get_if<engine::PrefixPiece>(&*event)) {
+            holder_.on_piece(now, std::move(*piece));
+        } else {
+            holder_.on_gone(now, std::get<engine::PrefixGone>(*event).read);
         }
     }
     return any;
@@ -141,7 +169,8 @@ void ModelNode::on_event(Now now, std::size_t index, engine::Event event) {
         ++stats_.finished;
         stats_.prompt_tokens += finished->usage.prompt.value();
         stats_.completion_tokens += finished->usage.completion.value();
-        (void)server_.reply(now, at->second.handle, ChatEnd{finished->reason, finished->usage});
+        (void)server_.reply(now, at->second.handle,
+                            ChatEnd{finished->reason, finished->usage, std::nullopt, finished->kept});
         ended(now, finished->job);
     } else if (auto* failed = std::get_if<engine::Failed>(&event)) {
         const auto at = jobs_.find(failed->job);
@@ -175,6 +204,7 @@ void ModelNode::on_text(Now now, engine::Text& text) {
 }
 
 void ModelNode::ended(Now now, JobId job) {
+    fetcher_.job_ended(job);
     const auto at = jobs_.find(job);
     Served& served = served_[at->second.served];
     by_handle_.erase(at->second.handle);
@@ -222,6 +252,8 @@ void ModelNode::expire(Now now) {
 
 void ModelNode::on_tick(Now now) {
     for (Served& served : served_) served.engine->on_tick(now);
+    fetcher_.on_tick(now);
+    holder_.on_tick(now);
     on_engine(now);
     expire(now);
     server_.on_tick(now);
@@ -229,7 +261,7 @@ void ModelNode::on_tick(Now now) {
 }
 
 Instant ModelNode::next_deadline() const {
-    Instant next = server_.next_deadline();
+    Instant next = std::min({server_.next_deadline(), fetcher_.next_deadline(), holder_.next_deadline()});
     for (const Served& served : served_) {
         if (const auto due = served.engine->next_deadline()) next = std::min(next, *due);
         if (const auto due = served.admission.next_deadline()) next = std::min(next, *due);
@@ -242,6 +274,11 @@ std::optional<prompt::StreamCell> ModelNode::poll() {
     prompt::StreamCell next = std::move(out_.front());
     out_.pop_front();
     return next;
+}
+
+std::optional<PrefixNote> ModelNode::poll_note() {
+    auto note = fetcher_.poll_note();
+    return note ? note : holder_.poll_note();
 }
 
 std::vector<wire::OfferedModel> ModelNode::offered() const {

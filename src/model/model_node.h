@@ -6,6 +6,8 @@
 //   3. When an engine dies, its requests end with engine_failed, those that wait for a slot too: those without a token
 //      yet are moved by their clients.
 //   4. The node serves whatever its engines have ready; offered() is what its descriptor should say.
+//   5. What an engine computed of a conversation goes to another node of the model that asks for it by name, and is got
+//      from there where the request says who holds it and that is faster (prefix_holder.h, prefix_fetcher.h).
 //
 // It sees prompts; nothing of them leaves but to the engine and back. Pure; one thread.
 #pragma once
@@ -18,6 +20,8 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "model/prefix_fetcher.h"
+#include "model/prefix_holder.h"
 #include "prompt/server.h"
 #include "sched/admission.h"
 #include "wire/descriptor.h"
@@ -36,11 +40,15 @@ struct ModelStats {
 
 class ModelNode {
 public:
-    explicit ModelNode(prompt::ServerConfig config);
+    // `listed`: which nodes the directory lists for a model; without it no prefix comes or goes.
+    explicit ModelNode(prompt::ServerConfig config, PrefixListed listed = {});
 
     // `name` is what programs will call the model. Engines outlive the node.
     void add_engine(engine::Engine& engine, std::string name);
     prompt::Server& server() { return server_; }
+    // For whoever carries their messages; on_engine() after each input to them.
+    PrefixFetcher& fetcher() { return fetcher_; }
+    PrefixHolder& holder() { return holder_; }
 
     void on_cell(Now now, LinkId link, const wire::Cell& cell);
     void on_link_down(Now now, LinkId link);
@@ -49,6 +57,7 @@ public:
     void on_tick(Now now);
     Instant next_deadline() const;
     std::optional<prompt::StreamCell> poll();
+    std::optional<PrefixNote> poll_note();
 
     // Changes when an engine becomes ready or dies.
     std::vector<wire::OfferedModel> offered() const;
@@ -78,6 +87,7 @@ private:
     void take(Now now, prompt::Opened opened);
     void refuse(Now now, prompt::Handle handle, AskFault fault, std::string message);
     void stop(Now now, prompt::Handle handle);
+    bool drain_prefixes(Now now, engine::Engine& engine);
     void on_event(Now now, std::size_t served, engine::Event event);
     void on_text(Now now, engine::Text& text);
     void ended(Now now, JobId job);
@@ -86,6 +96,8 @@ private:
     void expire(Now now);
 
     prompt::Server server_;
+    PrefixFetcher fetcher_;
+    PrefixHolder holder_;
     std::vector<Served> served_;                 // bounded: models_per_node_max
     std::map<JobId, Running> jobs_;              // bounded: slots and queue of each engine
     std::map<prompt::Handle, JobId> by_handle_;  // bounded: as jobs_

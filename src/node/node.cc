@@ -39,14 +39,18 @@ Node::Node(Now now, NodeConfig config, const crypto::SigningKey& identity, Rng& 
       observer_(observer),
       links_(identity, config_.genesis.network(), rng),
       agent_(now, agent_config(config_), identity, rng),
-      stages_(self_, links_) {
+      stages_(self_, links_),
+      prefixes_(links_) {
     const NetworkId network = config_.genesis.network();
     if ((config_.roles & wire::role_relay) != 0) {
         relay_ = std::make_unique<circuit::Relay>(circuit::RelayConfig{self_, network}, rng);
     }
     if ((config_.roles & (wire::role_model | wire::role_lead)) != 0) {
-        model_ = std::make_unique<model::ModelNode>(prompt::ServerConfig{self_, network, now.wall});
+        const auto listed = [this](Now at, const NodeId& node, const ModelId& model) { return lists(at, node, model); };
+        model_ = std::make_unique<model::ModelNode>(prompt::ServerConfig{self_, network, now.wall}, listed);
+        prefixes_.set_users(model_->fetcher(), model_->holder());
     }
+    stages_.set_others(prefixes_);
     if (config_.client) client_ = std::make_unique<client::Client>(client_config(config_, self_), rng);
     update_keys();
 }
@@ -160,6 +164,7 @@ void Node::on_link_up(Now now, LinkId id) {
             }
         }
         stages_.on_link_up(now, link.peer, id);
+        prefixes_.on_link_up(now, link.peer, id);
     } else if (client_) {
         client_->on_guard_up(now, link.peer, id);
     }
@@ -178,6 +183,7 @@ void Node::on_link_lost(Now now, LinkId id, const Link& link) {
         if (relay_) relay_->on_link_down(now, id);
         if (model_) model_->on_link_down(now, id);
         stages_.on_link_down(now, id);
+        prefixes_.on_link_down(now, id);
     }
 }
 
@@ -191,6 +197,7 @@ void Node::on_peer_failed(Now now, const NodeId& peer, Identity identity) {
             }
         }
         stages_.on_unreachable(now, peer);
+        prefixes_.on_unreachable(now, peer);
     } else if (client_) {
         client_->on_guard_failed(now, peer);
     }
@@ -241,7 +248,7 @@ void Node::dispatch(Now now, LinkId id, Link& link, const wire::Cell& cell) {
         case CellCommand::channel_data:
         case CellCommand::channel_credit:
         case CellCommand::channel_close:
-            if (stages_.empty() || link.identity == Identity::ephemeral) return links_.close(id);
+            if ((stages_.empty() && prefixes_.empty()) || link.identity == Identity::ephemeral) return links_.close(id);
             return stages_.on_cell(now, id, cell);
         case CellCommand::pad_negotiate: return;  // idle padding of guard links comes with the constant clock
         default: return links_.close(id);
@@ -341,6 +348,7 @@ void Node::drain(Now now) {
         more = drain_links(now);
         more = drain_relay(now) || more;
         more = drain_stages(now) || more;
+        more = drain_prefixes(now) || more;
         more = drain_model(now) || more;
         more = drain_client(now) || more;
         more = drain_own() || more;
@@ -492,6 +500,36 @@ bool Node::drain_stages(Now now) {
     return any;
 }
 
+bool Node::drain_prefixes(Now now) {
+    bool any = false;
+    while (prefixes_.drain(now)) {
+        any = true;
+        model_->on_engine(now);  // an engine may have answered at once
+    }
+    while (const auto wanted = prefixes_.poll()) {
+        any = true;
+        const auto address = agent_.address_of(wanted->node, now);
+        if (!address) {
+            prefixes_.on_unreachable(now, wanted->node);
+        } else if (const auto link = links_.want(now, wanted->node, Identity::own, *address)) {
+            prefixes_.on_link_up(now, wanted->node, *link);
+        }
+    }
+    while (model_) {
+        auto note = model_->poll_note();
+        if (!note) break;
+        any = true;
+        out_.emplace_back(std::move(*note));
+    }
+    return any;
+}
+
+bool Node::lists(Now now, const NodeId& node, const ModelId& model) const {
+    const wire::Descriptor* known = agent_.book().find(node, now);
+    const auto offers = [&](const wire::OfferedModel& offered) { return offered.model == model; };
+    return known != nullptr && std::any_of(known->models.begin(), known->models.end(), offers);
+}
+
 void Node::link_to_hop(Now now, const NodeId& node, Instant until) {
     const auto address = agent_.address_of(node, now);
     if (!address) {
@@ -542,7 +580,7 @@ void Node::on_stages(Now now) {
 void Node::on_tick(Now now) {
     links_.on_tick(now, [&](LinkId link) {
         return (relay_ && relay_->uses_link(link)) || (model_ && model_->uses_link(link)) ||
-               (client_ && client_->circuits().uses_link(link)) || stages_.uses_link(link);
+               (client_ && client_->circuits().uses_link(link)) || stages_.uses_link(link) || prefixes_.uses_link(link);
     });
     expire_held(now);
     if (relay_) relay_->on_tick(now);

@@ -5,6 +5,7 @@
 //      v                                         |
 //   Links --cells--> Relay (circuits), ModelNode (streams), Client (own circuits), DirectoryAgent,
 //                    Stages (channels) --messages--> StageHost, Groups, Leads
+//                    PrefixChannels (channels) --messages--> the model node's fetcher and holder
 //
 // Rules
 //   1. A link dialled under an ephemeral identity carries this node's own circuits and its directory fetches, nothing
@@ -14,6 +15,8 @@
 //   3. After every input the driver drains poll() until it is empty.
 //   4. A node with a model of its own (add_own_lead) asks that and nothing else: it is no client, and what it asks is
 //      listed nowhere.
+//   5. What was computed of a prompt goes to, and comes from, nodes that the directory lists for the same model, over
+//      links under both nodes' own identities (model/prefix_fetcher.h, prefix_holder.h).
 //
 // Pure; one thread.
 #pragma once
@@ -32,6 +35,7 @@
 #include "model/own_model.h"
 #include "node/directory_agent.h"
 #include "node/links.h"
+#include "node/prefix_channels.h"
 #include "node/stages.h"
 #include "pipeline/groups.h"
 #include "pipeline/lead.h"
@@ -68,8 +72,9 @@ public:
         StateFile file;
         Bytes bytes;
     };
-    using Output = std::variant<Links::Dial, Links::Close, Links::Output, Persist, client::Client::Delta,
-                                client::Client::End, client::Client::Fault, client::Client::Compared>;
+    using Output =
+        std::variant<Links::Dial, Links::Close, Links::Output, Persist, client::Client::Delta, client::Client::End,
+                     client::Client::Fault, client::Client::Compared, model::PrefixNote>;
 
     // `identity` and `rng` outlive the node; `observer` too, and may be null.
     Node(Now now, NodeConfig config, const crypto::SigningKey& identity, Rng& rng, CellObserver* observer = nullptr);
@@ -130,6 +135,9 @@ public:
     const model::ModelNode* model() const {
         return model_.get();
     }
+    const PrefixChannels& prefixes() const {
+        return prefixes_;
+    }
     // nullptr: it has none.
     const model::OwnModel* own() const {
         return own_.get();
@@ -150,6 +158,8 @@ private:
     bool drain_own();
     bool drain_agent(Now now);
     bool drain_stages(Now now);
+    bool drain_prefixes(Now now);
+    bool lists(Now now, const NodeId& node, const ModelId& model) const;
     void link_to_hop(Now now, const NodeId& node, Instant until);
     void on_link_up(Now now, LinkId link);
     void on_link_lost(Now now, LinkId id, const Link& link);
@@ -180,6 +190,7 @@ private:
     std::unique_ptr<pipeline::StageHost> host_;
     std::vector<pipeline::Lead*> leads_;  // bounded: models_per_node_max
     Stages stages_;
+    PrefixChannels prefixes_;
 
     LinkId receiving_;  // while a session hands over cells
     struct WaitingExtend {

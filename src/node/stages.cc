@@ -51,6 +51,7 @@ void Stages::take_events(Now now, LinkId id) {
 
 void Stages::on_event(Now now, LinkId link, link::Channels::Event event) {
     if (const auto* opened = std::get_if<link::Channels::Opened>(&event)) {
+        if (opened->protocol != wire::ChannelProtocol::stage) return hand_on(now, link, event);
         const Id id(next_id_++);
         places_[id] = {.peer = links_.get(link)->peer, .link = link, .number = opened->channel};
         at_[{link, opened->channel}] = id;
@@ -58,7 +59,7 @@ void Stages::on_event(Now now, LinkId link, link::Channels::Event event) {
     }
     const auto number = std::visit([](const auto& each) { return each.channel; }, event);
     const auto at = at_.find({link, number});
-    if (at == at_.end()) return;
+    if (at == at_.end()) return hand_on(now, link, std::move(event));
     const Id id = at->second;
     if (auto* message = std::get_if<link::Channels::Message>(&event)) {
         auto decoded = wire::decode_stage_message(message->bytes);
@@ -72,6 +73,12 @@ void Stages::on_event(Now now, LinkId link, link::Channels::Event event) {
         at_.erase(at);
         if (gone.user != nullptr) gone.user->on_closed(now, id);
     }
+}
+
+void Stages::hand_on(Now now, LinkId link, link::Channels::Event event) {
+    if (others_ != nullptr) return others_->on_channel(now, link, std::move(event));
+    const auto* opened = std::get_if<link::Channels::Opened>(&event);
+    if (opened != nullptr) links_.get(link)->channels.close(opened->channel, ChannelCloseReason::refused);
 }
 
 void Stages::deliver(Now now, Id id, wire::StageMessage message) {

@@ -4,7 +4,8 @@
 // Rules
 //   1. Channels live on links under the node's own identity: both ends are known by their keys.
 //   2. The first message of a channel that a peer opened says whose it is; what nobody takes is closed.
-//   3. A node that is both lead and hop speaks to itself without a link, in order, with the window of any channel.
+//   3. What comes of channels of another protocol is handed on (OtherChannels).
+//   4. A node that is both lead and hop speaks to itself without a link, in order, with the window of any channel.
 //
 // Pure; one thread.
 #pragma once
@@ -19,6 +20,13 @@
 
 namespace shoal::node {
 
+// Whoever carries another protocol over channels of the same links.
+class OtherChannels {
+public:
+    virtual ~OtherChannels() = default;
+    virtual void on_channel(Now now, LinkId link, link::Channels::Event event) = 0;
+};
+
 class Stages {
 public:
     // Somebody wants a channel to this node: answer with on_link_up or on_unreachable.
@@ -32,6 +40,8 @@ public:
     // Asked in the order in which they are added. `user` outlives this object.
     void add(pipeline::ChannelUser& user) { users_.push_back(&user); }
     bool empty() const { return users_.empty(); }
+    // Outlives this object. Without it channels of another protocol are refused.
+    void set_others(OtherChannels& others) { others_ = &others; }
 
     // A CHANNEL cell of an open link.
     void on_cell(Now now, LinkId link, const wire::Cell& cell);
@@ -69,6 +79,7 @@ private:
 
     void take_events(Now now, LinkId link);
     void on_event(Now now, LinkId link, link::Channels::Event event);
+    void hand_on(Now now, LinkId link, link::Channels::Event event);
     void deliver(Now now, Id id, wire::StageMessage message);
     bool drain_user(Now now, pipeline::ChannelUser& user);
     bool drain_local(Now now);
@@ -87,6 +98,7 @@ private:
 
     NodeId self_;
     Links& links_;
+    OtherChannels* others_ = nullptr;
     std::vector<pipeline::ChannelUser*> users_;                // bounded: models_per_node_max and one
     std::map<Id, Place> places_;                               // bounded: channels_per_link_max a link
     std::map<std::pair<LinkId, link::ChannelNumber>, Id> at_;  // bounded: as places_

@@ -36,15 +36,22 @@ public:
         std::vector<Instant> delta_times;
         std::map<client::AskId, Asked> asked;  // every question of this machine
         std::vector<client::Client::Compared> compared;
+        std::vector<model::PrefixNote> notes;
         bool dead = false;
     };
 
     // What the model nodes answer, in their order; those behind the last, and where there is none, as FakeOptions says.
     using Replies = std::vector<std::function<std::string(const ChatRequest&)>>;
 
+    // Model nodes whose prefixes can be moved; the client has them reused.
+    struct Moves {
+        std::uint32_t bytes_per_token;  // 0: they cannot
+        double prefill_per_second;
+    };
+
     explicit VirtualNet(std::uint64_t seed, std::size_t relays = 16, std::size_t models = 2,
-                        PacerMode pacer = PacerMode::fast, Replies replies = {})
-        : rng_(seed), pacer_(pacer), replies_(std::move(replies)) {
+                        PacerMode pacer = PacerMode::fast, Replies replies = {}, Moves moves = {0, 2000})
+        : rng_(seed), pacer_(pacer), replies_(std::move(replies)), moves_(moves) {
         now_ = {Instant(1h), from_unix_seconds(1'800'000'000)};
         genesis_.name = "virtual";
         genesis_.created = now_.wall;
@@ -168,6 +175,8 @@ private:
             engine::FakeOptions options;
             if (models_ < replies_.size() && replies_[models_]) options.reply = replies_[models_];
             ++models_;
+            options.prefix_bytes_per_token = moves_.bytes_per_token;
+            options.prefill_per_second = moves_.prefill_per_second;
             m->engine = std::make_unique<engine::FakeEngine>(options);
         }
         roles_.push_back(roles);
@@ -186,6 +195,7 @@ private:
         config.roles = roles_[index];
         config.client = clients_[index];
         config.pacer = pacer_;
+        config.reuse_prefixes = moves_.bytes_per_token > 0;
         if (config.roles != 0) config.addresses.push_back(address_of(index));
         m.node = std::make_unique<Node>(now_, config, m.key, rng_);
         if (m.engine) m.node->add_engine(*m.engine, "fake");
@@ -218,6 +228,8 @@ private:
             ++m.asked[end->ask].endings;
         } else if (auto* compared = std::get_if<client::Client::Compared>(&output)) {
             m.compared.push_back(std::move(*compared));
+        } else if (auto* note = std::get_if<model::PrefixNote>(&output)) {
+            m.notes.push_back(std::move(*note));
         } else {
             const auto& over = std::get<client::Client::Fault>(output);
             m.fault = over.fault;
@@ -287,6 +299,7 @@ private:
     crypto::SeededRng rng_;
     PacerMode pacer_;
     Replies replies_;
+    Moves moves_;
     std::size_t models_ = 0;
     Now now_;
     directory::Genesis genesis_;

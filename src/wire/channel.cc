@@ -12,7 +12,8 @@ Result<ChannelOpen> decode_channel_open(ByteView in) {
     Reader reader(in);
     const ChannelOpen m{static_cast<ChannelProtocol>(reader.u8())};
     TRY(reader.finish("channel open"));
-    if (m.protocol != ChannelProtocol::stage) return fail(Errc::unsupported, "channel open: unknown protocol");
+    const bool known = m.protocol == ChannelProtocol::stage || m.protocol == ChannelProtocol::prefix;
+    if (!known) return fail(Errc::unsupported, "channel open: unknown protocol");
     return m;
 }
 

@@ -6,7 +6,7 @@
 
 namespace shoal::wire {
 
-enum class ChannelProtocol : std::uint8_t { stage = 1 };
+enum class ChannelProtocol : std::uint8_t { stage = 1, prefix = 2 };
 
 enum class ChannelCloseReason : std::uint8_t {
     done = 0,

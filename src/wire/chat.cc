@@ -9,11 +9,14 @@ namespace {
 
 constexpr std::uint8_t seed_flag = 1;
 constexpr std::uint8_t scope_flag = 2;
+constexpr std::uint8_t source_flag = 4;
 constexpr std::size_t chat_fixed_bytes = 1 + 8 + 6 * 4 + 4 + 1 + 2;
 
 enum class FrameKind : std::uint8_t { text = 1, end = 2, fault = 3 };
 constexpr std::size_t frame_header_bytes = reply_frame_header_bytes;
 constexpr std::size_t end_frame_bytes = 1 + 4 + 4 + 4;
+constexpr std::size_t kept_end_frame_bytes = end_frame_bytes + kept_prefix_bytes;
+constexpr std::size_t source_bytes = NodeId::size + kept_prefix_bytes;
 
 std::string numbered(const char* list, std::size_t index) {
     return std::string(list) + "[" + std::to_string(index) + "]";
@@ -45,7 +48,8 @@ Status check_text(const std::string& field, std::string_view text) {
 }
 
 std::size_t encoded_bytes(const ChatRequest& request) {
-    std::size_t bytes = chat_fixed_bytes + (request.scope ? PrefixScope::size : 0);
+    std::size_t bytes =
+        chat_fixed_bytes + (request.scope ? PrefixScope::size : 0) + (request.source ? source_bytes : 0);
     for (const auto& stop : request.stop) bytes += 2 + stop.size();
     for (const auto& message : request.messages) bytes += 1 + 4 + message.content.size();
     return bytes;
@@ -83,7 +87,7 @@ Status check_frame_header(std::uint8_t kind, std::size_t length) {
             if (length >= 1 && length <= reply_frame_text_bytes_max) return ok();
             break;
         case FrameKind::end:
-            if (length == end_frame_bytes) return ok();
+            if (length == end_frame_bytes || length == kept_end_frame_bytes) return ok();
             break;
         case FrameKind::fault:
             if (length >= 1 && length <= 1 + fault_text_bytes_max) return ok();
@@ -105,7 +109,11 @@ Result<ReplyFrame> parse_frame(std::uint8_t kind, ByteView body) {
             end.usage.prompt = TokenCount(in.u32());
             end.usage.completion = TokenCount(in.u32());
             end.usage.reused = TokenCount(in.u32());
+            if (in.remaining() > 0) end.kept = TRY(read_kept_prefix(in));
             TRY(in.finish("reply end"));
+            if (end.kept && !kept_prefix_fault(*end.kept).empty()) {
+                return fail(Errc::malformed, "reply end: " + std::string(kept_prefix_fault(*end.kept)));
+            }
             if (end.usage.reused > end.usage.prompt) {
                 return fail(Errc::malformed, "reply end: more tokens reused than the prompt has");
             }
@@ -120,7 +128,36 @@ Result<ReplyFrame> parse_frame(std::uint8_t kind, ByteView body) {
     return ReplyFrame(std::move(fault));
 }
 
+Status check_source(const ChatRequest& request) {
+    if (!request.source) return ok();
+    if (!request.scope) return fail(Errc::invalid, "source must come with a scope");
+    if (request.source->node.is_zero()) return fail(Errc::invalid, "source must name a node");
+    const std::string_view fault = kept_prefix_fault(request.source->kept);
+    return fault.empty() ? ok() : fail(Errc::invalid, "source says " + std::string(fault));
+}
+
 }  // namespace
+
+void put_kept_prefix(Writer& out, const KeptPrefix& kept) {
+    out.u32(kept.tokens);
+    out.u64(kept.bytes);
+    out.bytes(kept.digest);
+}
+
+Result<KeptPrefix> read_kept_prefix(Reader& in) {
+    KeptPrefix kept;
+    kept.tokens = in.u32();
+    kept.bytes = in.u64();
+    kept.digest = in.array<32>();
+    TRY(in.check("kept prefix"));
+    return kept;
+}
+
+std::string_view kept_prefix_fault(const KeptPrefix& kept) {
+    if (kept.tokens == 0 || kept.tokens > limits::context_tokens_max) return "a number of kept tokens out of range";
+    const bool fits = kept.bytes > 0 && kept.bytes <= limits::prefix_snapshot_bytes_max;
+    return fits ? std::string_view() : "a size of what is kept out of range";
+}
 
 Status check_chat_request(const ChatRequest& request) {
     if (request.messages.empty() || request.messages.size() > limits::chat_messages_max) {
@@ -133,6 +170,7 @@ Status check_chat_request(const ChatRequest& request) {
         TRY(check_text(numbered("messages", i) + ".content", request.messages[i].content.expose()));
     }
     if (request.scope && request.scope->is_zero()) return fail(Errc::invalid, "scope must not be zero");
+    TRY(check_source(request));
     TRY(check_sampling(request.sampling));
     if (request.completion_tokens_max > limits::context_tokens_max) {
         return fail(Errc::invalid, "max_tokens must be at most " + std::to_string(limits::context_tokens_max));
@@ -160,7 +198,8 @@ Result<Bytes> encode_chat_request(const ChatRequest& request) {
     }
     Writer out(bytes);  // exact, so that no half-grown copy of the prompt stays behind in freed memory
     const Sampling& s = request.sampling;
-    out.u8(static_cast<std::uint8_t>((s.seed ? seed_flag : 0) | (request.scope ? scope_flag : 0)));
+    out.u8(static_cast<std::uint8_t>((s.seed ? seed_flag : 0) | (request.scope ? scope_flag : 0) |
+                                     (request.source ? source_flag : 0)));
     out.u64(s.seed.value_or(0));
     for (float value : {s.temperature, s.top_p, s.min_p, s.presence_penalty, s.frequency_penalty}) out.f32(value);
     out.u32(s.top_k);
@@ -173,6 +212,10 @@ Result<Bytes> encode_chat_request(const ChatRequest& request) {
         out.text_u32(message.content.expose());
     }
     if (request.scope) out.bytes(request.scope->view());
+    if (request.source) {
+        out.bytes(request.source->node.view());
+        put_kept_prefix(out, request.source->kept);
+    }
     ASSERT(out.size() == bytes);
     return out.take();
 }
@@ -192,7 +235,8 @@ Result<ChatRequest> decode_chat_request(ByteView in) {
     Reader reader(in);
     ChatRequest request;
     const std::uint8_t flags = reader.u8();
-    if ((flags & ~(seed_flag | scope_flag)) != 0) return fail(Errc::malformed, "chat: a reserved flag is set");
+    if ((flags & ~(seed_flag | scope_flag | source_flag)) != 0)
+        return fail(Errc::malformed, "chat: a reserved flag is set");
     request.sampling = TRY(read_sampling(reader, flags));
     request.completion_tokens_max = reader.u32();
     const std::size_t stops = reader.u8();
@@ -208,6 +252,10 @@ Result<ChatRequest> decode_chat_request(ByteView in) {
         request.messages.push_back(std::move(message));
     }
     if ((flags & scope_flag) != 0) request.scope = PrefixScope(reader.array<PrefixScope::size>());
+    if ((flags & source_flag) != 0) {
+        const NodeId node(reader.array<NodeId::size>());
+        request.source = PrefixSource{node, TRY(read_kept_prefix(reader))};
+    }
     TRY(reader.finish("chat"));
     TRY(check_chat_request(request));
     return request;
@@ -218,11 +266,15 @@ void append_reply_frame(Bytes& out, const ReplyFrame& frame) {
         ASSERT(delta->text.size() <= reply_frame_text_bytes_max);
         if (!delta->text.empty()) put_frame(out, FrameKind::text, as_bytes(delta->text.expose()));
     } else if (const auto* end = std::get_if<ChatEnd>(&frame)) {
-        Writer body(end_frame_bytes);
+        Writer body(kept_end_frame_bytes);
         body.u8(static_cast<std::uint8_t>(end->reason));
         body.u32(end->usage.prompt.value());
         body.u32(end->usage.completion.value());
         body.u32(end->usage.reused.value());
+        if (end->kept) {
+            ASSERT(kept_prefix_fault(*end->kept).empty());
+            put_kept_prefix(body, *end->kept);
+        }
         put_frame(out, FrameKind::end, body.view());
     } else {
         const auto& fault = std::get<ChatFault>(frame);

@@ -20,6 +20,13 @@ Result<Bytes> encode_chat_request(const ChatRequest& request);
 // Errc::malformed: does not parse. Errc::invalid as check_chat_request: what decodes can be given to an engine.
 Result<ChatRequest> decode_chat_request(ByteView in);
 
+// What is kept of a conversation, as requests, replies and the worker's pipe carry it. Errc::malformed: cut short.
+inline constexpr std::size_t kept_prefix_bytes = 4 + 8 + 32;
+void put_kept_prefix(Writer& out, const KeptPrefix& kept);
+Result<KeptPrefix> read_kept_prefix(Reader& in);
+// Empty: it may be so. What is outside the ranges of protocol/chat.md has a reason.
+std::string_view kept_prefix_fault(const KeptPrefix& kept);
+
 // As the OpenAI interface and the chat templates of models write it.
 const char* role_name(Role role);
 
@@ -33,7 +40,8 @@ inline constexpr std::size_t fault_text_bytes_max = 512;
 inline constexpr std::uint8_t ask_fault_max = static_cast<std::uint8_t>(AskFault::timeout);
 
 // Text must be whole UTF-8 characters (utf8_incomplete_tail) and at most reply_frame_text_bytes_max: the caller splits.
-// Empty text writes nothing. A fault's message goes out as plain_text.
+// Empty text writes nothing. A fault's message goes out as plain_text. What an end says of what is kept is in range
+// (ASSERT).
 void append_reply_frame(Bytes& out, const ReplyFrame& frame);
 
 // Takes bytes as they come and gives whole frames; holds at most one incomplete frame, which is wiped when done with.

@@ -11,6 +11,18 @@
 namespace shoal::wire {
 namespace {
 
+Json kept_json(const KeptPrefix& m) {
+    return {{"tokens", m.tokens}, {"bytes", m.bytes}, {"digest", to_hex(m.digest)}};
+}
+KeptPrefix kept_from(const Json& f) {
+    return {f["tokens"], f["bytes"], unhex_array<32>(f["digest"])};
+}
+Json source_json(const PrefixSource& m) {
+    Json out = kept_json(m.kept);
+    out["node"] = m.node.hex();
+    return out;
+}
+
 Json chat_json(const ChatRequest& m) {
     Json messages = Json::array();
     for (const auto& one : m.messages) {
@@ -26,7 +38,8 @@ Json chat_json(const ChatRequest& m) {
             {"frequency_penalty", m.sampling.frequency_penalty},
             {"top_k", m.sampling.top_k},
             {"completion_tokens_max", m.completion_tokens_max},
-            {"scope", m.scope ? Json(m.scope->hex()) : Json()}};
+            {"scope", m.scope ? Json(m.scope->hex()) : Json()},
+            {"source", m.source ? source_json(*m.source) : Json()}};
 }
 
 ChatRequest chat_from(const Json& f) {
@@ -44,16 +57,19 @@ ChatRequest chat_from(const Json& f) {
     m.sampling.top_k = f["top_k"];
     m.completion_tokens_max = f["completion_tokens_max"];
     if (!f["scope"].is_null()) m.scope = unhex_id<PrefixScope>(f["scope"]);
+    if (!f["source"].is_null()) m.source = {unhex_id<NodeId>(f["source"]["node"]), kept_from(f["source"])};
     return m;
 }
 
 Json frame_json(const ReplyFrame& frame) {
     if (const auto* delta = std::get_if<ChatDelta>(&frame)) return {{"text", delta->text.expose()}};
     if (const auto* end = std::get_if<ChatEnd>(&frame)) {
-        return {{"reason", number(end->reason)},
-                {"prompt", end->usage.prompt.value()},
-                {"completion", end->usage.completion.value()},
-                {"reused", end->usage.reused.value()}};
+        Json out = {{"reason", number(end->reason)},
+                    {"prompt", end->usage.prompt.value()},
+                    {"completion", end->usage.completion.value()},
+                    {"reused", end->usage.reused.value()}};
+        if (end->kept) out["kept"] = kept_json(*end->kept);
+        return out;
     }
     const auto& fault = std::get<ChatFault>(frame);
     return {{"fault", number(fault.fault)}, {"message", fault.message}};
@@ -62,9 +78,11 @@ Json frame_json(const ReplyFrame& frame) {
 ReplyFrame frame_from(const Json& f) {
     if (f.contains("text")) return ChatDelta{Plaintext(f["text"].get<std::string>())};
     if (f.contains("fault")) return ChatFault{unnumber<AskFault>(f["fault"]), f["message"]};
-    return ChatEnd{unnumber<FinishReason>(f["reason"]),
-                   {TokenCount(f["prompt"].get<std::uint32_t>()), TokenCount(f["completion"].get<std::uint32_t>()),
-                    TokenCount(f["reused"].get<std::uint32_t>())}};
+    ChatEnd end{unnumber<FinishReason>(f["reason"]),
+                {TokenCount(f["prompt"].get<std::uint32_t>()), TokenCount(f["completion"].get<std::uint32_t>()),
+                 TokenCount(f["reused"].get<std::uint32_t>())}};
+    if (f.contains("kept")) end.kept = kept_from(f["kept"]);
+    return end;
 }
 
 // All frames of a whole reply; what ends inside a frame is refused here, though a stream may go on.
@@ -112,6 +130,11 @@ ChatRequest arbitrary_request(TestRng& rng) {
     }
     if (rng.below(2) == 0) m.sampling.seed = rng.u64();
     if (rng.below(2) == 0) m.scope = rng.id<PrefixScope>();
+    if (m.scope && rng.below(2) == 0) {
+        m.source = {rng.id<NodeId>(),
+                    {1 + static_cast<std::uint32_t>(rng.below(limits::context_tokens_max)),
+                     1 + rng.below(limits::prefix_snapshot_bytes_max), rng.array<32>()}};
+    }
     m.sampling.temperature = arbitrary_float(rng, 0.0F, 2.0F);
     m.sampling.top_p = arbitrary_float(rng, 0.0009765625F, 1.0F);
     m.sampling.min_p = arbitrary_float(rng, 0.0F, 1.0F);

@@ -4,6 +4,7 @@ its model, so the node is listed for that model like any other.
   alter   one letter of the reply's second piece is another one
   stop    the reply ends after its first piece
   count   the reply is the true one, but its tokens are counted twice
+  prefix  the last byte of what it computed of a prompt is another one, as another node gets it
 """
 
 import os
@@ -13,7 +14,7 @@ import struct
 import subprocess
 
 # protocol/pipe.md
-TEXT, FINISHED = 19, 20
+TEXT, FINISHED, PREFIX_PIECE = 19, 20, 30
 
 
 class Frames:
@@ -46,12 +47,15 @@ class Liar:
     def change(self, kind, body):
         if kind == TEXT:
             return self.text(body)
+        if kind == PREFIX_PIECE and self.how == "prefix" and body[8]:
+            return frame(PREFIX_PIECE, body[:-1] + bytes([body[-1] ^ 1]))
         if kind == FINISHED:
-            job, reason, prompt, completion, reused = struct.unpack("<QBIII", body)
+            job, reason, prompt, completion, reused = struct.unpack_from("<QBIII", body)
+            kept = body[21:]
             if self.how == "count":
-                return frame(FINISHED, struct.pack("<QBIII", job, reason, prompt, 2 * completion, reused))
+                return frame(FINISHED, struct.pack("<QBIII", job, reason, prompt, 2 * completion, reused) + kept)
             if self.pieces.pop(job, 0) > 1 and self.how == "stop":
-                return frame(FINISHED, struct.pack("<QBIII", job, 0, prompt, 1, reused))
+                return frame(FINISHED, struct.pack("<QBIII", job, 0, prompt, 1, reused) + kept)
         return frame(kind, body)
 
     def text(self, body):

@@ -28,6 +28,22 @@ def fixture(kind="spm"):
     return found[0]
 
 
+def made_model(kind, options):
+    """A model of random weights that is too large to be made with every build: `gguf_fixture` writes it once."""
+    path = build_folder() / "fixtures" / f"{kind}.gguf"
+    if path.exists():
+        return path
+    tools = [folder / "gguf_fixture" for folder in (build_folder(), *sorted((ROOT / "build").glob("*")))]
+    tool = next((tool for tool in tools if tool.exists()), None)
+    if tool is None:
+        raise Skip("no build has gguf_fixture")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".half")
+    subprocess.run([tool, half, *options.split()], check=True)
+    half.rename(path)
+    return path
+
+
 def default_model():
     return MODEL if MODEL.exists() else fixture()
 
