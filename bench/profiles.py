@@ -42,7 +42,8 @@ def repeatable(build, folder, options):
     busy = 0  # times that it said so itself
     for index in range(options.profiles):
         said = run([build / "shoal", "bench", "--model", model, "--state", place / "state", "--network",
-                    place / "network" / "network.toml", "--out", place / f"{index}.profile"], "shoal bench", errors=True)
+                    place / "network" / "network.toml", "--out", place / f"{index}.profile"], "shoal bench",
+                   errors=True)
         busy += "other programs kept" in said
         for name, values in seen.items():
             values.append(float(re.search(rf"^{name}_gb_per_s = ([\d.]+)", said, re.M)[1]))

@@ -36,7 +36,8 @@ public:
     // Each figure is the best of all rounds. Rationale: whatever else the machine does meanwhile only slows a round
     // down, so the best is what comes out alike the next time. From rounds_min on they go on until a second one has
     // come as near to the best as `certain`, to `rounds` at most. Rationale: a best that no other round comes near was
-    // hit by chance, or the machine was never left alone. Errc::unavailable: the model ends its answers at once, or the engine failed.
+    // hit by chance, or the machine was never left alone. Errc::unavailable: the model ends its answers at once, or the
+    // engine failed.
     Result<EngineFigures> measure(std::size_t rounds, const std::function<void(std::size_t round)>& on_round);
 
 private:
