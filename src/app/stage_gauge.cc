@@ -80,7 +80,9 @@ Result<engine::StageEvent> StageGauge::wait(engine::StageHandle handle) {
 
 Result<StageGauge::Stage> StageGauge::open(engine::StageShape shape, std::uint16_t layers) {
     shape.layers = {0, layers};
-    Stage out{.handle = engine::StageHandle(++last_handle_), .layers = layers};
+    Stage out;
+    out.handle = engine::StageHandle(++last_handle_);
+    out.layers = layers;
     workers_.open(loop_.now(), out.handle, shape);
     const auto event = TRY(wait(out.handle));
     if (const auto* failed = std::get_if<engine::StageFailed>(&event)) {
@@ -105,7 +107,7 @@ Status StageGauge::run(Stage& stage, const engine::StageShape& shape) {
         if (!std::holds_alternative<engine::StageComputed>(event)) continue;
         const Duration busy = std::get<engine::StageComputed>(event).busy;
         stage.busy = std::min(stage.busy, busy);
-        stage.way = std::min(stage.way, loop_.now().mono - begin - busy);
+        stage.ways.push_back(loop_.now().mono - begin - busy);
     }
     return ok();
 }
@@ -132,10 +134,12 @@ Result<StageFigures> StageGauge::measure() {
         TRY(run(*brief, whole));
         if (full) TRY(run(*full, whole));
     }
+    const auto middle = brief->ways.begin() + static_cast<std::ptrdiff_t>(brief->ways.size() / 2);
+    std::ranges::nth_element(brief->ways, middle);
     StageFigures out;
     if (full) out.layer = std::max(full->busy - brief->busy, Duration{}) / (full->layers - brief->layers);
     const Duration fixed = std::max(brief->busy - brief->layers * out.layer, Duration{});
-    out.overhead = std::clamp<Duration>(brief->way + fixed, 1us, limits::stage_overhead_max);
+    out.overhead = std::clamp<Duration>(*middle + fixed, 1us, limits::stage_overhead_max);
     return out;
 }
 

@@ -2,7 +2,8 @@
 // a long one, through the door that hops use (engine/stage.h), worker process and pipe included.
 //
 // A step takes the way to the worker and back, and what the worker says it was busy: fixed + n · layer. Both stages are
-// measured in turn, a row at a time; the least of each counts, since whatever else the machine does only lengthens it.
+// measured in turn, a row at a time. Of the work the least counts, since whatever else the machine does only lengthens
+// it; of the way the middle one, since it is waking up that takes it, which is as quick as the machine at that moment.
 // The line through both points meets no layers at `fixed`; where the short stage fits a cache and the long one does not
 // it would meet below zero, and counts as zero. The links of a stage are not in it: their ends are in the round trips
 // that `shoal bench --peer` measures.
@@ -10,6 +11,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/stage_workers.h"
 #include "net/loop.h"
@@ -35,8 +37,8 @@ private:
         engine::StageHandle handle;
         std::uint16_t layers = 0;
         std::uint32_t position = 0;
-        Duration way = Duration::max();   // of a step, besides what the worker says
-        Duration busy = Duration::max();  // what it says
+        std::vector<Duration> ways;       // of each step, besides what the worker says; bounded: rounds
+        Duration busy = Duration::max();  // what it says, at least
     };
 
     // The model's name and width and how many layers it has, from a worker that loads its ends alone.
