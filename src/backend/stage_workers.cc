@@ -154,7 +154,7 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
         return true;
     }
     if (std::holds_alternative<engine::Loading>(message)) return !worker.loaded;
-    if (const auto* want = std::get_if<pipe::Want>(&message)) return answer(worker, *want);
+    if (const auto* want = std::get_if<engine::pipe::Want>(&message)) return answer(worker, *want);
     if (const auto* loaded = std::get_if<pipe::Loaded>(&message)) {
         if (worker.loaded) return false;
         worker.loaded = true;
@@ -181,10 +181,10 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
 }
 
 // Before what waits for the layers: the worker asks for one thing at a time, and waits for it.
-bool StageWorkers::answer(Worker& worker, const pipe::Want& want) {
+bool StageWorkers::answer(Worker& worker, const engine::pipe::Want& want) {
     if (worker.loaded || !worker.pieces) return false;
     const Bytes frame =
-        pipe::encode(pipe::ToStage(pipe::PieceBytes{worker.pieces->read(want.piece, want.offset, want.bytes)}));
+        pipe::encode(pipe::ToStage(engine::pipe::PieceBytes{worker.pieces->read(want.piece, want.offset, want.bytes)}));
     return worker.child->send(frame);
 }
 

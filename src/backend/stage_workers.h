@@ -59,7 +59,7 @@ private:
     void on_bytes(Worker& worker, ByteView bytes);
     // False: the message cannot come now, so the worker is broken.
     bool on_message(Worker& worker, engine::stage_pipe::FromStage message);
-    bool answer(Worker& worker, const engine::stage_pipe::Want& want);
+    bool answer(Worker& worker, const engine::pipe::Want& want);
     void send(Worker& worker, const engine::stage_pipe::ToStage& message);
     void flush(Worker& worker);
     // Rule 3: from now on something is owed.

@@ -14,6 +14,8 @@
 //      A lead that waits for rows has nothing to say, and is not judged.
 //   5. Jobs wait while the model is loaded; they are refused while the engine is down, so that the scheduler can hand
 //      them to another node.
+//   6. The lead of a model in pieces gets what it asks of them, an answer at a time: one that asks again before the
+//      last has left is broken.
 //
 //      starting --Ready--> ready --exit--> down --delay--> starting;   any --permanent--> dead
 //
@@ -29,6 +31,7 @@
 #include <memory>
 
 #include "backend/engine_files.h"
+#include "backend/model_file.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/pipe.h"
@@ -37,7 +40,7 @@
 namespace shoal::backend {
 
 struct WorkerOptions {
-    std::string model_path;
+    std::string model_path;  // of a lead: or a folder of pieces
     engine::pipe::Load load;
     std::string draft_path;  // where load.drafts.model
     // Only the ends of the model: the layers are elsewhere (engine/lead.h), or those of the middle.
@@ -83,12 +86,14 @@ private:
     };
 
     void start();
+    Result<ModelFile> open_model();
     void on_bytes(ByteView bytes);
     void on_exit(const net::ChildExit& exit);
     // False: the message cannot come now, so the worker is broken.
     bool on_message(engine::pipe::FromWorker message);
     bool on_ready(engine::Ready ready);
     bool on_work(Work work);
+    bool answer(const engine::pipe::Want& want);
     void end_job(JobId job, engine::Event event);
     void distrust(const std::string& why);
     void go_down(const std::string& reason, bool permanent);
@@ -112,6 +117,8 @@ private:
     std::string down_reason_;
     std::map<std::uint64_t, Open> open_;  // at most engine_jobs_queued_max and engine_sequences_max together
     std::deque<Bytes> unsent_;            // at most two for each open job, one for each step, and Load
+    std::optional<PieceFiles> pieces_;    // where the model is in pieces
+    std::optional<Bytes> unsent_piece_;   // goes before all others: the worker waits for it
     std::optional<engine::LeadShape> shape_;
     engine::pipe::Ends ends_;           // said by a lead that loads; of width 0 before
     std::deque<Work> work_;             // at most `steps` Forwards, and four Truncates for each sequence

@@ -5,7 +5,7 @@
 // invalid, or a reason. A worker that meets a bad frame ends; a node that meets one kills the worker.
 //
 // A worker that holds the ends of a model speaks the same frames and a few more; those of hidden states may be as long
-// as a message of a channel.
+// as a message of a channel. Where the model is in pieces it asks for them, as a stage does (stage_pipe.h).
 //
 // Pure. Decoding is linear in the frame's length, and encoding is canonical: what decodes, encodes to the same bytes.
 #pragma once
@@ -17,6 +17,7 @@
 #include "base/codec.h"
 #include "base/limits.h"
 #include "engine/lead.h"
+#include "wire/shard.h"
 
 namespace shoal::engine::pipe {
 
@@ -28,6 +29,8 @@ inline constexpr std::size_t text_bytes_max = 8192;
 inline constexpr std::uint16_t threads_max = 1024;
 
 inline constexpr std::size_t lead_frame_bytes_max = limits::channel_message_bytes_max;
+// Of a piece that is asked for at once: the node's loop reads no longer.
+inline constexpr std::uint32_t piece_bytes_max = 256 * 1024;
 
 enum class KvType : std::uint8_t { f16 = 0, q8_0 = 1 };
 
@@ -57,6 +60,7 @@ struct Lead {
     std::uint16_t steps = 1;  // under way at once, at most limits::stage_unsettled_max
     // The layers that are elsewhere, when it keeps the first and the last ones: 1 <= first < end < its layers.
     std::optional<wire::LayerRange> middle = std::nullopt;
+    bool pieces = false;  // the descriptor is a manifest, and its pieces are asked for
 };
 struct Cancel {
     JobId job;
@@ -71,6 +75,16 @@ struct Broken {
 };
 // The answer to Broken: what a lead said before it belongs to what was broken.
 struct Cleared {};
+// Bytes of a piece of the model (wire/shard.h).
+struct Want {
+    wire::PieceId piece;
+    std::uint64_t offset = 0;
+    std::uint32_t bytes = 0;  // 1 to piece_bytes_max
+};
+// The answer to it. Empty: not here, or shorter.
+struct PieceBytes {
+    Bytes bytes;  // at most piece_bytes_max
+};
 // Of a lead, before Ready.
 struct Ends {
     std::uint32_t width = 0;
@@ -84,9 +98,9 @@ struct Fatal {
     bool permanent = false;  // the model file is at fault: do not start again
 };
 
-using ToWorker = std::variant<Load, Lead, Job, Cancel, Returned, Broken>;
-using FromWorker =
-    std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward, Truncate, Cleared>;
+using ToWorker = std::variant<Load, Lead, Job, Cancel, Returned, Broken, PieceBytes>;
+using FromWorker = std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward,
+                                Truncate, Cleared, Want>;
 
 // A whole frame, length included. Errc::invalid: a field is outside what the page gives (for a Job: what
 // wire::check_chat_request says); Errc::exhausted: the request is longer than limits::chat_body_bytes_max.
@@ -96,6 +110,13 @@ Result<Bytes> encode(const FromWorker& message);
 // `frame` is kind and body, as Frames gives it. Errc::malformed, Errc::invalid.
 Result<ToWorker> decode_to_worker(ByteView frame);
 Result<FromWorker> decode_from_worker(ByteView frame);
+
+// The bodies of Want and PieceBytes, for both pipes. A fault is why a message can be none; empty: it can.
+void put_want(Writer& out, const Want& want);
+void put_piece(Writer& out, const PieceBytes& piece);
+Want read_want(Reader& in);
+PieceBytes read_piece(Reader& in);
+std::string_view want_fault(const Want& want);
 
 // The frame around a kind and its body.
 Bytes frame_of(ByteView kind_and_body);
