@@ -10,14 +10,50 @@ namespace shoal::backend {
 namespace pipe = engine::stage_pipe;
 using wire::StageFaultCode;
 
+namespace {
+
+// Of rows as they travel: no infinity, and nothing that is no number.
+bool all_finite(wire::ActivationType type, ByteView tensor) {
+    const auto half_is_finite = [&tensor](std::size_t at) {
+        return (load_le<std::uint16_t>(tensor.data() + at) & 0x7c00) != 0x7c00;
+    };
+    switch (type) {
+        case wire::ActivationType::f32:
+            for (std::size_t at = 0; at + 4 <= tensor.size(); at += 4) {
+                constexpr std::uint32_t exponent = 0x7f80'0000;
+                if ((load_le<std::uint32_t>(tensor.data() + at) & exponent) == exponent) return false;
+            }
+            return true;
+        case wire::ActivationType::f16:
+            for (std::size_t at = 0; at + 2 <= tensor.size(); at += 2) {
+                if (!half_is_finite(at)) return false;
+            }
+            return true;
+        case wire::ActivationType::q8_0:  // the scale of each block
+            for (std::size_t at = 0; at + 34 <= tensor.size(); at += 34) {
+                if (!half_is_finite(at)) return false;
+            }
+            return true;
+    }
+    return false;
+}
+
+}  // namespace
+
 struct StageWorkers::Worker {
+    struct Owed {
+        std::size_t bytes = 0;
+        std::int64_t rows = 0;
+    };
     engine::StageHandle handle;
     ModelId model;  // that was asked for
+    wire::ActivationType type = wire::ActivationType::f16;
     std::unique_ptr<net::ChildProcess> child;
     engine::pipe::Frames frames{pipe::frame_bytes_max};
-    std::deque<Bytes> unsent;           // bounded: what the host lets wait, stage_queued_max
-    std::deque<std::size_t> computing;  // bounded: as unsent; bytes of the answer that is owed
-    std::int64_t parts_ahead = 0;       // that it sent, beyond those that it was sent: at most one
+    std::deque<Bytes> unsent;      // bounded: what the host lets wait, stage_queued_max
+    std::deque<Owed> computing;    // bounded: as unsent; answers that are owed
+    Duration slowest_row{};        // of all calls so far
+    std::int64_t parts_ahead = 0;  // that it sent, beyond those that it was sent: at most one
     net::Timer silence;
     std::optional<PieceFiles> pieces;  // where the model is in pieces
     bool load_sent = false;
@@ -34,6 +70,7 @@ void StageWorkers::open(Now, engine::StageHandle handle, const engine::StageShap
     auto worker = std::make_unique<Worker>();
     worker->handle = handle;
     worker->model = shape.model;
+    worker->type = shape.type;
     Worker& opened = *workers_.emplace(handle, std::move(worker)).first->second;
     if (const Status started = start(opened, shape); !started) {
         const bool has_not = opened.pieces && started.error().code == Errc::not_found;
@@ -72,18 +109,30 @@ Status StageWorkers::start(Worker& worker, const engine::StageShape& shape) {
     return ok();
 }
 
-void StageWorkers::watch(Worker& worker, Duration silence_max) {
-    worker.silence = loop_.after(silence_max, [this, &worker] {
+void StageWorkers::watch(Worker& worker, Duration silence_max, bool second_half) {
+    worker.silence = loop_.after(silence_max / 2, [this, &worker, silence_max, second_half] {
+        if (!second_half) return watch(worker, silence_max, true);
         give_up(worker, StageFaultCode::engine, "the engine hangs: nothing was heard of it for too long");
     });
+}
+
+void StageWorkers::watch_computing(Worker& worker) {
+    Duration patience = limits::engine_silence_max;
+    if (worker.slowest_row > Duration::zero()) {
+        const Duration call = worker.slowest_row * worker.computing.front().rows;
+        patience = std::clamp<Duration>(silence_steps * call, options_.silence_min, limits::engine_silence_max);
+    }
+    watch(worker, patience);
 }
 
 void StageWorkers::compute(Now, engine::StageHandle handle, const wire::StageRows& rows) {
     const auto at = workers_.find(handle);
     if (at == workers_.end() || at->second->over) return;
     Worker& worker = *at->second;
-    if (worker.loaded && worker.computing.empty()) watch(worker, limits::engine_silence_max);
-    worker.computing.push_back(rows.tensor.size());
+    std::int64_t count = 0;
+    for (const wire::StagePart& part : rows.parts) count += part.rows;
+    worker.computing.push_back({rows.tensor.size(), count});
+    if (worker.loaded && worker.computing.size() == 1) watch_computing(worker);
     send(worker, pipe::Compute{rows});
 }
 
@@ -145,7 +194,7 @@ void StageWorkers::on_bytes(Worker& worker, ByteView bytes) {
     }
     if (!worker.loaded) return watch(worker, limits::engine_start_timeout);
     if (worker.computing.empty()) return worker.silence.cancel();
-    watch(worker, limits::engine_silence_max);
+    watch_computing(worker);
 }
 
 bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
@@ -173,10 +222,22 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
         if (wake_) wake_();
         return true;
     }
-    auto& computed = std::get<pipe::Computed>(message);
-    if (worker.computing.empty() || computed.tensor.size() != worker.computing.front()) return false;
+    return on_computed(worker, std::get<pipe::Computed>(std::move(message)));
+}
+
+bool StageWorkers::on_computed(Worker& worker, pipe::Computed computed) {
+    if (worker.computing.empty()) return false;
+    const Worker::Owed owed = worker.computing.front();
     worker.computing.pop_front();
-    put(engine::StageComputed{worker.handle, std::move(computed.tensor), std::chrono::microseconds(computed.busy_us)});
+    if (computed.tensor.size() != owed.bytes) {
+        give_up(worker, StageFaultCode::engine, "the engine computed rows of another shape");
+    } else if (!all_finite(worker.type, computed.tensor)) {
+        give_up(worker, StageFaultCode::not_finite, "the engine computed numbers that are none");
+    } else {
+        const Duration busy = std::chrono::microseconds(computed.busy_us);
+        worker.slowest_row = std::max(worker.slowest_row, busy / owed.rows);
+        put(engine::StageComputed{worker.handle, std::move(computed.tensor), busy});
+    }
     return true;
 }
 
