@@ -11,9 +11,14 @@ Of a stage (protocol/stage_pipe.md), behind a colon the name of a file: as long 
   shape   a row less, or half of one
   noise   no frame at all
   hang    not given to the node, nor that anything is computed
+
+or the engine, where it starts as long as that is there, may have
+
+  memory  MEMORY_MIB of address space
 """
 
 import os
+import resource
 import select
 import socket
 import struct
@@ -21,6 +26,7 @@ import subprocess
 
 # protocol/pipe.md
 TEXT, FINISHED = 19, 20
+MEMORY_MIB = 160
 COMPUTED, WORKING = 18, 20  # protocol/stage_pipe.md
 
 
@@ -51,7 +57,7 @@ class StageLiar:
         self.how, self.flag = how, flag
 
     def change(self, kind, body):
-        if kind not in (COMPUTED, WORKING) or not os.path.exists(self.flag):
+        if self.how == "memory" or kind not in (COMPUTED, WORKING) or not os.path.exists(self.flag):
             return frame(kind, body)
         if self.how == "hang":
             return b""
@@ -99,7 +105,13 @@ def main(command, how):
     """Stands between descriptor 3, the node, and the real engine, which gets a socket pair of its own."""
     node = socket.socket(fileno=3)
     near, far = socket.socketpair()
-    child = subprocess.Popen(command, pass_fds=(), close_fds=False, preexec_fn=lambda: os.dup2(far.fileno(), 3))
+
+    def prepare():
+        os.dup2(far.fileno(), 3)
+        if how.startswith("memory:") and os.path.exists(how.split(":", 1)[1]):
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MIB << 20, MEMORY_MIB << 20))
+
+    child = subprocess.Popen(command, pass_fds=(), close_fds=False, preexec_fn=prepare)
     far.close()
     frames = Frames()
     liar = StageLiar(*how.split(":", 1)) if ":" in how else Liar(how)
