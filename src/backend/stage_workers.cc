@@ -3,42 +3,13 @@
 #include <algorithm>
 
 #include "backend/model_file.h"
+#include "engine/finite.h"
 #include "wire/text.h"
 
 namespace shoal::backend {
 
 namespace pipe = engine::stage_pipe;
 using wire::StageFaultCode;
-
-namespace {
-
-// Of rows as they travel: no infinity, and nothing that is no number.
-bool all_finite(wire::ActivationType type, ByteView tensor) {
-    const auto half_is_finite = [&tensor](std::size_t at) {
-        return (load_le<std::uint16_t>(tensor.data() + at) & 0x7c00) != 0x7c00;
-    };
-    switch (type) {
-        case wire::ActivationType::f32:
-            for (std::size_t at = 0; at + 4 <= tensor.size(); at += 4) {
-                constexpr std::uint32_t exponent = 0x7f80'0000;
-                if ((load_le<std::uint32_t>(tensor.data() + at) & exponent) == exponent) return false;
-            }
-            return true;
-        case wire::ActivationType::f16:
-            for (std::size_t at = 0; at + 2 <= tensor.size(); at += 2) {
-                if (!half_is_finite(at)) return false;
-            }
-            return true;
-        case wire::ActivationType::q8_0:  // the scale of each block
-            for (std::size_t at = 0; at + 34 <= tensor.size(); at += 34) {
-                if (!half_is_finite(at)) return false;
-            }
-            return true;
-    }
-    return false;
-}
-
-}  // namespace
 
 struct StageWorkers::Worker {
     struct Owed {
@@ -231,7 +202,7 @@ bool StageWorkers::on_computed(Worker& worker, pipe::Computed computed) {
     worker.computing.pop_front();
     if (computed.tensor.size() != owed.bytes) {
         give_up(worker, StageFaultCode::engine, "the engine computed rows of another shape");
-    } else if (!all_finite(worker.type, computed.tensor)) {
+    } else if (!engine::all_finite(worker.type, computed.tensor)) {
         give_up(worker, StageFaultCode::not_finite, "the engine computed numbers that are none");
     } else {
         const Duration busy = std::chrono::microseconds(computed.busy_us);
