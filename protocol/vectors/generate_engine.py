@@ -30,9 +30,9 @@ def load(context=0, sequences=16, threads=0, cells=0, cache=0, repeats=0, model=
     return p("IHHIBBBHH", context, sequences, threads, cells, cache, repeats, model, *skipped)
 
 
-def lead(*fields, kind=1, steps=8, first=0, end=0, **named):
+def lead(*fields, kind=1, steps=8, first=0, end=0, pieces=0, **named):
     if not fields: named = {"context": 4096, "sequences": 4, "threads": 2} | named
-    return frame(4, load(*fields, **named) + p("BHHH", kind, steps, first, end))
+    return frame(4, load(*fields, **named) + p("BHHHB", kind, steps, first, end, pieces))
 
 
 def rows(parts, tensor):
@@ -41,6 +41,8 @@ def rows(parts, tensor):
 
 def returned(tensor): return frame(5, p("I", len(tensor)) + tensor)
 def forward(parts, tensor): return frame(25, rows(parts, tensor))
+def piece(data): return frame(12, p("I", len(data)) + data)
+def want(offset, count, of=bytes(range(1, 33))): return frame(36, of + p("QI", offset, count))
 
 
 def finished(reason, prompt, completion, reused, kept=None):
@@ -87,6 +89,11 @@ GOOD = [
     ("lead_least", "to_worker", "lead", lead(0, 1, 0, 0, 0, kind=0, steps=1)),
     ("lead_most", "to_worker", "lead", lead(1 << 20, 64, 1024, 1 << 26, 1, 1, 1, kind=2, steps=32, first=510, end=511)),
     ("lead_with_layers", "to_worker", "lead", lead(first=1, end=5)),
+    ("lead_in_pieces", "to_worker", "lead", lead(pieces=1)),
+    ("piece", "to_worker", "piece", piece(ROW)),
+    ("piece_missing", "to_worker", "piece", piece(b"")),
+    ("want", "from_worker", "want", want(0, 1)),
+    ("want_most", "from_worker", "want", want(2**64 - 1, 1 << 18)),
     ("returned_row", "to_worker", "returned", returned(ROW)),
     ("returned_rows", "to_worker", "returned", returned(bytes(3 * 128))),
     ("broken", "to_worker", "broken", frame(6, t16("a hop is gone"))),
@@ -208,8 +215,19 @@ BAD = [
     ("lead_nothing_elsewhere", "to_worker", lead(first=5, end=5)),
     ("lead_without_an_end", "to_worker", lead(first=1, end=0)),
     ("lead_nothing_last", "to_worker", lead(first=1, end=512)),
-    ("lead_short", "to_worker", frame(4, load(4096, 4, 2) + p("BHHB", 1, 8, 0, 0))),
-    ("lead_left_over", "to_worker", frame(4, load(4096, 4, 2) + p("BHHHB", 1, 8, 0, 0, 0))),
+    ("lead_unknown_pieces", "to_worker", lead(pieces=2)),
+    ("lead_short", "to_worker", frame(4, load(4096, 4, 2) + p("BHHH", 1, 8, 0, 0))),
+    ("lead_left_over", "to_worker", frame(4, load(4096, 4, 2) + p("BHHHBB", 1, 8, 0, 0, 0, 0))),
+    ("piece_too_large", "to_worker", frame(12, p("I", (1 << 18) + 1) + ROW)),
+    ("piece_longer_than_the_frame", "to_worker", frame(12, p("I", 35) + ROW)),
+    ("piece_left_over", "to_worker", frame(12, p("I", 34) + ROW + b"\0")),
+    ("piece_wrong_way", "from_worker", piece(ROW)),
+    ("want_nothing", "from_worker", want(0, 0)),
+    ("want_too_much", "from_worker", want(0, (1 << 18) + 1)),
+    ("want_no_piece", "from_worker", want(0, 1, bytes(32))),
+    ("want_short", "from_worker", frame(36, MODEL + p("QH", 0, 1))),
+    ("want_left_over", "from_worker", frame(36, MODEL + p("QIB", 0, 1, 0))),
+    ("want_wrong_way", "to_worker", want(0, 1)),
     ("returned_nothing", "to_worker", returned(b"")),
     ("returned_less_than_a_row", "to_worker", returned(ROW[:33])),
     ("returned_longer_than_the_frame", "to_worker", frame(5, p("I", 35) + ROW)),

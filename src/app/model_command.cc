@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -15,6 +16,7 @@
 #include "app/piece_folder.h"
 #include "app/stage_words.h"
 #include "backend/engine_files.h"
+#include "backend/model_file.h"
 #include "net/child.h"
 #include "net/loop.h"
 #include "wire/text.h"
@@ -198,27 +200,38 @@ Status verify_manifest(const PieceFolder& folder, const std::string& path, const
 
 Status verify(const ModelOptions& options) {
     const PieceFolder folder = TRY(PieceFolder::open_to_read(options.directory));
-    for (const std::string& path : TRY(folder.manifests())) TRY(verify_manifest(folder, path, options.layers));
+    const std::vector<std::string> manifests = TRY(backend::PieceFiles(options.directory).manifests());
+    for (const std::string& path : manifests) TRY(verify_manifest(folder, path, options.layers));
     return ok();
 }
 
 }  // namespace
 
 void declare_model(CLI::App& app, ModelOptions& options) {
-    const auto is_range = [](const std::string& text) {
-        return parse_layers(text) ? std::string() : "must be FIRST-END, where END is one behind the last layer";
+    const auto are_parts = [](const std::string& text) -> std::string {
+        for (std::size_t from = 0; from <= text.size();) {
+            const std::size_t comma = std::min(text.find(',', from), text.size());
+            const std::string_view word = std::string_view(text).substr(from, comma - from);
+            if (word != "ends" && !parse_layers(word)) {
+                return "must be FIRST-END, where END is one behind the last layer, or ends, or several with commas";
+            }
+            from = comma + 1;
+        }
+        return {};
     };
     CLI::App* model = app.add_subcommand("model", "cut a model into pieces, or check the pieces of one");
     model->require_subcommand(1);
     CLI::App* cut =
         model->add_subcommand("split", "cut a model into pieces, so that a node needs only its layers' bytes");
     cut->add_option("file", options.file, "GGUF file")->required();
-    const char* layers = "FIRST-END: only the pieces of these layers, FIRST to END - 1";
-    cut->add_option("--layers", options.layers, layers)->check(is_range);
+    const char* layers =
+        "only the pieces of these: FIRST-END, layers FIRST to END - 1; ends, what a lead reads of no layer; or several "
+        "with commas";
+    cut->add_option("--layers", options.layers, layers)->check(are_parts);
     cut->add_option("--out", options.out, "folder for the pieces; made when missing")->required();
     CLI::App* check =
         model->add_subcommand("verify", "read all pieces of a folder again, and hold them to their names");
-    check->add_option("--layers", options.layers, layers)->check(is_range);
+    check->add_option("--layers", options.layers, layers)->check(are_parts);
     check->add_option("folder", options.directory, "folder that shoal model split wrote")->required();
 }
 

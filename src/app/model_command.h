@@ -13,7 +13,7 @@ class App;
 namespace shoal::app {
 
 struct ModelOptions {
-    std::string layers;     // "FIRST-END", or all
+    std::string layers;     // "FIRST-END", "ends", or several with commas; empty: all
     std::string file;       // split
     std::string out;        // split: folder
     std::string directory;  // verify

@@ -49,7 +49,7 @@ void declare_up(CLI::App& app, UpOptions& o) {
     up->add_flag("--client", o.client, "role: ask, over the local API (the default role)");
     up->add_flag("--relay", o.relay, "role: carry circuits; needs --listen");
     up->add_flag("--verifier", o.verifier, "role: sign the directory; needs --listen and the key of network.toml");
-    up->add_option("--model", o.models, "role: serve this GGUF file, as FILE or NAME=FILE; needs --listen")
+    up->add_option("--model", o.models, "role: serve this GGUF or, with --hop, its pieces: [NAME=]PATH; needs --listen")
         ->envname("SHOAL_MODEL");
     up->add_option("--hop", o.hops,
                    "another node computes these layers of the --model, as NODE:FIRST-END; one for each hop, in order. "

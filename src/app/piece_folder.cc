@@ -125,18 +125,6 @@ Status PieceFolder::put_manifest(const wire::ShardManifest& manifest) {
     return store::write_file_atomic(path_ + "/" + manifest.model.hex() + ".manifest", wire::encode(manifest), 0644);
 }
 
-Result<std::vector<std::string>> PieceFolder::manifests() const {
-    std::vector<std::string> out;
-    std::error_code error;
-    for (const fs::directory_entry& entry : fs::directory_iterator(path_, error)) {
-        if (entry.path().extension() == ".manifest") out.push_back(entry.path().string());
-    }
-    if (error) return fail(Errc::io, path_ + " cannot be read: " + error.message());
-    if (out.empty()) return fail(Errc::not_found, path_ + " has no manifest: shoal model split was not finished there");
-    std::sort(out.begin(), out.end());
-    return out;
-}
-
 Status PieceFolder::check(const wire::Piece& piece, const OnBytes& progress) const {
     const std::string path = piece_path(piece.id);
     const OpenFile file(path, O_RDONLY);

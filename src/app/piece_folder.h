@@ -12,7 +12,6 @@
 
 #include <functional>
 #include <string>
-#include <vector>
 
 #include "store/files.h"
 #include "wire/shard.h"
@@ -34,8 +33,6 @@ public:
     // The manifest of a model whose pieces are all there.
     Status put_manifest(const wire::ShardManifest& manifest);
 
-    // Paths of all manifests.
-    Result<std::vector<std::string>> manifests() const;
     // Reads the piece. Errc::not_found; unauthenticated: its bytes are not those of its name; io.
     Status check(const wire::Piece& piece, const OnBytes& progress) const;
 

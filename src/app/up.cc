@@ -21,8 +21,8 @@
 namespace shoal::app {
 namespace {
 
-// NAME=FILE, or FILE, whose name is then its stem.
-Result<std::pair<std::string, std::string>> split_model(const std::string& text) {
+// NAME=FILE, or FILE, whose name is then its stem. Where the layers are elsewhere, a folder of pieces does as well.
+Result<std::pair<std::string, std::string>> split_model(const std::string& text, bool pieces_do) {
     const std::size_t at = text.find('=');
     std::string name = at == std::string::npos ? "" : text.substr(0, at);
     std::string path = at == std::string::npos ? text : text.substr(at + 1);
@@ -33,8 +33,10 @@ Result<std::pair<std::string, std::string>> split_model(const std::string& text)
                                 "most {}); use NAME=FILE",
                                 text, name, wire::model_name_bytes_max));
     }
+    if (pieces_do && backend::PieceFiles::is_folder(path)) return std::pair(name, path);
     if (!std::filesystem::is_regular_file(path)) {
-        return fail(Errc::not_found, fmt::format("--model {}: no such file; give the path of a GGUF file", path));
+        const char* folder = backend::PieceFiles::is_folder(path) ? "pieces serve with --hop only" : "no such file";
+        return fail(Errc::not_found, fmt::format("--model {}: {}; give the path of a GGUF file", path, folder));
     }
     return std::pair(name, path);
 }
@@ -198,6 +200,12 @@ std::string death_of(const Running& run, const Running::Served& served) {
         return fmt::format("--model {}: {}; give a --hop for every layer, and start again", served.path,
                            run.lead->down_reason());
     }
+    if (backend::PieceFiles::is_folder(served.path)) {
+        return fmt::format(
+            "--model {}: {}; put the pieces that are missing or wrong into the folder anew ('shoal model split' writes "
+            "them), and start again",
+            served.path, served.engine->down_reason());
+    }
     if (served.boomerang) {
         return fmt::format(
             "--model {}: {}; give a sound GGUF file that this engine supports and hops between its ends, "
@@ -307,7 +315,7 @@ Status make_engines(const UpOptions& o, const std::vector<pipeline::StageNode>& 
     const auto gpu = TRY(gpu_choice(o, command, run));
     if (!o.stage.empty()) make_stages(o, command, gpu, run);
     for (const std::string& text : o.models) {
-        const auto [name, path] = TRY(split_model(text));
+        const auto [name, path] = TRY(split_model(text, !hops.empty()));
         backend::WorkerOptions options;
         options.model_path = path;
         options.command = command;

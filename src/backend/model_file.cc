@@ -1,5 +1,6 @@
 #include "backend/model_file.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -24,6 +25,27 @@ Result<ModelFile> PieceFiles::manifest(const ModelId& model) const {
     auto file = open_model_file(folder_ + "/" + model.hex() + ".manifest");
     if (!file) return fail(Errc::not_found, "this node has no pieces of the model " + model.brief());
     return file;
+}
+
+Result<std::vector<std::string>> PieceFiles::manifests() const {
+    std::vector<std::string> out;
+    std::error_code error;
+    for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(folder_, error)) {
+        if (entry.path().extension() == ".manifest") out.push_back(entry.path().string());
+    }
+    if (error) return fail(Errc::io, folder_ + " cannot be read: " + error.message());
+    if (out.empty()) {
+        return fail(Errc::not_found, folder_ + " has no manifest: shoal model split was not finished there");
+    }
+    std::sort(out.begin(), out.end());
+    return out;
+}
+
+Result<ModelFile> PieceFiles::only_manifest() const {
+    const std::vector<std::string> found = TRY(manifests());
+    if (found.size() == 1) return open_model_file(found.front());
+    return fail(Errc::invalid, folder_ + " has pieces of " + std::to_string(found.size()) +
+                                   " models: make a folder for each (shoal model split)");
 }
 
 Bytes PieceFiles::read(const wire::PieceId& piece, std::uint64_t offset, std::uint32_t bytes) {

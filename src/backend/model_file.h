@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/ids.h"
@@ -40,6 +41,10 @@ public:
     static bool is_folder(const std::string& path);
     // Errc::not_found: no pieces of this model.
     Result<ModelFile> manifest(const ModelId& model) const;
+    // Paths of all manifests, sorted. Errc::not_found: there is none. Errc::io.
+    Result<std::vector<std::string>> manifests() const;
+    // For who cannot say which model. Errc::invalid: several.
+    Result<ModelFile> only_manifest() const;
     // As many bytes from `offset` of the piece; empty where it is not here, or shorter. Blocks on the disk.
     Bytes read(const wire::PieceId& piece, std::uint64_t offset, std::uint32_t bytes);
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "backend/model_file.h"
+#include "engine/finite.h"
 #include "wire/text.h"
 
 namespace shoal::backend {
@@ -13,13 +14,19 @@ namespace pipe = engine::stage_pipe;
 using wire::StageFaultCode;
 
 struct StageWorkers::Worker {
+    struct Owed {
+        std::size_t bytes = 0;
+        std::int64_t rows = 0;
+    };
     engine::StageHandle handle;
     ModelId model;  // that was asked for
+    wire::ActivationType type = wire::ActivationType::f16;
     std::unique_ptr<net::ChildProcess> child;
     engine::pipe::Frames frames{pipe::frame_bytes_max};
-    std::deque<Bytes> unsent;           // bounded: what the host lets wait, stage_queued_max
-    std::deque<std::size_t> computing;  // bounded: as unsent; bytes of the answer that is owed
-    std::int64_t parts_ahead = 0;       // that it sent, beyond those that it was sent: at most one
+    std::deque<Bytes> unsent;      // bounded: what the host lets wait, stage_queued_max
+    std::deque<Owed> computing;    // bounded: as unsent; answers that are owed
+    Duration slowest_row{};        // of all calls so far
+    std::int64_t parts_ahead = 0;  // that it sent, beyond those that it was sent: at most one
     net::Timer silence;
     std::optional<PieceFiles> pieces;  // where the model is in pieces
     bool load_sent = false;
@@ -37,6 +44,7 @@ void StageWorkers::open(Now, engine::StageHandle handle, const engine::StageShap
     auto worker = std::make_unique<Worker>();
     worker->handle = handle;
     worker->model = shape.model;
+    worker->type = shape.type;
     Worker& opened = *workers_.emplace(handle, std::move(worker)).first->second;
     if (const Status started = start(opened, shape); !started) {
         const bool has_not = opened.pieces && started.error().code == Errc::not_found;
@@ -80,18 +88,30 @@ Status StageWorkers::start(Worker& worker, const engine::StageShape& shape) {
     return ok();
 }
 
-void StageWorkers::watch(Worker& worker, Duration silence_max) {
-    worker.silence = loop_.after(silence_max, [this, &worker] {
+void StageWorkers::watch(Worker& worker, Duration silence_max, bool second_half) {
+    worker.silence = loop_.after(silence_max / 2, [this, &worker, silence_max, second_half] {
+        if (!second_half) return watch(worker, silence_max, true);
         give_up(worker, StageFaultCode::engine, "the engine hangs: nothing was heard of it for too long");
     });
+}
+
+void StageWorkers::watch_computing(Worker& worker) {
+    Duration patience = limits::engine_silence_max;
+    if (worker.slowest_row > Duration::zero()) {
+        const Duration call = worker.slowest_row * worker.computing.front().rows;
+        patience = std::clamp<Duration>(silence_steps * call, options_.silence_min, limits::engine_silence_max);
+    }
+    watch(worker, patience);
 }
 
 void StageWorkers::compute(Now, engine::StageHandle handle, const wire::StageRows& rows) {
     const auto at = workers_.find(handle);
     if (at == workers_.end() || at->second->over) return;
     Worker& worker = *at->second;
-    if (worker.loaded && worker.computing.empty()) watch(worker, limits::engine_silence_max);
-    worker.computing.push_back(rows.tensor.size());
+    std::int64_t count = 0;
+    for (const wire::StagePart& part : rows.parts) count += part.rows;
+    worker.computing.push_back({rows.tensor.size(), count});
+    if (worker.loaded && worker.computing.size() == 1) watch_computing(worker);
     send(worker, pipe::Compute{rows});
 }
 
@@ -153,7 +173,7 @@ void StageWorkers::on_bytes(Worker& worker, ByteView bytes) {
     }
     if (!worker.loaded) return watch(worker, limits::engine_start_timeout);
     if (worker.computing.empty()) return worker.silence.cancel();
-    watch(worker, limits::engine_silence_max);
+    watch_computing(worker);
 }
 
 bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
@@ -162,7 +182,7 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
         return true;
     }
     if (std::holds_alternative<engine::Loading>(message)) return !worker.loaded;
-    if (const auto* want = std::get_if<pipe::Want>(&message)) return answer(worker, *want);
+    if (const auto* want = std::get_if<engine::pipe::Want>(&message)) return answer(worker, *want);
     if (const auto* loaded = std::get_if<pipe::Loaded>(&message)) {
         if (worker.loaded) return false;
         worker.loaded = true;
@@ -188,18 +208,30 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
         if (wake_) wake_();
         return true;
     }
-    auto& computed = std::get<pipe::Computed>(message);
-    if (worker.computing.empty() || computed.tensor.size() != worker.computing.front()) return false;
+    return on_computed(worker, std::get<pipe::Computed>(std::move(message)));
+}
+
+bool StageWorkers::on_computed(Worker& worker, pipe::Computed computed) {
+    if (worker.computing.empty()) return false;
+    const Worker::Owed owed = worker.computing.front();
     worker.computing.pop_front();
-    put(engine::StageComputed{worker.handle, std::move(computed.tensor), std::chrono::microseconds(computed.busy_us)});
+    if (computed.tensor.size() != owed.bytes) {
+        give_up(worker, StageFaultCode::engine, "the engine computed rows of another shape");
+    } else if (!engine::all_finite(worker.type, computed.tensor)) {
+        give_up(worker, StageFaultCode::not_finite, "the engine computed numbers that are none");
+    } else {
+        const Duration busy = std::chrono::microseconds(computed.busy_us);
+        worker.slowest_row = std::max(worker.slowest_row, busy / owed.rows);
+        put(engine::StageComputed{worker.handle, std::move(computed.tensor), busy});
+    }
     return true;
 }
 
 // Before what waits for the layers: the worker asks for one thing at a time, and waits for it.
-bool StageWorkers::answer(Worker& worker, const pipe::Want& want) {
+bool StageWorkers::answer(Worker& worker, const engine::pipe::Want& want) {
     if (worker.loaded || !worker.pieces) return false;
     const Bytes frame =
-        pipe::encode(pipe::ToStage(pipe::PieceBytes{worker.pieces->read(want.piece, want.offset, want.bytes)}));
+        pipe::encode(pipe::ToStage(engine::pipe::PieceBytes{worker.pieces->read(want.piece, want.offset, want.bytes)}));
     return worker.child->send(frame);
 }
 

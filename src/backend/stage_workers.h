@@ -7,8 +7,12 @@
 //      coordinator has standbys.
 //   2. The worker may die, lie or send noise at any moment: then its session fails, with the reason.
 //   3. A worker that is silent for limits::engine_start_timeout while loading, or for limits::engine_silence_max while
-//      it computes, is killed.
+//      it computes, is killed. Once it has been measured it is given silence_steps times what the call should take, and
+//      silence_min at least: it says every second that it computes, and between two operations only a part of a call
+//      goes by. Time counts in two halves, so that a node that stood still itself blames nobody.
 //   4. What it loads must be the model that was asked for; a file is read for nothing else.
+//   5. What it computed has the shape of what it was asked, and is numbers: else it is lost here, by its own name, and
+//      the next hop never sees it.
 //
 // Thread: the loop's. `wake` is called when poll() has something that was not there before, from inside: it must not
 // call this object.
@@ -35,10 +39,13 @@ struct StageWorkersOptions {
     std::uint16_t threads = 0;
     engine::pipe::KvType kv = engine::pipe::KvType::f16;
     std::optional<GpuChoice> gpu = std::nullopt;
+    Duration silence_min = std::chrono::seconds(5);  // rule 3
 };
 
 class StageWorkers final : public engine::RankEngine {
 public:
+    static constexpr int silence_steps = 20;  // a busy machine, a long history
+
     // `loop` and `log` must outlive it.
     StageWorkers(net::Loop& loop, Log& log, StageWorkersOptions options, std::function<void()> wake);
     ~StageWorkers() override;
@@ -61,11 +68,13 @@ private:
     void on_bytes(Worker& worker, ByteView bytes);
     // False: the message cannot come now, so the worker is broken.
     bool on_message(Worker& worker, engine::stage_pipe::FromStage message);
-    bool answer(Worker& worker, const engine::stage_pipe::Want& want);
+    bool answer(Worker& worker, const engine::pipe::Want& want);
+    bool on_computed(Worker& worker, engine::stage_pipe::Computed computed);
     void send(Worker& worker, const engine::stage_pipe::ToStage& message);
     void flush(Worker& worker);
     // Rule 3: from now on something is owed.
-    void watch(Worker& worker, Duration silence_max);
+    void watch(Worker& worker, Duration silence_max, bool second_half = false);
+    void watch_computing(Worker& worker);
     void give_up(Worker& worker, wire::StageFaultCode code, const std::string& text);
     void put(engine::StageEvent event);
 

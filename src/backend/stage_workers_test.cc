@@ -40,8 +40,13 @@ struct StageRig {
     StageWorkers workers;
     std::vector<engine::StageEvent> events;
 
-    StageRig(std::string model, EngineCommand command)
-        : workers(loop, log, {std::move(model), std::move(command), 1}, [this] { ++woken; }) {}
+    StageRig(std::string model, EngineCommand command, Duration silence_min = 5s)
+        : workers(loop, log, options_of(std::move(model), std::move(command), silence_min), [this] { ++woken; }) {}
+    static StageWorkersOptions options_of(std::string model, EngineCommand command, Duration silence_min) {
+        StageWorkersOptions out{std::move(model), std::move(command), 1};
+        out.silence_min = silence_min;
+        return out;
+    }
 
     void open(std::uint64_t handle, const ModelId& model, wire::LayerRange layers = {0, 2},
               std::uint32_t columns = width) {
@@ -410,7 +415,78 @@ TEST(StageWorkers, AResultOfAnotherSizeFails) {
     const StageFailed* failed = rig.failure_of(1);
     ASSERT_NE(failed, nullptr);
     EXPECT_EQ(failed->code, StageFaultCode::engine);
+    EXPECT_NE(failed->text.find("another shape"), std::string::npos) << failed->text;
     EXPECT_TRUE(rig.of<StageComputed>(1).empty());
+}
+
+// Bytes that stand for what is none, wherever they are among the rows.
+TEST(StageWorkers, AResultThatIsNoNumbersFailsHereAndNotAtTheNextHop) {
+    namespace pipe = engine::stage_pipe;
+    const ModelId model(ByteArray<32>{1});
+    const Bytes loaded = pipe::encode(pipe::FromStage(pipe::Loaded{model}));
+    struct Case {
+        wire::ActivationType as;
+        std::size_t at;
+        Bytes none;
+    };
+    for (const Case& each :
+         {Case{wire::ActivationType::f32, width * 4 - 4, {0, 0, 0x80, 0x7f}},
+          Case{wire::ActivationType::f32, 0, {1, 0, 0xc0, 0xff}}, Case{wire::ActivationType::f16, 6, {0, 0x7c}},
+          Case{wire::ActivationType::f16, width * 2 - 2, {1, 0xfe}}, Case{wire::ActivationType::q8_0, 34, {0, 0xfc}}}) {
+        Bytes tensor(wire::activation_row_bytes(each.as, width));
+        const wire::StageRows rows{{{0, 0, 1}}, tensor};
+        std::copy(each.none.begin(), each.none.end(), tensor.begin() + static_cast<std::ptrdiff_t>(each.at));
+        const Bytes computed = pipe::encode(pipe::FromStage(pipe::Computed{1, tensor}));
+        StageRig rig("/dev/null", shell("printf '" + octal_of(loaded) + "' >&3; head -c 24 <&3 >/dev/null; printf '" +
+                                        octal_of(computed) + "' >&3; exec cat <&3 >/dev/null"));
+        rig.workers.open(rig.loop.now(), StageHandle(1), {model, {0, 2}, each.as, width, 128, 2});
+        ASSERT_TRUE(rig.until_ready(1));
+        rig.compute(1, rows);
+        const StageFailed* failed = rig.failure_of(1);
+        ASSERT_NE(failed, nullptr);
+        EXPECT_EQ(failed->code, StageFaultCode::not_finite);
+        EXPECT_NE(failed->text.find("numbers that are none"), std::string::npos) << failed->text;
+        EXPECT_TRUE(rig.of<StageComputed>(1).empty());
+    }
+}
+
+// Before it was measured nobody knows how long a call may take.
+TEST(StageWorkers, AWorkerThatHangsIsFoundByWhatItsCallsTook) {
+    namespace pipe = engine::stage_pipe;
+    const ModelId model(ByteArray<32>{1});
+    const Bytes loaded = pipe::encode(pipe::FromStage(pipe::Loaded{model}));
+    const Bytes computed = pipe::encode(pipe::FromStage(pipe::Computed{1000, Bytes(width * sizeof(float))}));
+    StageRig rig("/dev/null",
+                 shell("printf '" + octal_of(loaded) + "' >&3; head -c 24 <&3 >/dev/null; printf '" +
+                       octal_of(computed) + "' >&3; exec sleep 1000"),
+                 200ms);
+    rig.open(1, model);
+    ASSERT_TRUE(rig.until_ready(1));
+    ASSERT_FALSE(rig.result_of(1, rows_of(0, 1)).empty());
+    rig.compute(1, rows_of(1, 1));
+    const StageFailed* failed = rig.failure_of(1);
+    ASSERT_NE(failed, nullptr);
+    EXPECT_NE(failed->text.find("hangs"), std::string::npos) << failed->text;
+}
+
+TEST(StageWorkers, AWorkerThatSaysThatItComputesIsLeftAlone) {
+    namespace pipe = engine::stage_pipe;
+    const ModelId model(ByteArray<32>{1});
+    const Bytes loaded = pipe::encode(pipe::FromStage(pipe::Loaded{model}));
+    const Bytes working = pipe::encode(pipe::FromStage(engine::pipe::Working{}));
+    const std::string computed =
+        "printf '" + octal_of(pipe::encode(pipe::FromStage(pipe::Computed{1000, Bytes(width * sizeof(float))}))) +
+        "' >&3; ";
+    // Many times as long as it might be silent.
+    StageRig rig("/dev/null",
+                 shell("printf '" + octal_of(loaded) + "' >&3; head -c 24 <&3 >/dev/null; " + computed +
+                       "i=0; while [ $i -lt 60 ]; do printf '" + octal_of(working) +
+                       "' >&3; sleep 0.05; i=$((i+1)); done; " + computed + "exec cat <&3 >/dev/null"),
+                 1s);
+    rig.open(1, model);
+    ASSERT_TRUE(rig.until_ready(1));
+    ASSERT_FALSE(rig.result_of(1, rows_of(0, 1)).empty());
+    EXPECT_FALSE(rig.result_of(1, rows_of(1, 1)).empty());
 }
 
 }  // namespace

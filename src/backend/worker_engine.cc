@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "backend/model_file.h"
 #include "net/loop.h"
 #include "wire/chat.h"
 #include "wire/text.h"
@@ -103,12 +102,19 @@ std::optional<engine::Event> WorkerEngine::poll() {
     return event;
 }
 
+Result<ModelFile> WorkerEngine::open_model() {
+    pieces_.reset();
+    if (!options_.lead || !PieceFiles::is_folder(options_.model_path)) return open_model_file(options_.model_path);
+    pieces_.emplace(options_.model_path);
+    return pieces_->only_manifest();
+}
+
 void WorkerEngine::start() {
     health_ = Health::starting;
     frames_ = engine::pipe::Frames(options_.lead ? engine::pipe::lead_frame_bytes_max : limits::engine_frame_bytes_max);
     last_words_.reset();
     placed_.reset();
-    auto model = open_model_file(options_.model_path);
+    auto model = open_model();
     if (!model) return go_down(model.error().message, true);
     std::optional<ModelFile> draft;
     if (options_.load.drafts.model) {
@@ -146,7 +152,7 @@ void WorkerEngine::start() {
     load_deadline_ = loop_.now().mono + limits::engine_start_timeout;
     engine::pipe::ToWorker first = options_.load;
     if (const auto& lead = options_.lead) {
-        first = engine::pipe::Lead{options_.load, lead->type, lead->steps, lead->middle};
+        first = engine::pipe::Lead{options_.load, lead->type, lead->steps, lead->middle, pieces_.has_value()};
     }
     const auto load = engine::pipe::encode(first);
     ASSERT(load.has_value());
@@ -168,6 +174,7 @@ void WorkerEngine::queue(Bytes frame) {
 }
 
 void WorkerEngine::flush() {
+    if (child_ && child_->running() && unsent_piece_ && child_->send(*unsent_piece_)) unsent_piece_.reset();
     while (child_ && child_->running() && !unsent_.empty() && child_->send(unsent_.front())) {
         unsent_bytes_ -= unsent_.front().size();
         wipe(unsent_.front().data(), unsent_.front().size());
@@ -213,6 +220,7 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
                        options_.gpu->device);
         return true;
     }
+    if (const auto* want = std::get_if<engine::pipe::Want>(&message)) return answer(*want);
     if (health_ != Health::ready) return false;
     if (std::holds_alternative<engine::pipe::Working>(message)) return true;
     if (std::holds_alternative<engine::pipe::Cleared>(message)) return breaks_ > 0 && breaks_-- > 0;
@@ -254,6 +262,19 @@ bool WorkerEngine::on_work(Work work) {
     // Of a sequence: guesses that were wrong, a job that ends, what it left is used again or goes.
     if (work_.size() >= options_.lead->steps + 4 * limits::engine_sequences_max) return false;
     work_.push_back(std::move(work));
+    return true;
+}
+
+// While it loads, and then a row of the embedding for each token.
+bool WorkerEngine::answer(const engine::pipe::Want& want) {
+    if (!pieces_) return false;
+    if (unsent_piece_) return false;
+    if (health_ == Health::starting) load_deadline_ = loop_.now().mono + limits::engine_start_timeout;
+    auto frame = engine::pipe::encode(
+        engine::pipe::ToWorker(engine::pipe::PieceBytes{pieces_->read(want.piece, want.offset, want.bytes)}));
+    ASSERT(frame.has_value());
+    unsent_piece_ = std::move(*frame);
+    flush();
     return true;
 }
 
@@ -336,6 +357,7 @@ void WorkerEngine::go_down(const std::string& reason, bool permanent) {
     unsent_.clear();
     unsent_bytes_ = 0;
     prefixes_.set_ready(false);
+    unsent_piece_.reset();
     work_.clear();
     forwards_ = breaks_ = 0;
     ends_ = {};

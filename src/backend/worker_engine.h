@@ -15,6 +15,8 @@
 //   5. A worker with a GPU that the sandbox ends makes the engine dead: its driver will do the same again.
 //   6. Jobs wait while the model is loaded; they are refused while the engine is down, so that the scheduler can hand
 //      them to another node.
+//   7. The lead of a model in pieces gets what it asks of them, an answer at a time: one that asks again before the
+//      last has left is broken.
 //
 //      starting --Ready--> ready --exit--> down --delay--> starting;   any --permanent--> dead
 //
@@ -31,6 +33,7 @@
 
 #include "backend/engine_files.h"
 #include "backend/gpu.h"
+#include "backend/model_file.h"
 #include "backend/worker_prefixes.h"
 #include "base/log.h"
 #include "engine/engine.h"
@@ -40,7 +43,7 @@
 namespace shoal::backend {
 
 struct WorkerOptions {
-    std::string model_path;
+    std::string model_path;  // of a lead: or a folder of pieces
     engine::pipe::Load load;
     std::string draft_path;  // where load.drafts.model
     // Only the ends of the model: the layers are elsewhere (engine/lead.h), or those of the middle.
@@ -91,6 +94,7 @@ private:
     };
 
     void start();
+    Result<ModelFile> open_model();
     void on_bytes(ByteView bytes);
     void on_exit(const net::ChildExit& exit);
     // False: the message cannot come now, so the worker is broken.
@@ -99,6 +103,7 @@ private:
     bool on_work(Work work);
     // nullopt: it is about something else, and stays as it is.
     std::optional<bool> on_prefix(engine::pipe::FromWorker& message);
+    bool answer(const engine::pipe::Want& want);
     void end_job(JobId job, engine::Event event);
     void distrust(const std::string& why);
     void go_down(const std::string& reason, bool permanent);
@@ -126,6 +131,8 @@ private:
     std::deque<Bytes> unsent_;
     std::size_t unsent_bytes_ = 0;
     WorkerPrefixes prefixes_;
+    std::optional<PieceFiles> pieces_;   // where the model is in pieces
+    std::optional<Bytes> unsent_piece_;  // goes before all others: the worker waits for it
     std::optional<engine::LeadShape> shape_;
     std::optional<engine::pipe::Placed> placed_;
     engine::pipe::Ends ends_;           // said by a lead that loads; of width 0 before

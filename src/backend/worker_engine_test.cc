@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 #include "backend/test_engine.h"
 
@@ -177,6 +178,69 @@ TEST(WorkerEngine, ANodeThatStoodStillItselfBlamesNobody) {
         rig.engine->on_tick(late);
     }
     ASSERT_TRUE(rig.until([&] { return !rig.all<Down>().empty(); })) << "a worker that really is silent";
+}
+
+// A lead in shell that asks for bytes of a piece so often, and reads each answer or none.
+struct AskingLead {
+    std::filesystem::path folder = testing::TempDir() + "shoal-pieces-" + std::to_string(getpid());
+    wire::PieceId piece{ByteArray<32>{7}};
+
+    AskingLead() {
+        std::filesystem::create_directories(folder / "pieces");
+        std::ofstream(folder / "model.manifest") << "read by the worker alone";
+        std::ofstream(folder / "pieces" / piece.hex()) << std::string(engine::pipe::piece_bytes_max, 'x');
+    }
+    ~AskingLead() { std::filesystem::remove_all(folder); }
+    AskingLead(const AskingLead&) = delete;
+    AskingLead& operator=(const AskingLead&) = delete;
+
+    WorkerOptions options(int asks, bool reads = false) const {
+        const engine::pipe::Want want{piece, 0, engine::pipe::piece_bytes_max};
+        const Bytes frame = *engine::pipe::encode(engine::pipe::FromWorker(want));
+        const engine::pipe::PieceBytes piece_bytes{Bytes(engine::pipe::piece_bytes_max)};
+        const auto read = [reads](const engine::pipe::ToWorker& one) {
+            const std::size_t bytes = engine::pipe::encode(one)->size();
+            return reads ? "head -c " + std::to_string(bytes) + " <&3 >/dev/null; " : std::string();
+        };
+        const std::string each = "printf '" + octal_of(frame) + "' >&3; " + read(piece_bytes);
+        WorkerOptions out =
+            small_engine(folder.string(), shell(read(engine::pipe::Lead{}) + "i=0; while [ $i -lt " +
+                                                std::to_string(asks) + " ]; do " + each + "i=$((i+1)); done; exit 9"));
+        out.lead = WorkerOptions::Lead{};
+        return out;
+    }
+};
+
+TEST(WorkerEngine, ALeadInPiecesIsGivenThem) {
+    const AskingLead lead;
+    Rig rig(lead.options(20, true));
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Down>().empty(); }));
+    EXPECT_NE(rig.all<Down>()[0]->reason.find("exit code 9"), std::string::npos) << rig.all<Down>()[0]->reason;
+}
+
+TEST(WorkerEngine, ALeadThatAsksForMoreThanItReadsIsReplaced) {
+    const AskingLead lead;
+    Rig rig(lead.options(1000));  // four times what is held for a worker
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Down>().empty(); }));
+    EXPECT_NE(rig.all<Down>()[0]->reason.find("out of order"), std::string::npos) << rig.all<Down>()[0]->reason;
+}
+
+TEST(WorkerEngine, AWorkerThatHasTheModelIsGivenNoPieces) {
+    const AskingLead lead;
+    WorkerOptions options = lead.options(1);
+    options.model_path = "/dev/null";
+    Rig rig(options);
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Down>().empty(); }));
+    EXPECT_NE(rig.all<Down>()[0]->reason.find("out of order"), std::string::npos) << rig.all<Down>()[0]->reason;
+}
+
+TEST(WorkerEngine, AFolderWithPiecesOfTwoModelsIsNamed) {
+    const AskingLead lead;
+    std::ofstream(lead.folder / "other.manifest") << "of another model";
+    Rig rig(lead.options(1));
+    ASSERT_TRUE(rig.until([&] { return !rig.all<Down>().empty(); }));
+    EXPECT_TRUE(rig.all<Down>()[0]->permanent);
+    EXPECT_NE(rig.all<Down>()[0]->reason.find("pieces of 2 models"), std::string::npos) << rig.all<Down>()[0]->reason;
 }
 
 TEST(WorkerEngine, AModelThatCrashesEveryWorkerIsGivenUp) {

@@ -13,6 +13,9 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
     return x ^ (x >> 31);
 }
 
+// Whatever the bits, each half or float of them is a number.
+constexpr std::uint64_t numbers = 0xBFFF'BFFF'BFFF'BFFF;
+
 }  // namespace
 
 void FakeStageEngine::open(Now now, StageHandle handle, const StageShape& shape) {
@@ -43,7 +46,7 @@ void FakeStageEngine::compute(Now now, StageHandle handle, const wire::StageRows
             for (std::size_t layer = 0; layer < layers; ++layer) {
                 const std::uint64_t before = memory[layer].empty() ? 0 : memory[layer].back();
                 memory[layer].push_back(mix(before, value));
-                value = mix(open.shape.layers.first + layer, memory[layer].back());
+                value = mix(open.shape.layers.first + layer, memory[layer].back()) & numbers;
             }
             store_le<std::uint64_t>(out.tensor.data() + row * row_bytes, value);
         }

@@ -22,6 +22,7 @@ enum class Kind : std::uint8_t {
     prefix_open = 9,
     prefix_more = 10,
     prefix_close = 11,
+    piece = 12,
     loading = 16,
     ready = 17,
     started = 18,
@@ -39,6 +40,7 @@ enum class Kind : std::uint8_t {
     prefix_piece = 30,
     prefix_gone = 31,
     placed = 32,
+    want = 36,
 };
 constexpr std::size_t length_bytes = 4;
 constexpr std::size_t submit_fixed_bytes = 1 + 8 + 32 + 4;
@@ -49,8 +51,8 @@ static_assert(1 + 8 + 4 + 2 + text_bytes_max <= limits::engine_frame_bytes_max);
 constexpr std::chrono::microseconds recompute_max = 24h;
 static_assert(1 + 8 + 1 + 4 + limits::prefix_piece_bytes <= limits::engine_frame_bytes_max);
 
-Error bad(const char* what) {
-    return fail(Errc::invalid, std::string("pipe: ") + what);
+Error bad(std::string_view what) {
+    return fail(Errc::invalid, "pipe: " + std::string(what));
 }
 
 // ---- rules of the fields: the same on both ways, so that what is refused by one side is never sent by the other ----
@@ -184,6 +186,13 @@ Status check(const Placed& m) {
     const std::string_view fault = placed_fault(m);
     return fault.empty() ? ok() : Status(fail(Errc::invalid, "pipe: " + std::string(fault)));
 }
+Status check(const Want& m) {
+    const std::string_view fault = want_fault(m);
+    return fault.empty() ? ok() : Status(bad(fault));
+}
+Status check(const PieceBytes& m) {
+    return m.bytes.size() <= piece_bytes_max ? ok() : Status(bad("more of a piece than is asked for"));
+}
 // An engine knows these five; the other faults of AskFault are made by those who carry a request.
 Status check(const Failed& m) {
     TRY(check(m.usage));
@@ -244,6 +253,7 @@ Status put(Writer& out, const Lead& m) {
     out.u16(m.steps);
     out.u16(m.middle ? m.middle->first : 0);
     out.u16(m.middle ? m.middle->end : 0);
+    out.u8(m.pieces ? 1 : 0);
     return ok();
 }
 Status put(Writer& out, const Returned& m) {
@@ -407,6 +417,16 @@ Status put(Writer& out, const Placed& m) {
     out.u16(m.all);
     return ok();
 }
+Status put(Writer& out, const Want& m) {
+    put_kind(out, Kind::want);
+    put_want(out, m);
+    return ok();
+}
+Status put(Writer& out, const PieceBytes& m) {
+    put_kind(out, Kind::piece);
+    put_piece(out, m);
+    return ok();
+}
 
 template <typename Message>
 Result<Bytes> encode_any(const Message& message) {
@@ -446,6 +466,7 @@ Result<Lead> read_lead(Reader& in) {
     Lead m{load, static_cast<wire::ActivationType>(in.u8()), in.u16()};
     const wire::LayerRange middle{in.u16(), in.u16()};
     if (middle != wire::LayerRange{}) m.middle = middle;
+    m.pieces = TRY(read_flag(in, "pieces"));
     return m;
 }
 Result<Job> read_job(Reader& in) {
@@ -586,6 +607,7 @@ Result<ToWorker> decode_to_worker(ByteView frame) {
             const PrefixClose m{PrefixReadId(in.u64())};
             return whole<ToWorker>(in, m, "pipe: prefix close");
         }
+        case Kind::piece: return whole<ToWorker>(in, read_piece(in), "pipe: piece");
         default: return fail(Errc::malformed, "pipe: unknown frame to a worker");
     }
 }
@@ -657,6 +679,7 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
             const PrefixGone m{PrefixReadId(in.u64())};
             return whole<FromWorker>(in, m, "pipe: prefix gone");
         }
+        case Kind::want: return whole<FromWorker>(in, read_want(in), "pipe: want");
         default: return fail(Errc::malformed, "pipe: unknown frame from a worker");
     }
 }
@@ -664,6 +687,29 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
 std::string_view placed_fault(const Placed& placed) {
     const bool fits = placed.layers >= 1 && placed.layers <= placed.all && placed.all <= limits::model_layers_max;
     return fits ? std::string_view() : "no such number of layers on a GPU";
+}
+
+void put_want(Writer& out, const Want& want) {
+    out.bytes(want.piece.view());
+    out.u64(want.offset);
+    out.u32(want.bytes);
+}
+void put_piece(Writer& out, const PieceBytes& piece) {
+    out.bytes_u32(piece.bytes);
+}
+Want read_want(Reader& in) {
+    Want out;
+    out.piece = wire::PieceId(in.array<32>());
+    out.offset = in.u64();
+    out.bytes = in.u32();
+    return out;
+}
+PieceBytes read_piece(Reader& in) {
+    return {to_bytes(in.bytes_u32(piece_bytes_max))};
+}
+std::string_view want_fault(const Want& want) {
+    if (want.piece.is_zero()) return "no piece";
+    return want.bytes >= 1 && want.bytes <= piece_bytes_max ? std::string_view() : "too many bytes, or none";
 }
 
 Bytes frame_of(ByteView kind_and_body) {

@@ -5,7 +5,7 @@
 // invalid, or a reason. A worker that meets a bad frame ends; a node that meets one kills the worker.
 //
 // A worker that holds the ends of a model speaks the same frames and a few more; those of hidden states may be as long
-// as a message of a channel.
+// as a message of a channel. Where the model is in pieces it asks for them, as a stage does (stage_pipe.h).
 //
 // Pure. Decoding is linear in the frame's length, and encoding is canonical: what decodes, encodes to the same bytes.
 #pragma once
@@ -18,6 +18,7 @@
 #include "base/limits.h"
 #include "engine/lead.h"
 #include "engine/prefixes.h"
+#include "wire/shard.h"
 
 namespace shoal::engine::pipe {
 
@@ -32,6 +33,8 @@ inline constexpr std::uint16_t threads_max = 1024;
 inline constexpr unsigned prefix_pieces_ahead = 16;
 
 inline constexpr std::size_t lead_frame_bytes_max = limits::channel_message_bytes_max;
+// Of a piece that is asked for at once: the node's loop reads no longer.
+inline constexpr std::uint32_t piece_bytes_max = 256 * 1024;
 
 enum class KvType : std::uint8_t { f16 = 0, q8_0 = 1 };
 
@@ -61,6 +64,7 @@ struct Lead {
     std::uint16_t steps = 1;  // under way at once, at most limits::stage_unsettled_max
     // The layers that are elsewhere, when it keeps the first and the last ones: 1 <= first < end < its layers.
     std::optional<wire::LayerRange> middle = std::nullopt;
+    bool pieces = false;  // the descriptor is a manifest, and its pieces are asked for
 };
 struct Cancel {
     JobId job;
@@ -75,6 +79,16 @@ struct Broken {
 };
 // The answer to Broken: what a lead said before it belongs to what was broken.
 struct Cleared {};
+// Bytes of a piece of the model (wire/shard.h).
+struct Want {
+    wire::PieceId piece;
+    std::uint64_t offset = 0;
+    std::uint32_t bytes = 0;  // 1 to piece_bytes_max
+};
+// The answer to it. Empty: not here, or shorter.
+struct PieceBytes {
+    Bytes bytes;  // at most piece_bytes_max
+};
 // Of a lead, before Ready.
 struct Ends {
     std::uint32_t width = 0;
@@ -120,9 +134,9 @@ struct Fatal {
 };
 
 using ToWorker = std::variant<Load, Lead, Job, Cancel, Returned, Broken, PrefixGive, PrefixGiveUp, PrefixOpen,
-                              PrefixMore, PrefixClose>;
+                              PrefixMore, PrefixClose, PieceBytes>;
 using FromWorker = std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward,
-                                Truncate, Cleared, PrefixAsk, PrefixRefused, PrefixPiece, PrefixGone, Placed>;
+                                Truncate, Cleared, PrefixAsk, PrefixRefused, PrefixPiece, PrefixGone, Placed, Want>;
 
 // A whole frame, length included. Errc::invalid: a field is outside what the page gives (for a Job: what
 // wire::check_chat_request says); Errc::exhausted: the request is longer than limits::chat_body_bytes_max.
@@ -135,6 +149,12 @@ Result<FromWorker> decode_from_worker(ByteView frame);
 
 // What is wrong with it, for both pipes; empty: nothing.
 std::string_view placed_fault(const Placed& placed);
+// The bodies of Want and PieceBytes, for both pipes. A fault is why a message can be none; empty: it can.
+void put_want(Writer& out, const Want& want);
+void put_piece(Writer& out, const PieceBytes& piece);
+Want read_want(Reader& in);
+PieceBytes read_piece(Reader& in);
+std::string_view want_fault(const Want& want);
 
 // The frame around a kind and its body.
 Bytes frame_of(ByteView kind_and_body);

@@ -24,16 +24,16 @@ Bytes frame_of(const nlohmann::json& entry) {
 }
 
 const char* kind_of(const ToWorker& message) {
-    constexpr const char* names[] = {"load",        "lead",        "submit",      "cancel",
-                                     "returned",    "broken",      "prefix_give", "prefix_give_up",
-                                     "prefix_open", "prefix_more", "prefix_close"};
+    constexpr const char* names[] = {"load",        "lead",        "submit",       "cancel",
+                                     "returned",    "broken",      "prefix_give",  "prefix_give_up",
+                                     "prefix_open", "prefix_more", "prefix_close", "piece"};
     return names[message.index()];
 }
 const char* kind_of(const FromWorker& message) {
     constexpr const char* names[] = {"loading",     "ready",   "started",    "text",           "finished",
                                      "failed",      "fatal",   "working",    "ends",           "forward",
                                      "truncate",    "cleared", "prefix_ask", "prefix_refused", "prefix_piece",
-                                     "prefix_gone", "placed"};
+                                     "prefix_gone", "placed",  "want"};
     return names[message.index()];
 }
 
@@ -113,6 +113,8 @@ TEST(Pipe, RefusesToEncodeWhatNoLeadSays) {
     EXPECT_FALSE(encode(FromWorker(Placed{0, 4})).has_value());
     EXPECT_FALSE(encode(FromWorker(Truncate{limits::engine_sequences_max, 0})).has_value());
     EXPECT_FALSE(encode(FromWorker(Truncate{0, limits::context_tokens_max})).has_value());
+    EXPECT_FALSE(encode(FromWorker(Want{})).has_value());
+    EXPECT_FALSE(encode(ToWorker(PieceBytes{Bytes(piece_bytes_max + 1)})).has_value());
     lead = {};
     lead.load.drafts = {false, true, {1, 3}};
     EXPECT_FALSE(encode(ToWorker(lead)).has_value());
@@ -210,8 +212,12 @@ RC_GTEST_PROP(Pipe, EverythingThatIsSaidToALeadComesBack, (std::uint64_t seed)) 
         const auto more = static_cast<std::uint16_t>(1 + rng.below(limits::model_layers_max - 1 - first));
         lead.middle = wire::LayerRange{first, static_cast<std::uint16_t>(first + more)};
     }
+    lead.pieces = rng.below(2) == 1;
     const Lead led = through_a_pipe<Lead>(ToWorker(lead), decode_to_worker);
     RC_ASSERT(led.load == lead.load && led.type == lead.type && led.steps == lead.steps && led.middle == lead.middle);
+    RC_ASSERT(led.pieces == lead.pieces);
+    const Bytes piece = rng.bytes(rng.below(piece_bytes_max + 1));
+    RC_ASSERT(through_a_pipe<PieceBytes>(ToWorker(PieceBytes{piece}), decode_to_worker).bytes == piece);
 
     const Bytes tensor = rng.bytes(34 + rng.below(3000));
     RC_ASSERT(through_a_pipe<Returned>(ToWorker(Returned{tensor}), decode_to_worker).tensor == tensor);
@@ -229,6 +235,11 @@ RC_GTEST_PROP(Pipe, EverythingThatALeadSaysComesBack, (std::uint64_t seed)) {
     const auto length = static_cast<std::uint32_t>(rng.below(limits::context_tokens_max));
     const Truncate truncate = through_a_pipe<Truncate>(FromWorker(Truncate{sequence, length}), decode_from_worker);
     RC_ASSERT(truncate.sequence == sequence && truncate.length == length);
+
+    Want want{wire::PieceId(rng.array<32>()), rng.below(UINT64_MAX), 1};
+    want.bytes += static_cast<std::uint32_t>(rng.below(piece_bytes_max));
+    const Want wanted = through_a_pipe<Want>(FromWorker(want), decode_from_worker);
+    RC_ASSERT(wanted.piece == want.piece && wanted.offset == want.offset && wanted.bytes == want.bytes);
 
     Forward forward;
     const auto rows = static_cast<std::uint16_t>(1 + rng.below(50));

@@ -39,11 +39,6 @@ std::string_view truncate_fault(const Truncate& m) {
     return fits ? std::string_view() : "no such place";
 }
 
-std::string_view want_fault(const Want& m) {
-    if (m.piece.is_zero()) return "no piece";
-    return m.bytes >= 1 && m.bytes <= piece_bytes_max ? std::string_view() : "too many bytes, or none";
-}
-
 std::string_view loading_fault(const Loading& m) {
     const bool share = m.share >= 0 && m.share <= 1 && !std::signbit(m.share);  // NaN fails both
     return share ? std::string_view() : "share is not between 0 and 1";
@@ -90,17 +85,15 @@ struct BodyWriter {
         out.u8(m.rank);
         out.u8(m.ranks);
     }
-    void operator()(const PieceBytes& m) {
-        ASSERT(m.bytes.size() <= piece_bytes_max);
+    void operator()(const pipe::PieceBytes& m) {
+        ASSERT(m.bytes.size() <= pipe::piece_bytes_max);
         kind(Kind::piece);
-        out.bytes_u32(m.bytes);
+        pipe::put_piece(out, m);
     }
-    void operator()(const Want& m) {
-        ASSERT(want_fault(m).empty());
+    void operator()(const pipe::Want& m) {
+        ASSERT(pipe::want_fault(m).empty());
         kind(Kind::want);
-        out.bytes(m.piece.view());
-        out.u64(m.offset);
-        out.u32(m.bytes);
+        pipe::put_want(out, m);
     }
     void operator()(const Compute& m) {
         ASSERT(wire::stage_rows_fault(m.rows, false).empty());
@@ -252,7 +245,7 @@ Result<ToStage> decode_to_stage(ByteView frame) {
             return ToStage(m);
         }
         case Kind::piece: {
-            PieceBytes m{to_bytes(in.bytes_u32(piece_bytes_max))};
+            pipe::PieceBytes m = pipe::read_piece(in);
             TRY(in.finish("stage pipe: piece"));
             return ToStage(std::move(m));
         }
@@ -268,9 +261,9 @@ Result<FromStage> decode_from_stage(ByteView frame) {
         case Kind::computed: return read_computed(in);
         case Kind::failed: return read_failed(in);
         case Kind::want: {
-            const Want m{wire::PieceId(in.array<32>()), in.u64(), in.u32()};
+            const pipe::Want m = pipe::read_want(in);
             TRY(in.finish("stage pipe: want"));
-            TRY(check(want_fault(m)));
+            TRY(check(pipe::want_fault(m)));
             return FromStage(m);
         }
         case Kind::placed: {

@@ -8,13 +8,10 @@
 #include "engine/engine.h"
 #include "engine/pipe.h"
 #include "engine/stage.h"
-#include "wire/shard.h"
 
 namespace shoal::engine::stage_pipe {
 
 inline constexpr std::size_t frame_bytes_max = limits::channel_message_bytes_max;
-// Of a piece that is asked for at once: the node's loop reads no longer.
-inline constexpr std::uint32_t piece_bytes_max = 256 * 1024;
 
 struct Load {
     wire::LayerRange layers;
@@ -27,15 +24,6 @@ struct Load {
     bool pieces = false;  // the descriptor is a manifest, and its pieces are asked for
     std::uint8_t rank = 0;
     std::uint8_t ranks = 1;  // 1: the stage is not divided
-};
-// The answer to Want. Empty: not here, or shorter.
-struct PieceBytes {
-    Bytes bytes;
-};
-struct Want {
-    wire::PieceId piece;
-    std::uint64_t offset = 0;
-    std::uint32_t bytes = 0;  // 1 to piece_bytes_max
 };
 struct Compute {
     wire::StageRows rows;
@@ -56,8 +44,9 @@ struct Failed {
     std::string text;  // one line; at most limits::stage_fault_bytes_max
 };
 
-using ToStage = std::variant<Load, Compute, Truncate, wire::ReducePart, PieceBytes>;
-using FromStage = std::variant<Loading, Loaded, Computed, Failed, pipe::Working, wire::ReducePart, Want, pipe::Placed>;
+using ToStage = std::variant<Load, Compute, Truncate, wire::ReducePart, pipe::PieceBytes>;
+using FromStage =
+    std::variant<Loading, Loaded, Computed, Failed, pipe::Working, wire::ReducePart, pipe::Want, pipe::Placed>;
 
 // A whole frame, length included. The fields must be such as the decoder would give (ASSERT).
 Bytes encode(const ToStage& message);

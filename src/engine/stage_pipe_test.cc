@@ -69,8 +69,8 @@ struct ToJson {
     Json operator()(const Loaded& m) const { return {{"model_id", m.model.hex()}}; }
     Json operator()(const Computed& m) const { return {{"busy_us", m.busy_us}, {"tensor", to_hex(m.tensor)}}; }
     Json operator()(const Failed& m) const { return {{"code", static_cast<int>(m.code)}, {"text", m.text}}; }
-    Json operator()(const PieceBytes& m) const { return {{"bytes", to_hex(m.bytes)}}; }
-    Json operator()(const Want& m) const {
+    Json operator()(const pipe::PieceBytes& m) const { return {{"bytes", to_hex(m.bytes)}}; }
+    Json operator()(const pipe::Want& m) const {
         return {{"piece", m.piece.hex()}, {"offset", m.offset}, {"bytes", m.bytes}};
     }
     Json operator()(const pipe::Placed& m) const { return {{"layers", m.layers}, {"all", m.all}}; }
@@ -129,8 +129,8 @@ TEST(StagePipe, NeverEncodesWhatWouldBeRefused) {
     EXPECT_DEATH(encode(ToStage(Compute{})), "stage_rows_fault");
     EXPECT_DEATH(encode(ToStage(wire::ReducePart{})), "reduce_part_fault");
     EXPECT_DEATH(encode(ToStage(Truncate{limits::stage_sequences_max, 0})), "truncate_fault");
-    EXPECT_DEATH(encode(ToStage(PieceBytes{Bytes(piece_bytes_max + 1)})), "piece_bytes_max");
-    EXPECT_DEATH(encode(FromStage(Want{})), "want_fault");
+    EXPECT_DEATH(encode(ToStage(pipe::PieceBytes{Bytes(pipe::piece_bytes_max + 1)})), "piece_bytes_max");
+    EXPECT_DEATH(encode(FromStage(pipe::Want{})), "want_fault");
     EXPECT_DEATH(encode(FromStage(pipe::Placed{5, 4})), "placed_fault");
     EXPECT_DEATH(encode(FromStage(Loading{-0.0F})), "loading_fault");
     EXPECT_DEATH(encode(FromStage(Loading{NAN})), "loading_fault");

@@ -173,7 +173,8 @@ Status run(const std::string& backends, const std::string& path, std::size_t tok
     load.context_tokens = text_tokens_max;
     load.sequences = 1;
     load.threads = 1;
-    const EndsOfModel ends = TRY(load_ends(file, load, [](double) {}));
+    OpenedModel opened = TRY(open_whole_model(file, [](double) {}));
+    const EndsOfModel ends = TRY(load_ends(std::move(opened), load));
     const std::unique_ptr<Split> split = TRY(Split::make(ends.whole));
     std::vector<Tokens> own, random;
     std::size_t own_tokens = 0, random_tokens = 0;

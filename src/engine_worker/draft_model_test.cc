@@ -99,9 +99,9 @@ TEST_F(DraftModelTest, OfARecurrentModelNothingIsGuessed) {
     Model model;
     model.one_kind_a_step = true;
     engine::pipe::Drafts drafts;
-    EXPECT_TRUE(load_drafters(drafts, model, file_.descriptor(), -1).has_value());
+    EXPECT_TRUE(load_drafters(drafts, model, mini().gguf(), file_.reader(), -1).has_value());
     drafts.repeats = true;
-    EXPECT_FALSE(load_drafters(drafts, model, file_.descriptor(), -1).has_value());
+    EXPECT_FALSE(load_drafters(drafts, model, mini().gguf(), file_.reader(), -1).has_value());
 }
 
 }  // namespace

@@ -4,7 +4,8 @@
 
 namespace shoal::engine_worker {
 
-Result<Speculation> load_drafters(const engine::pipe::Drafts& drafts, const Model& model, int file, int draft_file) {
+Result<Speculation> load_drafters(const engine::pipe::Drafts& drafts, const Model& model, Gguf header,
+                                  const ReadAt& read, int draft_file) {
     Speculation out;
     if (!drafts.any()) return out;
     if (model.one_kind_a_step) {
@@ -13,14 +14,13 @@ Result<Speculation> load_drafters(const engine::pipe::Drafts& drafts, const Mode
     if (drafts.repeats) out.add(std::make_unique<Repeats>());
     if (!drafts.model && drafts.skipped.end == 0) return out;
     const DraftModel::Options options{model.info.context_tokens, model.info.sequences, model.threads};
-    Gguf gguf = TRY(read_header(file));
     if (drafts.model) {
-        Gguf header = TRY(read_header(draft_file));
-        const WholeModel draft = TRY(WholeModel::open(std::move(header), reader_of(draft_file), library_block));
-        out.add(TRY(DraftModel::load_other(draft, gguf, reader_of(file), options)));
+        Gguf other = TRY(read_header(draft_file));
+        const WholeModel draft = TRY(WholeModel::open(std::move(other), reader_of(draft_file), library_block));
+        out.add(TRY(DraftModel::load_other(draft, header, read, options)));
         return out;
     }
-    const WholeModel whole = TRY(WholeModel::open(std::move(gguf), reader_of(file), library_block));
+    const WholeModel whole = TRY(WholeModel::open(std::move(header), read, library_block));
     const LayerRange skipped{drafts.skipped.first, drafts.skipped.end};
     out.add(TRY(DraftModel::load_skipping(whole, skipped, options)));
     return out;

@@ -7,9 +7,10 @@
 
 namespace shoal::engine_worker {
 
-// `file` is the model's descriptor, `draft_file` that of the model that drafts, read only where there is to be one;
-// both must stay open. Call load_backends() before. Errc::unsupported: a recurrent model, which cannot take a guess
-// back. Errors of DraftModel.
-Result<Speculation> load_drafters(const engine::pipe::Drafts& drafts, const Model& model, int file, int draft_file);
+// `header` and `read` are the model's; `draft_file` is the descriptor of the model that drafts, read only where there
+// is to be one. What is read must stay as it is. Call load_backends() before. Errc::unsupported: a recurrent model,
+// which cannot take a guess back. Errors of DraftModel.
+Result<Speculation> load_drafters(const engine::pipe::Drafts& drafts, const Model& model, Gguf header,
+                                  const ReadAt& read, int draft_file);
 
 }  // namespace shoal::engine_worker

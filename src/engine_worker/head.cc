@@ -11,6 +11,7 @@ namespace shoal::engine_worker {
 namespace {
 
 constexpr std::size_t nodes_max = 16;
+constexpr std::uint64_t chunk_bytes = 1 << 20;  // read at once
 // Rows of the product by which the library asks whether a kind of buffer can hold a matrix.
 constexpr std::int64_t probe_rows = 512;
 
@@ -125,10 +126,15 @@ Result<Head::Weight> Head::load_weight(const WholeModel& model, const char* name
     out.buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(out.context.get(), memory));
     if (!out.buffer) return fail(Errc::exhausted, "no memory for the head");
     ggml_backend_buffer_set_usage(out.buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
-    Bytes bytes(from->bytes);
-    if (bytes.size() != ggml_nbytes(out.tensor)) return fail(Errc::malformed, "the head has another size than shape");
-    if (!model.read()(from->offset, bytes)) return fail(Errc::io, "the model file cannot be read");
-    ggml_backend_tensor_set(out.tensor, bytes.data(), 0, bytes.size());
+    if (from->bytes != ggml_nbytes(out.tensor)) return fail(Errc::malformed, "the head has another size than shape");
+    // Memory with an order of its own takes the whole matrix at once.
+    const bool is_plain = memory == ggml_backend_dev_buffer_type(device);
+    Bytes bytes(is_plain ? std::min(chunk_bytes, from->bytes) : from->bytes);
+    for (std::uint64_t at = 0; at < from->bytes; at += bytes.size()) {
+        bytes.resize(std::min<std::uint64_t>(bytes.size(), from->bytes - at));
+        if (!model.read()(from->offset + at, bytes)) return fail(Errc::io, "the model file cannot be read");
+        ggml_backend_tensor_set(out.tensor, bytes.data(), at, bytes.size());
+    }
     return out;
 }
 

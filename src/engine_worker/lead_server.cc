@@ -4,8 +4,10 @@
 
 #include <algorithm>
 
+#include "engine_worker/asked_pieces.h"
 #include "engine_worker/batcher.h"
 #include "engine_worker/drafters.h"
+#include "engine_worker/inbox.h"
 #include "engine_worker/lead_backbone.h"
 #include "engine_worker/worker_say.h"
 #include "engine_worker/working_sign.h"
@@ -16,6 +18,8 @@ namespace shoal::engine_worker {
 namespace pipe = engine::pipe;
 
 namespace {
+
+using Progress = std::function<void(double)>;
 
 class LeadServer {
 public:
@@ -50,13 +54,15 @@ public:
         sign_.beat();
     }
 
-    [[noreturn]] void run() {
+    [[noreturn]] void run(Inbox<pipe::ToWorker>& inbox) {
         for (;;) {
             // Each leaves before the next is computed: the hops need not wait for its first layers.
             while (batcher_.begin_step()) channel_.flush();
             channel_.flush();
             // What could be begun is under way: the next thing comes from the node.
-            for (pipe::ToWorker& message : channel_.receive(true, pipe::decode_to_worker)) handle(std::move(message));
+            do {
+                handle(inbox.next());
+            } while (inbox.any());
         }
     }
 
@@ -70,10 +76,25 @@ private:
 
 constexpr double share_of_ends = 0.4;  // of the time to load, where it has layers too
 
+// All that a lead reads of its model behind the header.
+Result<std::vector<Shard::Extent>> what_is_read(const WholeModel& whole, const pipe::Lead& lead) {
+    std::vector<Shard::Extent> out = whole.ends();
+    const auto add = [&out](const Shard& shard) {
+        out.insert(out.end(), shard.extents().begin(), shard.extents().end());
+    };
+    if (lead.middle) {
+        const OwnLayers::Cut own = TRY(OwnLayers::cut(whole, *lead.middle));
+        add(own.first);
+        add(own.last);
+    }
+    const wire::LayerRange skipped = lead.load.drafts.skipped;
+    if (skipped.end > 0) add(TRY(whole.cut_skipping({skipped.first, skipped.end})));
+    return out;
+}
+
 // nullptr: it keeps none.
 Result<std::unique_ptr<OwnLayers>> load_own_layers(const EndsOfModel& ends, const pipe::Lead& lead,
-                                                   const Offload& offload,
-                                                   const std::function<void(double)>& progress) {
+                                                   const Offload& offload, const Progress& progress) {
     if (!lead.middle && offload) return fail(Errc::invalid, "a lead without layers has nothing for a GPU");
     if (!lead.middle) return std::unique_ptr<OwnLayers>();
     // As the hops have them: the number of cells decides about positions (stage.h, rule 6).
@@ -87,6 +108,38 @@ Result<std::unique_ptr<OwnLayers>> load_own_layers(const EndsOfModel& ends, cons
     return OwnLayers::load(ends.whole, *lead.middle, options, progress);
 }
 
+// `pieces`: nullptr where `file` is the model.
+Result<std::unique_ptr<LeadServer>> load_lead(Channel& channel, int file, const AskedPieces* pieces, int draft_file,
+                                              const pipe::Lead& lead, const Offload& offload,
+                                              const Progress& progress) {
+    const double share = lead.middle ? share_of_ends : 1;
+    const auto hashed = [&](double part) { progress(part * share); };
+    OpenedModel opened = TRY(pieces != nullptr ? pieces->model() : open_whole_model(file, hashed));
+    if (pieces != nullptr) {
+        const std::vector<Shard::Extent> read = TRY(what_is_read(opened.model, lead));
+        TRY(pieces->check(read, hashed));
+    }
+    EndsOfModel ends = TRY(load_ends(std::move(opened), lead.load));
+    std::unique_ptr<OwnLayers> own =
+        TRY(load_own_layers(ends, lead, offload, [&](double part) { progress(share + part * (1 - share)); }));
+    if (own) say_placed(channel, own->on_gpu(), own->layers());
+    const auto hand = [&channel](const engine::LeadEngine::Work& work) {
+        std::visit([&channel](const auto& each) { say(channel, each); }, work);
+    };
+    Embedding embedding = TRY(Embedding::open(ends.whole));
+    std::unique_ptr<Head> head = TRY(Head::load(ends.whole, lead.load.threads));
+    Speculation speculation =
+        TRY(load_drafters(lead.load.drafts, ends.model, ends.whole.gguf(), ends.whole.read(), draft_file));
+    LeadBackbone backbone(
+        std::move(embedding), std::move(head), lead.type, lead.steps, hand,
+        [&channel](const Error& error) { give_up(channel, error); }, std::move(own));
+    const ModelShape& shape = ends.whole.shape();
+    const std::uint32_t layers = lead.middle ? lead.middle->end : shape.layers;
+    say(channel, pipe::Ends{shape.width, static_cast<std::uint16_t>(layers)});
+    say(channel, engine::Ready{ends.model.info});
+    return std::make_unique<LeadServer>(channel, std::move(ends.model), std::move(backbone), std::move(speculation));
+}
+
 }  // namespace
 
 void serve_lead(Channel& channel, int file, int draft_file, const pipe::Lead& lead, const Offload& offload,
@@ -97,32 +150,20 @@ void serve_lead(Channel& channel, int file, int draft_file, const pipe::Lead& le
         say(channel, engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
         channel.flush();
     };
+    Inbox<pipe::ToWorker> inbox(channel, pipe::decode_to_worker, std::move(early));
+    std::unique_ptr<AskedPieces> pieces;
     const auto load = [&]() -> Result<std::unique_ptr<LeadServer>> {
-        const double share = lead.middle ? share_of_ends : 1;
-        EndsOfModel ends = TRY(load_ends(file, lead.load, [&](double part) { progress(part * share); }));
-        std::unique_ptr<OwnLayers> own =
-            TRY(load_own_layers(ends, lead, offload, [&](double part) { progress(share + part * (1 - share)); }));
-        if (own) say_placed(channel, own->on_gpu(), own->layers());
-        const auto hand = [&channel](const engine::LeadEngine::Work& work) {
-            std::visit([&channel](const auto& each) { say(channel, each); }, work);
-        };
-        Embedding embedding = TRY(Embedding::open(ends.whole));
-        std::unique_ptr<Head> head = TRY(Head::load(ends.whole, lead.load.threads));
-        Speculation speculation = TRY(load_drafters(lead.load.drafts, ends.model, file, draft_file));
-        LeadBackbone backbone(
-            std::move(embedding), std::move(head), lead.type, lead.steps, hand,
-            [&channel](const Error& error) { give_up(channel, error); }, std::move(own));
-        const ModelShape& shape = ends.whole.shape();
-        const std::uint32_t layers = lead.middle ? lead.middle->end : shape.layers;
-        say(channel, pipe::Ends{shape.width, static_cast<std::uint16_t>(layers)});
-        say(channel, engine::Ready{ends.model.info});
-        return std::make_unique<LeadServer>(channel, std::move(ends.model), std::move(backbone),
-                                            std::move(speculation));
+        if (lead.pieces) {
+            const auto ask = [&inbox](const pipe::Want& want) {
+                return inbox.ask(pipe::encode(pipe::FromWorker(want)).value());
+            };
+            pieces = TRY(AskedPieces::open(file, ask));
+        }
+        return load_lead(channel, file, pieces.get(), draft_file, lead, offload, progress);
     };
     auto server = load();
     if (!server) give_up(channel, server.error());
-    for (pipe::ToWorker& message : early) (*server)->handle(std::move(message));
-    (*server)->run();
+    (*server)->run(inbox);
 }
 
 }  // namespace shoal::engine_worker

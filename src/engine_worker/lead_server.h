@@ -9,8 +9,8 @@
 namespace shoal::engine_worker {
 
 // Serves until the node is gone. The compute backends are loaded and the walls stand; `file` is the whole model, of
-// which embedding, norm and head are read, `draft_file` a model that drafts, where there is to be one. `early` came
-// with the first frame. `offload`: where its own layers go.
+// which embedding, norm and head are read, or a manifest; `draft_file` a model that drafts, where there is to be one.
+// `early` came with the first frame. `offload`: where its own layers go.
 [[noreturn]] void serve_lead(Channel& channel, int file, int draft_file, const engine::pipe::Lead& lead,
                              const Offload& offload, std::vector<engine::pipe::ToWorker> early);
 

@@ -170,12 +170,22 @@ std::string token_text(const llama_vocab* vocab, llama_token token) {
     return token == LLAMA_TOKEN_NULL ? std::string() : llama_vocab_get_text(vocab, token);
 }
 
-// The tokenizer and nothing else, through a stream of our own: the descriptor stays open.
-Status load_vocabulary(int file, std::uint64_t bytes, Model& model) {
+// The tokenizer and nothing else, through a stream of our own that has zeros for all tensors: the library reads ahead,
+// and they need not be here.
+Status load_vocabulary(const WholeModel& whole, Model& model) {
+    const Gguf& gguf = whole.gguf();
+    const auto by_offset = [](const GgufTensor& a, const GgufTensor& b) { return a.offset < b.offset; };
+    const auto [first, last] = std::minmax_element(gguf.tensors.begin(), gguf.tensors.end(), by_offset);
+    const std::uint64_t header = first->offset;
+    const auto read = [&whole, header](std::uint64_t offset, ByteSpan out) {
+        std::fill(out.begin(), out.end(), std::uint8_t{0});
+        if (offset >= header) return true;
+        return whole.read()(offset, out.first(std::min<std::uint64_t>(out.size(), header - offset)));
+    };
     llama_model_params params = llama_model_default_params();
     params.vocab_only = true;
     params.load_mode = LLAMA_LOAD_MODE_NONE;
-    ReadStream cookie{reader_of(file), bytes};
+    ReadStream cookie{read, last->offset + last->bytes};
     std::FILE* stream = fopencookie(&cookie, "rb", ReadStream::functions());
     if (stream == nullptr) return fail(Errc::exhausted, "no memory for a stream");
     model.weights.reset(llama_model_load_from_file_ptr(stream, params));
@@ -245,9 +255,7 @@ Result<OpenedModel> open_whole_model(int file, const std::function<void(double)>
     return OpenedModel{std::move(whole), id};
 }
 
-Result<EndsOfModel> load_ends(int file, const engine::pipe::Load& options,
-                              const std::function<void(double)>& progress) {
-    OpenedModel opened = TRY(open_whole_model(file, progress));
+Result<EndsOfModel> load_ends(OpenedModel opened, const engine::pipe::Load& options) {
     Model model;
     describe(opened.model.gguf(), opened.id, model.info);
     for (const GgufTensor& tensor : opened.model.gguf().tensors) {
@@ -257,8 +265,7 @@ Result<EndsOfModel> load_ends(int file, const engine::pipe::Load& options,
     }
     model.threads = options.threads;
     forget_library_error();
-    const std::uint64_t bytes = TRY(bytes_of(file));
-    TRY(load_vocabulary(file, bytes, model));
+    TRY(load_vocabulary(opened.model, model));
     model.one_kind_a_step = opened.model.shape().kind->recurrent;
     TRY(make_text_side(model));
     model.info.context_tokens = context_of(options.context_tokens, model.weights.get());

@@ -49,20 +49,20 @@ std::uint16_t default_threads();
 Result<Model> load_model(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress,
                          const Offload& offload = {});
 
-// The ends of a model, for a lead: text side and sizes, without weights or context. The rest of it is read through
-// `whole` as it is wanted, so `file` must stay open.
-struct EndsOfModel {
-    Model model;
-    WholeModel whole;
-};
-Result<EndsOfModel> load_ends(int file, const engine::pipe::Load& options, const std::function<void(double)>& progress);
-
 // The whole model behind an open descriptor, and its id; `progress` gets 0 to 1. Errors as of read_gguf and WholeModel.
 struct OpenedModel {
     WholeModel model;
     ModelId id;
 };
 Result<OpenedModel> open_whole_model(int file, const std::function<void(double)>& progress);
+
+// The ends of a model, for a lead: text side and sizes, without weights or context. The rest of it is read through
+// `whole` as it is wanted, so what is opened must stay so. Reads nothing behind the header.
+struct EndsOfModel {
+    Model model;
+    WholeModel whole;
+};
+Result<EndsOfModel> load_ends(OpenedModel opened, const engine::pipe::Load& options);
 
 // The first error that the library wrote since it was forgotten, made one plain line; empty when there was none.
 const std::string& last_library_error();

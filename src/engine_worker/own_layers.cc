@@ -68,18 +68,23 @@ std::string possible_ends(const ModelShape& shape) {
     return first.empty() || last.empty() ? "" : "the first " + first + " layers, and those from " + last + " on";
 }
 
+Result<OwnLayers::Cut> OwnLayers::cut(const WholeModel& whole, wire::LayerRange middle) {
+    TRY(check_middle(whole.shape(), middle));
+    Shard first = TRY(whole.cut_without_head({0, middle.first}));
+    Shard last = TRY(whole.cut_without_head({middle.end, whole.shape().layers}));
+    return Cut{std::move(first), std::move(last)};
+}
+
 Result<std::unique_ptr<OwnLayers>> OwnLayers::load(const WholeModel& whole, wire::LayerRange middle,
                                                    const StageOptions& options,
                                                    const std::function<void(double)>& progress) {
-    TRY(check_middle(whole.shape(), middle));
-    const Shard first = TRY(whole.cut_without_head({0, middle.first}));
-    const Shard last = TRY(whole.cut_without_head({middle.end, whole.shape().layers}));
+    const Cut cut = TRY(OwnLayers::cut(whole, middle));
     std::unique_ptr<OwnLayers> out(new OwnLayers());
     out->sequences_ = options.sequences;
     StageOptions of_first = options, of_last = options;
-    TRY(divide_gpu(first, last, of_first, of_last));
-    out->first_ = TRY(Stage::load(first, of_first, [&](double share) { progress(share / 2); }));
-    out->last_ = TRY(Stage::load(last, of_last, [&](double share) { progress(0.5 + share / 2); }));
+    TRY(divide_gpu(cut.first, cut.last, of_first, of_last));
+    out->first_ = TRY(Stage::load(cut.first, of_first, [&](double share) { progress(share / 2); }));
+    out->last_ = TRY(Stage::load(cut.last, of_last, [&](double share) { progress(0.5 + share / 2); }));
     return out;
 }
 

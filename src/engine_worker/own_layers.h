@@ -21,6 +21,12 @@ namespace shoal::engine_worker {
 
 class OwnLayers {
 public:
+    // What they are made of: the layers before `middle`, and those behind it. Errc::invalid, as of load().
+    struct Cut {
+        Shard first;
+        Shard last;
+    };
+    static Result<Cut> cut(const WholeModel& whole, wire::LayerRange middle);
     // The layers before `middle` and those behind it. `progress` gets 0 to 1. Errc::invalid: the model cannot be cut
     // there; the message says where it can. Other errors as of Stage::load.
     static Result<std::unique_ptr<OwnLayers>> load(const WholeModel& whole, wire::LayerRange middle,

@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 
@@ -29,19 +31,51 @@ Status write_all(int out, ByteView bytes) {
     return ok();
 }
 
-Status print_pieces_of(const PiecedModel& model, LayerRange layers) {
-    // No piece is read: what a stage is made of stands in the head.
+// "FIRST-END".
+std::optional<LayerRange> parse_layers(std::string_view text) {
+    LayerRange out;
+    const char* end = text.data() + text.size();
+    const auto first = std::from_chars(text.data(), end, out.first);
+    if (first.ec != std::errc() || first.ptr == end || *first.ptr != '-') return std::nullopt;
+    const auto last = std::from_chars(first.ptr + 1, end, out.end);
+    return last.ec == std::errc() && last.ptr == end ? std::optional(out) : std::nullopt;
+}
+
+Status print_pieces_of(const PiecedModel& model, const Parts& parts) {
+    // No piece is read: what a part is made of stands in the head.
     const ReadAt head = model.reader([](const wire::PieceId&, std::uint64_t, ByteSpan) { return false; });
     const WholeModel whole = TRY(WholeModel::open(model.gguf(), head, library_block));
-    const Shard shard = TRY(whole.cut_without_head(layers));
-    for (const std::size_t place : model.pieces_of(shard.extents())) std::printf("piece %zu\n", place);
+    std::vector<Shard::Extent> extents;
+    if (parts.ends) extents = whole.ends();
+    for (const LayerRange layers : parts.layers) {
+        const Shard shard = TRY(whole.cut_without_head(layers));
+        extents.insert(extents.end(), shard.extents().begin(), shard.extents().end());
+    }
+    for (const std::size_t place : model.pieces_of(extents)) std::printf("piece %zu\n", place);
     (void)std::fflush(stdout);
     return ok();
 }
 
 }  // namespace
 
-Status write_manifest(int file, int out, std::optional<LayerRange> layers) {
+std::optional<Parts> parse_parts(std::string_view text) {
+    Parts out;
+    for (std::size_t from = 0; from <= text.size();) {
+        const std::size_t comma = std::min(text.find(',', from), text.size());
+        const std::string_view word = text.substr(from, comma - from);
+        if (word == "ends") {
+            out.ends = true;
+        } else {
+            const auto layers = parse_layers(word);
+            if (!layers || out.layers.size() == Parts::parts_max) return std::nullopt;
+            out.layers.push_back(*layers);
+        }
+        from = comma + 1;
+    }
+    return out;
+}
+
+Status write_manifest(int file, int out, const std::optional<Parts>& parts) {
     const ReadAt read = reader_of(file);
     const std::uint64_t bytes = TRY(bytes_of(file));
     const Gguf gguf = TRY(read_gguf(read, bytes, library_block));
@@ -54,9 +88,9 @@ Status write_manifest(int file, int out, std::optional<LayerRange> layers) {
         (void)std::fflush(stdout);
     }));
     TRY(write_all(out, wire::encode(manifest)));
-    if (!layers) return ok();
+    if (!parts) return ok();
     const PiecedModel model = TRY(PiecedModel::open(std::move(manifest), library_block));
-    return print_pieces_of(model, *layers);
+    return print_pieces_of(model, *parts);
 }
 
 Result<PiecedModel> open_manifest(int file) {
@@ -68,9 +102,9 @@ Result<PiecedModel> open_manifest(int file) {
     return PiecedModel::open(std::move(manifest), library_block);
 }
 
-Status check_manifest_file(int file, std::optional<LayerRange> layers) {
+Status check_manifest_file(int file, const std::optional<Parts>& parts) {
     const PiecedModel model = TRY(open_manifest(file));
-    return layers ? print_pieces_of(model, *layers) : ok();
+    return parts ? print_pieces_of(model, *parts) : ok();
 }
 
 }  // namespace shoal::engine_worker

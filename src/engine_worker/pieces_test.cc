@@ -3,6 +3,7 @@
 #include <set>
 
 #include "crypto/hash.h"
+#include "engine_worker/pieces_command.h"
 #include "engine_worker/test_chain.h"
 #include "engine_worker/test_files.h"
 
@@ -97,6 +98,43 @@ TEST(Pieces, HoldsThoseOfAStageToTheirNames) {
         ASSERT_EQ(checked.has_value(), !is_of_it) << i;
         if (!is_of_it) continue;
         EXPECT_NE(checked.error().message.find(wrong->id.hex()), std::string::npos);
+    }
+}
+
+// What a lead needs: no layer.
+TEST(Pieces, OfTheEndsAreEmbeddingNormAndHead) {
+    for (const std::string name : {"spm", "slow"}) {
+        const Pieced p = pieced(name);
+        const auto whole = WholeModel::open(p.gguf, reader(p.file), library_block);
+        const auto model = PiecedModel::open(p.manifest, library_block);
+        ASSERT_TRUE(whole && model);
+        std::set<std::string> names;
+        for (const Shard::Extent& end : whole->ends()) {
+            for (const GgufTensor& tensor : p.gguf.tensors) {
+                if (tensor.offset == end.source && tensor.bytes == end.bytes) names.insert(tensor.name);
+            }
+        }
+        std::set<std::string> expected{"token_embd.weight", "output_norm.weight"};
+        if (!whole->shape().tied) expected.insert("output.weight");
+        EXPECT_EQ(names, expected) << name;
+        EXPECT_EQ(model->pieces_of(whole->ends()).size(), expected.size()) << name;
+    }
+}
+
+TEST(Pieces, PartsAreWrittenWithCommas) {
+    const auto parts = parse_parts("ends,0-4,28-32");
+    ASSERT_TRUE(parts);
+    EXPECT_TRUE(parts->ends);
+    ASSERT_EQ(parts->layers.size(), 2U);
+    EXPECT_EQ(parts->layers[1].first, 28U);
+    EXPECT_EQ(parts->layers[1].end, 32U);
+    EXPECT_FALSE(parse_parts("3-8")->ends);
+    std::string many = "0-1";
+    for (std::size_t i = 1; i < Parts::parts_max; ++i) many += ",0-1";
+    EXPECT_TRUE(parse_parts(many));
+    for (const std::string& bad : std::vector<std::string>{"", "ends,", ",ends", "end", "3", "3-", "-4", "3-4 ", "head",
+                                                           "0-4,,5-6", many + ",0-1"}) {
+        EXPECT_FALSE(parse_parts(bad)) << bad;
     }
 }
 

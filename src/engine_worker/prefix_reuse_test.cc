@@ -24,7 +24,7 @@ protected:
         load.context_tokens = 512;
         load.sequences = sequences;
         load.threads = 1;
-        auto ends = load_ends(file_.descriptor(), load, [](double) {});
+        auto ends = load_ends(open_whole_model(file_.descriptor(), [](double) {}).value(), load);
         ASSERT_TRUE(ends.has_value());
         model_ = std::make_unique<Model>(std::move(ends->model));
         model_->cells = cells;

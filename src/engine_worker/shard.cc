@@ -29,6 +29,9 @@ constexpr std::string_view shared_tensors[] = {"output_norm.weight", "output_nor
                                                "rope_factors_long.weight", "rope_factors_short.weight"};
 // Of no block, and the last stage's.
 constexpr std::string_view last_tensors[] = {head_name, "output.bias", "output.scale", "output.input_scale"};
+// Of no block, and a lead's (embedding.h, head.h).
+constexpr std::string_view end_tensors[] = {embedding_name, "output_norm.weight", "output_norm.bias", head_name,
+                                            "output.bias"};
 // Arrays with a value a block, after "<architecture>.".
 constexpr std::string_view block_arrays[] = {"feed_forward_length", "attention.head_count", "attention.head_count_kv",
                                              "swiglu_clamp_exp", "swiglu_clamp_shexp"};
@@ -148,6 +151,14 @@ const GgufTensor* WholeModel::find_tensor(std::string_view name) const {
     const auto found = std::lower_bound(gguf_.tensors.begin(), gguf_.tensors.end(), name,
                                         [](const GgufTensor& tensor, std::string_view n) { return tensor.name < n; });
     return found != gguf_.tensors.end() && found->name == name ? &*found : nullptr;
+}
+
+std::vector<Shard::Extent> WholeModel::ends() const {
+    std::vector<Shard::Extent> out;
+    for (const GgufTensor& tensor : gguf_.tensors) {
+        if (is_one_of(tensor.name, end_tensors)) out.push_back({tensor.offset, tensor.bytes, tensor.offset});
+    }
+    return out;
 }
 
 Result<Bytes> WholeModel::value(const GgufPair& pair) const {

@@ -117,6 +117,9 @@ public:
     // shape. Errc::invalid: not into so many.
     Result<Shard> cut_rank(LayerRange range, Rank rank) const;
 
+    // What a lead reads behind the header: the embedding, the last norm and the head, with their places in the file.
+    std::vector<Shard::Extent> ends() const;
+
     // nullptr: no such tensor.
     const GgufTensor* find_tensor(std::string_view name) const;
     // The f32 under "<architecture>.<name>"; nullopt when there is none. Errc::malformed: something else is there.

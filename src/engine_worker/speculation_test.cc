@@ -120,7 +120,7 @@ protected:
         load.context_tokens = 256;
         load.sequences = 8;
         load.threads = 1;
-        auto ends = load_ends(file_.descriptor(), load, [](double) {});
+        auto ends = load_ends(open_whole_model(file_.descriptor(), [](double) {}).value(), load);
         EXPECT_TRUE(ends.has_value());
         model_ = std::make_unique<Model>(std::move(ends->model));
     }

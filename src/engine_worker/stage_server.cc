@@ -4,12 +4,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <deque>
 
 #include "engine/ring.h"
 #include "engine_worker/activation.h"
-#include "engine_worker/pieces.h"
-#include "engine_worker/pieces_command.h"
+#include "engine_worker/asked_pieces.h"
+#include "engine_worker/inbox.h"
 #include "engine_worker/stage.h"
 #include "engine_worker/working_sign.h"
 #include "wire/text.h"
@@ -43,14 +42,20 @@ public:
     }
 
     Status open(int file) {
-        OpenedModel whole = TRY(load_.pieces ? open_pieces(file) : open_whole_model(file, show_hashing()));
+        if (load_.pieces) {
+            const auto ask = [this](const engine::pipe::Want& want) {
+                return inbox_.ask(pipe::encode(pipe::FromStage(want)));
+            };
+            pieces_ = TRY(AskedPieces::open(file, ask));
+        }
+        const OpenedModel whole = TRY(pieces_ ? pieces_->model() : open_whole_model(file, show_hashing()));
         if (whole.model.shape().width != load_.width) {
             return fail(Errc::invalid, "the model's width is " + std::to_string(whole.model.shape().width) + ", not " +
                                            std::to_string(load_.width));
         }
         const Shard shard =
             TRY(whole.model.cut_rank({load_.layers.first, load_.layers.end}, {load_.rank, load_.ranks}));
-        if (pieced_) TRY(pieced_->check(shard.extents(), ask_, show_hashing()));
+        if (pieces_) TRY(pieces_->check(shard.extents(), show_hashing()));
         StageOptions options;
         options.cells = load_.context * load_.sequences;
         options.sequences = load_.sequences;
@@ -69,11 +74,8 @@ public:
         return ok();
     }
 
-    // Waits for it; sum() takes what comes meanwhile.
-    pipe::ToStage next() {
-        while (waiting_.empty()) keep(channel_.receive(true, pipe::decode_to_stage));
-        return take_front();
-    }
+    // sum() takes what comes while something is computed.
+    pipe::ToStage next() { return inbox_.next(); }
 
     void handle(const pipe::ToStage& message) {
         if (const auto* compute = std::get_if<pipe::Compute>(&message)) return on_compute(compute->rows);
@@ -90,31 +92,6 @@ private:
     std::function<void(double)> show_hashing() {
         return [this](double share) { show(share * share_of_hashing); };
     }
-    // The model as its manifest has it; its pieces are asked for.
-    Result<OpenedModel> open_pieces(int manifest) {
-        PiecedModel opened = TRY(open_manifest(manifest));
-        pieced_ = std::make_unique<PiecedModel>(std::move(opened));
-        ask_ = [this](const wire::PieceId& piece, std::uint64_t offset, ByteSpan out) {
-            return ask(piece, offset, out);
-        };
-        WholeModel model = TRY(WholeModel::open(pieced_->gguf(), pieced_->reader(ask_), library_block));
-        return OpenedModel{std::move(model), pieced_->manifest().model};
-    }
-    bool ask(const wire::PieceId& piece, std::uint64_t offset, ByteSpan out) {
-        for (std::size_t done = 0; done < out.size();) {
-            const auto count =
-                static_cast<std::uint32_t>(std::min<std::size_t>(out.size() - done, pipe::piece_bytes_max));
-            say(pipe::Want{piece, offset + done, count});
-            const std::vector<pipe::ToStage> came = channel_.receive(true, pipe::decode_to_stage);
-            const auto* answer = std::get_if<pipe::PieceBytes>(&came.front());
-            if (answer == nullptr || came.size() > 1) Channel::end_at_bad_frame();  // nothing else is due
-            if (answer->bytes.size() != count) return false;
-            std::copy(answer->bytes.begin(), answer->bytes.end(), out.begin() + static_cast<std::ptrdiff_t>(done));
-            done += count;
-        }
-        return true;
-    }
-
     void say(const pipe::FromStage& message) {
         channel_.send(pipe::encode(message));
         channel_.flush();
@@ -125,28 +102,22 @@ private:
         say(engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
     }
 
-    void keep(std::vector<pipe::ToStage> messages) {
-        for (pipe::ToStage& message : messages) waiting_.push_back(std::move(message));
+    wire::ReducePart next_part() {
+        for (;;) {
+            std::optional<pipe::ToStage> message = inbox_.next_within(limits::engine_working_interval);
+            sign_.beat();  // another rank may be slow
+            if (!message) continue;
+            auto* part = std::get_if<wire::ReducePart>(&*message);
+            if (part == nullptr) Channel::end_at_bad_frame();
+            return std::move(*part);
+        }
     }
-    pipe::ToStage take_front() {
-        pipe::ToStage out = std::move(waiting_.front());
-        waiting_.pop_front();
-        return out;
-    }
-
     // With the other ranks, in the middle of the graph.
     Status sum(std::span<float> values) {
         std::optional<wire::ReducePart> next = ring_->begin(values);
         while (!ring_->done()) {
             if (next) say(std::move(*next));
-            while (waiting_.empty()) {
-                keep(channel_.receive_within(limits::engine_working_interval, pipe::decode_to_stage));
-                sign_.beat();  // another rank may be slow
-            }
-            const pipe::ToStage message = take_front();
-            const auto* part = std::get_if<wire::ReducePart>(&message);
-            if (part == nullptr) Channel::end_at_bad_frame();
-            next = TRY(ring_->take(*part));
+            next = TRY(ring_->take(next_part()));
         }
         return ok();
     }
@@ -178,11 +149,10 @@ private:
     pipe::Load load_;
     Offload offload_;
     WorkingSign sign_{channel_, pipe::encode(pipe::FromStage(engine::pipe::Working{}))};
-    std::unique_ptr<PiecedModel> pieced_;  // where the model is in pieces
-    ReadPiece ask_;
+    Inbox<pipe::ToStage> inbox_{channel_, pipe::decode_to_stage};
+    std::unique_ptr<AskedPieces> pieces_;  // where the model is in pieces
     std::unique_ptr<Stage> stage_;
     std::optional<engine::Ring> ring_;
-    std::deque<pipe::ToStage> waiting_;  // bounded: the node sends one compute at a time, and few parts ahead
     double shown_ = -1;
 };
 

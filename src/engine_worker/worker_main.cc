@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -42,7 +41,7 @@ constexpr const char* help =
     "  --find-gpu            what Vulkan devices there are, one a line, and which would be taken\n"
     "  --write-manifest      writes the manifest of the model on descriptor 4 to descriptor 3 (protocol/shard.md)\n"
     "  --check-manifest      checks the manifest on descriptor 4 against the model that it names\n"
-    "  --layers FIRST-END    before either: says which pieces these layers need as well\n"
+    "  --layers WHAT         before either: says which pieces FIRST-END or ends (or both, with commas) needs as well\n"
     "  --list-forbidden      what the sandbox test knows, a name a line\n"
     "  --try-forbidden NAME  enters the sandbox and tries NAME: must be killed\n"
     "  --version             of the inference library\n";
@@ -148,7 +147,11 @@ std::vector<engine::pipe::ToWorker> next_messages(Channel& channel, const Batche
     };
     Result<Model> model = load_model(model_descriptor, options, progress, offload);
     if (!model) give_up(channel, model.error());
-    Result<Speculation> speculation = load_drafters(options.drafts, *model, again, draft_descriptor);
+    const auto load_guesses = [&]() -> Result<Speculation> {
+        if (again < 0) return Speculation();
+        return load_drafters(options.drafts, *model, TRY(read_header(again)), reader_of(again), draft_descriptor);
+    };
+    Result<Speculation> speculation = load_guesses();
     if (!speculation) give_up(channel, speculation.error());
     loading = false;
     say_placed(channel, model->on_gpu, static_cast<std::uint32_t>(llama_model_n_layer(model->weights.get())));
@@ -263,19 +266,9 @@ bool parse_gpu(std::string_view text, Computing& computing) {
     return error == std::errc() && stop == text.data() + text.size() && count >= 1 && count <= limits::model_layers_max;
 }
 
-// "FIRST-END".
-std::optional<LayerRange> parse_layers(std::string_view text) {
-    LayerRange out;
-    const char* end = text.data() + text.size();
-    const auto first = std::from_chars(text.data(), end, out.first);
-    if (first.ec != std::errc() || first.ptr == end || *first.ptr != '-') return std::nullopt;
-    const auto last = std::from_chars(first.ptr + 1, end, out.end);
-    return last.ec == std::errc() && last.ptr == end ? std::optional(out) : std::nullopt;
-}
-
 int run(int argc, char** argv) {
     Computing computing;
-    std::optional<LayerRange> layers;
+    std::optional<Parts> parts;
     bool stage = false, lead = false, find = false;
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];
@@ -295,12 +288,12 @@ int run(int argc, char** argv) {
         } else if (word == "--try-forbidden" && value != nullptr) {
             return try_one(value);
         } else if (word == "--layers" && value != nullptr) {
-            layers = parse_layers(argv[++i]);
-            if (!layers) return usage();
+            parts = parse_parts(argv[++i]);
+            if (!parts) return usage();
         } else if (word == "--write-manifest") {
-            return run_walled([&] { return write_manifest(model_descriptor, channel_descriptor, layers); });
+            return run_walled([&] { return write_manifest(model_descriptor, channel_descriptor, parts); });
         } else if (word == "--check-manifest") {
-            return run_walled([&] { return check_manifest_file(model_descriptor, layers); });
+            return run_walled([&] { return check_manifest_file(model_descriptor, parts); });
         } else if (word == "--list-forbidden") {
             return list_forbidden();
         } else if (word == "--version") {

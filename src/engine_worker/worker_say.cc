@@ -19,8 +19,9 @@ void say_placed(Channel& channel, std::uint32_t layers, std::uint32_t all) {
 
 void give_up(Channel& channel, const Error& error) {
     // Of the files, or of what was asked of them: it will be the same next time.
-    const bool for_good =
-        error.code == Errc::malformed || error.code == Errc::unsupported || error.code == Errc::invalid;
+    const bool for_good = error.code == Errc::malformed || error.code == Errc::unsupported ||
+                          error.code == Errc::invalid || error.code == Errc::not_found ||
+                          error.code == Errc::unauthenticated;
     say(channel, engine::pipe::Fatal{wire::plain_text(error.message, engine::pipe::reason_bytes_max), for_good});
     channel.flush();
     _exit(1);

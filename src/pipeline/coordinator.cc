@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/finite.h"
 #include "pipeline/stage_host.h"
 
 namespace shoal::pipeline {
@@ -269,6 +270,10 @@ void Coordinator::on_result(Now now, wire::StageMessage message) {
     results_heard_ = now.mono;
     if (auto* step = std::get_if<wire::StageStep>(&message)) {
         const std::uint64_t number = step->number;
+        // Nobody's but its: an honest hop holds its own engine to this, and no engine takes such rows.
+        if (!engine::all_finite(config_.type, step->rows.tensor)) {
+            return lose(now, last, "its results are numbers that are none", Loss::breach);
+        }
         Operation operation = std::move(*step);
         if (number > next_number_ - 1 || !results_.take(operation)) {
             return lose(now, last, "its results do not fit", Loss::breach);

@@ -610,6 +610,23 @@ TEST_F(PipelineTest, WhatANodeDoesWrongIsCountedAgainstIt) {
     EXPECT_EQ(replaced_[0].from, node(3));
 }
 
+// Else they would end the engine of the lead, and with it every answer.
+TEST_F(PipelineTest, ResultsThatAreNoNumbersAreCountedAgainstTheLastHop) {
+    start(3);
+    ASSERT_TRUE(grow(0, 10));
+    pass(1s);
+    spoil = [](const NodeId& from, const NodeId& to, wire::StageMessage& message) {
+        auto* step = std::get_if<wire::StageStep>(&message);
+        if (from == node(3) && to == leader && step != nullptr) step->rows.tensor.back() = 0x7f;
+    };
+    ASSERT_TRUE(grow(0, 1));
+    pass(1s);
+    EXPECT_TRUE(expected_.empty());
+    ASSERT_EQ(replaced_.size(), 1U);
+    EXPECT_EQ(replaced_[0].from, node(3));
+    EXPECT_EQ(replaced_[0].why, "its results are numbers that are none");
+}
+
 TEST_F(PipelineTest, AnEngineThatFailsEndsItsSessionOnly) {
     start(3);
     ASSERT_TRUE(grow(0, 10));

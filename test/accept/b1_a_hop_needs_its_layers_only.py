@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import ApiError, Network, check, main
 from harness.network import default_model, engine_environment
+from harness.pieces import altered, split
 from harness.run import build_folder
 from harness.waiting import until
 
@@ -17,20 +18,8 @@ ASK = {"max_tokens": 100, "temperature": 0, "seed": 7}
 PROMPT = "Tell me a story about a dog."
 
 
-def split(model, layers, out):
-    """Only the pieces of these layers; gives how many bytes of the whole model they are."""
-    command = [build_folder() / "shoal", "model"]
-    words = ["--layers", f"{layers[0]}-{layers[1]}"]
-    for rest in (["split", model, *words, "--out", out], ["verify", out, *words]):
-        done = subprocess.run([*command, *rest], capture_output=True, text=True, check=False)
-        check(done.returncode == 0, f"{rest}: {done}")
-    whole = subprocess.run([*command, "verify", out], capture_output=True, text=True, check=False)
-    check(whole.returncode == 1, f"a part is taken for the whole: {whole}")
-    return sum(path.stat().st_size for path in (out / "pieces").iterdir()) / model.stat().st_size
-
-
 def bad_layers(model, folder):
-    for layers, named in (("3-9", "0 to 8"), ("3", "FIRST-END"), ("6-3", "FIRST-END")):
+    for layers, named in (("3-9", "0 to 8"), ("3", "FIRST-END"), ("6-3", "FIRST-END"), ("ends,", "FIRST-END")):
         done = subprocess.run([build_folder() / "shoal", "model", "split", model, "--layers", layers, "--out",
                                folder / "none"], capture_output=True, text=True, check=False)
         check(done.returncode in (1, 2) and named in done.stderr and done.stderr.count("\n") == 1, f"{layers}: {done}")
@@ -56,7 +45,7 @@ def test(folder):
     model = default_model()
     bad_layers(model, folder)
     files = [folder / f"pieces{index}" for index in range(len(HOPS))]
-    shares = [split(model, layers, out) for layers, out in zip(HOPS, files)]
+    shares = [split(model, f"{first}-{end}", out) for (first, end), out in zip(HOPS, files)]
     check(sum(shares) < 1 and max(shares) < 0.7, f"shares of the whole: {shares}")
     whole = folder / "whole"
     whole.mkdir()
@@ -66,8 +55,7 @@ def test(folder):
                  lead_options=["--activations", "f32"]) as net:
         check(net.client.api.chat(PROMPT, **ASK).text == expected, "another answer than the whole model's")
         piece = max((files[1] / "pieces").iterdir(), key=lambda path: path.stat().st_size)
-        kept = piece.read_bytes()
-        piece.write_bytes(kept[:1000] + bytes([kept[1000] ^ 1]) + kept[1001:])
+        kept = altered(piece)
         is_refused(net, net.stages[1], f"the piece {piece.name} has other bytes than its name says")
         piece.unlink()
         is_refused(net, net.stages[1], f"the piece {piece.name} is missing")

@@ -5,9 +5,21 @@ its model, so the node is listed for that model like any other.
   stop    the reply ends after its first piece
   count   the reply is the true one, but its tokens are counted twice
   prefix  the last byte of what it computed of a prompt is another one, as another node gets it
+
+Of a stage (protocol/stage_pipe.md), behind a colon the name of a file: as long as that is there, what is computed is
+
+  nan     numbers that are none
+  shape   a row less, or half of one
+  noise   no frame at all
+  hang    not given to the node, nor that anything is computed
+
+or the engine, where it starts as long as that is there, may have
+
+  memory  MEMORY_MIB of address space
 """
 
 import os
+import resource
 import select
 import socket
 import struct
@@ -15,6 +27,8 @@ import subprocess
 
 # protocol/pipe.md
 TEXT, FINISHED, PREFIX_PIECE = 19, 20, 30
+MEMORY_MIB = 160
+COMPUTED, WORKING = 18, 20  # protocol/stage_pipe.md
 
 
 class Frames:
@@ -35,6 +49,27 @@ class Frames:
 
 def frame(kind, body):
     return struct.pack("<IB", 1 + len(body), kind) + body
+
+
+class StageLiar:
+    """Frames from the engine of a stage to the node."""
+
+    def __init__(self, how, flag):
+        self.how, self.flag = how, flag
+
+    def change(self, kind, body):
+        if self.how == "memory" or kind not in (COMPUTED, WORKING) or not os.path.exists(self.flag):
+            return frame(kind, body)
+        if self.how == "hang":
+            return b""
+        if kind == WORKING:
+            return frame(kind, body)
+        if self.how == "nan":
+            return frame(kind, body[:8] + b"\xff" * (len(body) - 8))  # a NaN in f32 and in f16
+        if self.how == "shape":
+            half = (len(body) - 8) // 2
+            return frame(kind, body[:4] + struct.pack("<I", half) + body[8:8 + half])
+        return b"\xff" * 64
 
 
 class Liar:
@@ -74,9 +109,16 @@ def main(command, how):
     """Stands between descriptor 3, the node, and the real engine, which gets a socket pair of its own."""
     node = socket.socket(fileno=3)
     near, far = socket.socketpair()
-    child = subprocess.Popen(command, pass_fds=(), close_fds=False, preexec_fn=lambda: os.dup2(far.fileno(), 3))
+
+    def prepare():
+        os.dup2(far.fileno(), 3)
+        if how.startswith("memory:") and os.path.exists(how.split(":", 1)[1]):
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MIB << 20, MEMORY_MIB << 20))
+
+    child = subprocess.Popen(command, pass_fds=(), close_fds=False, preexec_fn=prepare)
     far.close()
-    frames, liar = Frames(), Liar(how)
+    frames = Frames()
+    liar = StageLiar(*how.split(":", 1)) if ":" in how else Liar(how)
     while True:
         ready, _, _ = select.select([node, near], [], [])
         if node in ready:

@@ -157,7 +157,7 @@ class Network:
     these lists. `stage_files` says what each hop reads, in that order, if not the model. With `delay_ms` every link to
     the first model node and to a stage has that delay one way; {name: ms} says how far each of them is from where all
     lines meet, so that a link between two has the sum of both. `liars`, {index: how}, gives model nodes an engine that
-    lies (harness.liar).
+    lies (harness.liar), `stage_liars` does so with hops. With `leads` so many model nodes lead the same hops.
 
     `plan`, a function of the network that is called before any of these nodes runs, gives the lead's options in place
     of a --hop and --standby for each; `hops` and `standbys` then hold None for each node.
@@ -165,7 +165,7 @@ class Network:
 
     def __init__(self, folder, relays=12, models=1, clients=1, model_file=None, pacer="fast", tap=True, options=(),
                  hops=(), standbys=(), stage_files=(), lead_options=(), delay_ms=0, liars=(),
-                 plan=None):
+                 plan=None, stage_liars=(), leads=1):
         self.folder = folder / "net"
         self.folder.mkdir()
         self.program = build_folder() / "shoal"
@@ -180,7 +180,8 @@ class Network:
         self.hops, self.standbys = tuple(hops), tuple(standbys)
         self.lead_options, self.stage_files = tuple(lead_options), tuple(stage_files)
         self.delay_ms = delay_ms
-        self.liars = dict(liars)
+        self.liars, self.stage_liars = dict(liars), dict(stage_liars)
+        self._lead_count = leads
         self.plan = plan
         self.delays = []
         ranges = (*self.hops, *self.standbys)
@@ -249,7 +250,7 @@ class Network:
 
     def _start_stages(self):
         """The lead has to know its hops, and they have to know it: ids come before processes."""
-        lead = self.models[0]
+        leads = self.models[:self._lead_count]
         files = iter(self.stage_files or [self.model_file] * len(self.hops + self.standbys))
         where = 1 + self._relay_count + self._model_count
         typed = []
@@ -258,18 +259,22 @@ class Network:
             for index, layers in enumerate(ranges):
                 group, file = [], next(files)
                 for rank in range(ranks_of(layers)):
-                    arguments = ["--stage", file, "--stage-for", lead.id()]
+                    arguments = ["--stage", file, *(word for lead in leads for word in ("--stage-for", lead.id()))]
                     node = self._node(f"{option[2:]}{index}" + (f"-rank{rank}" if rank else ""), arguments, where)
                     self._delay(node)
                     group.append(node)
                     where += 1
                 typed += [option, f"{'+'.join(node.id() for node in group)}:{layers[0]}-{layers[1]}"] if layers else []
                 nodes += group
-        lead.arguments += self.plan(self) if self.plan else typed
-        lead.arguments += self.lead_options
+        for index, how in self.stage_liars.items():
+            self.stages[index].environment = lying_engine(self.stages[index].folder, how)
+        for lead in leads:
+            lead.arguments += self.plan(self) if self.plan else typed
+            lead.arguments += self.lead_options
         for node in (*self.stages, *self.standby_stages):
             node.start()
-        self._delay(lead)
+        for lead in leads:
+            self._delay(lead)
 
     def _names_of_lead_and_stages(self):
         """In the order of their addresses; of hops that are one node each, and of one model node."""
@@ -312,12 +317,13 @@ class Network:
         self.clients.append(client.start())
         return client
 
-    def add_boomerang(self, ranges, *more, model_file=None, name="boomerang"):
+    def add_boomerang(self, ranges, *more, model_file=None, ends_file=None, name="boomerang"):
         """A node that asks its own model over hops with these layers of it, and its API; `hops` are their nodes. It is
-        ready when its /ready says so."""
+        ready when its /ready says so. `ends_file` is what it reads itself, if not the model."""
         port = free_port(["127.0.0.1"])
         file = model_file or self.model_file
-        node = Node(self, name, ["--boomerang", "--model", f"{name}={file}", "--api-port", str(port), *self.options])
+        node = Node(self, name, ["--boomerang", "--model", f"{name}={ends_file or file}", "--api-port", str(port),
+                                 *self.options])
         node.api, node.hops = Api(port), []
         for first, end in ranges:
             host = f"127.{len(self._addresses) + 1}.0.1"

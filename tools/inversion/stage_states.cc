@@ -133,7 +133,8 @@ Status dump(const Settings& settings, const std::string& path, const std::string
     const ModelFile file(path);
     engine::pipe::Load load;
     load.threads = default_threads();
-    const EndsOfModel ends = TRY(load_ends(file.descriptor(), load, [](double) {}));
+    OpenedModel opened = TRY(open_whole_model(file.descriptor(), [](double) {}));
+    const EndsOfModel ends = TRY(load_ends(std::move(opened), load));
     const ModelShape& shape = ends.whole.shape();
     const Embedding embedding = TRY(Embedding::open(ends.whole));
     const Texts texts = TRY(read_texts(ends.model, from));
