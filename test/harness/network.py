@@ -5,6 +5,7 @@ import random
 import socket
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 from harness.api import Api
@@ -30,7 +31,7 @@ def fixture(kind="spm"):
 
 def made_model(kind, options):
     """A model of random weights that is too large to be made with every build: `gguf_fixture` writes it once."""
-    path = build_folder() / "fixtures" / f"{kind}.gguf"
+    path = build_folder() / "fixtures" / f"{kind}-{zlib.crc32(options.encode()):08x}.gguf"
     if path.exists():
         return path
     tools = [folder / "gguf_fixture" for folder in (build_folder(), *sorted((ROOT / "build").glob("*")))]
