@@ -526,7 +526,7 @@ Result<PrefixGive> read_give(Reader& in) {
     m.bytes = to_bytes(in.bytes_u32(limits::prefix_piece_bytes));
     return m;
 }
-Result<PrefixPiece> read_piece(Reader& in) {
+Result<PrefixPiece> read_prefix_piece(Reader& in) {
     PrefixPiece m;
     m.read = PrefixReadId(in.u64());
     m.last = TRY(read_flag(in, "piece"));
@@ -672,7 +672,7 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
             return whole<FromWorker>(in, std::move(m), "pipe: prefix refused");
         }
         case Kind::prefix_piece: {
-            PrefixPiece m = TRY(read_piece(in));
+            PrefixPiece m = TRY(read_prefix_piece(in));
             return whole<FromWorker>(in, std::move(m), "pipe: prefix piece");
         }
         case Kind::prefix_gone: {
