@@ -202,7 +202,7 @@ Result<Offload> open_gpu(const std::string& folder, const std::string& name, std
         why = error.what();
         opened = nullptr;
     }
-    if (opened != nullptr) return Offload{chosen.handle, chosen.name, layers};
+    if (opened != nullptr) return Offload{chosen.handle, chosen.name, layers, chosen.free_bytes};
     if (why.empty()) why = last_library_error();
     return no_gpu(chosen.name + " (" + chosen.description + ") cannot be used" +
                   (why.empty() ? "" : ": " + wire::plain_text(why, 200)));

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <fstream>
 #include <functional>
 
@@ -135,9 +136,19 @@ TEST_F(GpuWalls, NoOtherRequestAndNoOtherDescriptor) {
 
 TEST_F(GpuWalls, EverythingElseStaysForbidden) {
     for (const char* const* name = forbidden_names(); *name != nullptr; ++name) {
+        if (std::string_view(*name).starts_with("open-")) continue;
         EXPECT_EQ(behind(walls(), [name] { (void)try_forbidden(*name); }), -SIGSYS) << *name;
     }
     EXPECT_EQ(behind(walls(), [] { (void)syscall(SYS_dup, 0); }), -SIGSYS);
+}
+
+// A driver looks for settings and would not survive the end of its process.
+TEST_F(GpuWalls, OpeningFailsAndNothingIsOpened) {
+    for (const int flags : {O_RDONLY, O_WRONLY, O_RDWR}) {
+        const auto attempt = [flags] { _exit(open("/dev/null", flags | O_CLOEXEC) == -1 && errno == EACCES ? 7 : 8); };
+        EXPECT_EQ(behind(walls(), attempt), 7);
+        EXPECT_EQ(behind({}, attempt), -SIGSYS);
+    }
 }
 
 // The door is there for a GPU alone.

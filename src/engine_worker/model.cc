@@ -289,7 +289,7 @@ Status place(const Gguf& gguf, const ReadAt& read, const Offload& offload, engin
     }
     sizes.cells = std::max(options.cells, context);
     const GpuSizes needed = TRY(gpu_sizes(gguf, read, sizes));
-    model.on_gpu = TRY(measure_and_place(offload, needed));
+    model.on_gpu = TRY(place_layers(offload, needed));
     return ok();
 }
 

@@ -160,7 +160,8 @@ std::uint32_t gpu_layers(const GpuSizes& sizes, std::uint64_t free_bytes) {
     return count;
 }
 
-Result<std::uint32_t> place_layers(const Offload& offload, const GpuSizes& sizes, std::uint64_t free_bytes) {
+Result<std::uint32_t> place_layers(const Offload& offload, const GpuSizes& sizes) {
+    const std::uint64_t free_bytes = offload.free_bytes;
     const auto all = static_cast<std::uint32_t>(sizes.layers.size());
     const std::uint32_t fitting = gpu_layers(sizes, free_bytes);
     const std::string memory = std::to_string(usable(free_bytes) / mib) + " MiB of the " +
@@ -180,12 +181,6 @@ Result<std::uint32_t> place_layers(const Offload& offload, const GpuSizes& sizes
     return fail(Errc::invalid, std::to_string(*offload.layers) + " layers do not fit on the GPU: they take " +
                                    mib_text(needed(sizes, *offload.layers)) + ", and " + memory + "; " +
                                    std::to_string(fitting) + " would fit");
-}
-
-Result<std::uint32_t> measure_and_place(const Offload& offload, const GpuSizes& sizes) {
-    std::size_t free_bytes = 0, total = 0;
-    ggml_backend_dev_memory(offload.device, &free_bytes, &total);
-    return place_layers(offload, sizes, free_bytes);
 }
 
 void set_devices(const Offload& offload, std::uint32_t layers, DeviceList& devices, llama_model_params& params) {

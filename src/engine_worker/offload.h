@@ -24,6 +24,7 @@ struct Offload {
     ggml_backend_dev_t device = nullptr;
     std::string name;                     // of the device, for people
     std::optional<std::uint32_t> layers;  // none: as many as fit
+    std::uint64_t free_bytes = 0;         // of its memory, when it was opened: behind the walls a driver cannot tell
     explicit operator bool() const { return device != nullptr; }
 };
 
@@ -58,10 +59,7 @@ std::uint32_t gpu_layers(const GpuSizes& sizes, std::uint64_t free_bytes);
 
 // The number of layers to put there: 1 to all. Errc::invalid, with the figures: there are fewer than were asked for, or
 // they do not fit.
-Result<std::uint32_t> place_layers(const Offload& offload, const GpuSizes& sizes, std::uint64_t free_bytes);
-
-// The same from what the device says of its memory now.
-Result<std::uint32_t> measure_and_place(const Offload& offload, const GpuSizes& sizes);
+Result<std::uint32_t> place_layers(const Offload& offload, const GpuSizes& sizes);
 
 // Fills in what the library is to be told. `devices` must live until the model is loaded.
 using DeviceList = std::array<ggml_backend_dev_t, 2>;

@@ -38,24 +38,28 @@ TEST(Offload, CountsFromTheLastLayer) {
 }
 
 TEST(Offload, GivesWhatWasAskedForOrTheFigures) {
-    Offload offload{nullptr, "Vulkan0", 4};
-    EXPECT_EQ(place_layers(offload, ten_layers(), free_for(80 * mib + 400 * mib)).value(), 4U);
-    EXPECT_EQ(place_layers(offload, ten_layers(), free_for(2000 * mib)).value(), 4U);
+    Offload offload{nullptr, "Vulkan0", 4, 0};
+    const auto place = [&offload](std::uint64_t free_bytes) {
+        offload.free_bytes = free_bytes;
+        return place_layers(offload, ten_layers());
+    };
+    EXPECT_EQ(place(free_for(80 * mib + 400 * mib)).value(), 4U);
+    EXPECT_EQ(place(free_for(2000 * mib)).value(), 4U);
 
-    const auto small = place_layers(offload, ten_layers(), free_for(80 * mib + 250 * mib));
+    const auto small = place(free_for(80 * mib + 250 * mib));
     ASSERT_FALSE(small);
     EXPECT_EQ(small.error().code, Errc::invalid);
     for (const char* words : {"4 layers do not fit", "480 MiB", "330 MiB", "Vulkan0", "2 would fit"}) {
         EXPECT_NE(small.error().message.find(words), std::string::npos) << small.error().message;
     }
     offload.layers = 11;
-    const auto many = place_layers(offload, ten_layers(), free_for(9000 * mib));
+    const auto many = place(free_for(9000 * mib));
     ASSERT_FALSE(many);
     EXPECT_NE(many.error().message.find("only 10 are computed here"), std::string::npos) << many.error().message;
 
     offload.layers.reset();
-    EXPECT_EQ(place_layers(offload, ten_layers(), free_for(80 * mib + 250 * mib)).value(), 2U);
-    const auto none = place_layers(offload, ten_layers(), free_for(100 * mib));
+    EXPECT_EQ(place(free_for(80 * mib + 250 * mib)).value(), 2U);
+    const auto none = place(free_for(100 * mib));
     ASSERT_FALSE(none);
     EXPECT_EQ(none.error().code, Errc::invalid);
     for (const char* words : {"not one layer fits", "180 MiB", "100 MiB", "Vulkan0"}) {

@@ -51,7 +51,7 @@ Status divide_gpu(const Shard& first, const Shard& last, StageOptions& of_first,
     both.layers.insert(both.layers.end(), behind.layers.begin(), behind.layers.end());
     both.head += behind.head;
     both.buffers += behind.buffers;
-    const std::uint32_t count = TRY(measure_and_place(of_last.offload, both));
+    const std::uint32_t count = TRY(place_layers(of_last.offload, both));
     of_last.offload.layers = std::min(count, last.blocks());
     of_first.offload.layers = count - *of_last.offload.layers;
     if (of_first.offload.layers == 0U) of_first.offload = {};

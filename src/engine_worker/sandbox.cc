@@ -116,6 +116,8 @@ bool add_device_rules(scmp_filter_ctx filter, const std::vector<DeviceNode>& dev
     for (int call : allowed_with_devices) {
         if (seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 0) != 0) return false;
     }
+    // Drivers look for settings, and for how much memory there is: they are told no, and go on without.
+    if (seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(openat), 0) != 0) return false;
     const scmp_arg_cmp name_rule[] = {{0, SCMP_CMP_EQ, PR_SET_NAME, 0}};
     if (seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, name_rule) != 0) return false;
     for (const DeviceNode& node : devices) {

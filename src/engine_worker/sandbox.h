@@ -9,8 +9,9 @@
 //
 // With a GPU the walls have a door: the driver in this process gives orders to the driver in the kernel by ioctl(). It
 // may, on the device nodes that were open before, with that driver's own requests, and nothing else is added but names
-// of threads and sleeping. What that costs is in docs/adr/0016: the kernel's GPU driver, some hundred requests of it,
-// can be reached by whoever takes over this process. Without a GPU nothing of it is there.
+// of threads and sleeping; opening a file fails then, and does not end the process. What that costs is in
+// docs/adr/0016: the kernel's GPU driver, some hundred requests of it, can be reached by whoever takes over this
+// process. Without a GPU nothing of it is there.
 #pragma once
 
 #include <vector>

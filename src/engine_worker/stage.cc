@@ -70,7 +70,7 @@ Result<std::unique_ptr<Stage>> Stage::load(const Shard& shard, const StageOption
     if (stage->first_ && kind.scales_embedding) stage->scale_ = std::sqrt(static_cast<float>(stage->width_));
     if (options.offload) {
         const GpuSizes sizes = TRY(gpu_sizes(shard, options));
-        stage->on_gpu_ = TRY(measure_and_place(options.offload, sizes));
+        stage->on_gpu_ = TRY(place_layers(options.offload, sizes));
     }
     stage->weights_ = TRY(load_weights(shard, options.offload, stage->on_gpu_, progress));
     const llama_model* weights = stage->weights_.get();

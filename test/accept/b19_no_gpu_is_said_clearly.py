@@ -154,8 +154,8 @@ def without_it_no_driver_is_touched(s):
 
 def answer(folder, name, *more):
     class WithOptions(Network):
-        def _node(self, called, arguments, where):
-            return super()._node(called, [*arguments, *more] if called.startswith("model") else arguments, where)
+        def _node(self, called, arguments, *rest):
+            return super()._node(called, [*arguments, *more] if called.startswith("model") else arguments, *rest)
 
     (folder / name).mkdir()
     with WithOptions(folder / name, relays=12, models=1, model_file=default_model()) as net:
