@@ -142,9 +142,10 @@ TEST_F(GaugeTest, APongBeforeItsPingHasLeftIsNone) {
 TEST_F(GaugeTest, AnyOtherCellIsRefused) {
     for (const CellCommand command : {CellCommand::directory, CellCommand::create, CellCommand::channel_open}) {
         Gauge gauge(now_, rng_);
-        (void)gauge.next_cell();
-        const Status taken =
-            gauge.on_cell(now_, wire::make_cell(command, command == CellCommand::directory ? 0 : 1, Bytes(8), rng_));
+        const wire::Cell ping = gauge.next_cell();
+        const std::uint32_t id = command == CellCommand::directory ? 0 : 1;
+        // With the token: it is the command that is wrong.
+        const Status taken = gauge.on_cell(now_, wire::make_cell(command, id, ping.payload(), rng_));
         ASSERT_FALSE(taken);
         EXPECT_EQ(taken.error().code, Errc::malformed);
     }
