@@ -39,8 +39,8 @@ LONG = SimpleNamespace(repetitions=15, bench_seconds=0.5, questions=400, shaped=
                        flood=2048, pairs=15, tokens=96, prompt=160, profiles=7)
 
 
-GROUPS = ("crypto", "wire", "sockets", "binary", "relays", "questions", "engine", "profiles", "plans", "stages", "guesses",
-          "prefix", "moved")
+GROUPS = ("crypto", "wire", "sockets", "binary", "relays", "questions", "engine", "profiles", "plans", "stages",
+          "guesses", "prefix", "moved")
 # Shows that each figure can be had, and says next to nothing about it.
 SMALLEST = SimpleNamespace(repetitions=1, bench_seconds=0.01, questions=4, shaped=1, cold=1, starts=1, clients=1,
                            flood=64, pairs=1, tokens=24, prompt=16, profiles=2)

@@ -194,8 +194,8 @@ def many_streams(ask, options, streams, bar, of):
 # ---- a hop of two ranks --------------------------------------------------------------------------------------------
 
 def ranks(build, folder, options):
-    """The layers of one hop divided between two nodes, which sum twice a layer, against one node that has them all. Both
-    ranks are on this machine: with two processors they gain in a prompt, and a token pays for its 40 sums."""
+    """The layers of one hop divided between two nodes, which sum twice a layer, against one node that has them all.
+    Both ranks are on this machine: with two processors they gain in a prompt, and a token pays for its sums."""
     model = bench_model(build)
     with network(new_folder(folder, "one"), build, model, relays=10, hops=[(0, 10)], lead_options=SIZES) as one, \
             network(new_folder(folder, "ranks"), build, model, relays=10, hops=[(0, 10, 2)],

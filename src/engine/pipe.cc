@@ -612,9 +612,36 @@ Result<ToWorker> decode_to_worker(ByteView frame) {
     }
 }
 
+namespace {
+
+Result<FromWorker> decode_of_prefixes(Kind kind, Reader& in) {
+    switch (kind) {
+        case Kind::prefix_ask: {
+            const PrefixAsk m = TRY(read_ask(in));
+            return whole<FromWorker>(in, m, "pipe: prefix ask");
+        }
+        case Kind::prefix_refused: {
+            PrefixRefused m{JobId(in.u64()), in.text_u16(reason_bytes_max)};
+            return whole<FromWorker>(in, std::move(m), "pipe: prefix refused");
+        }
+        case Kind::prefix_piece: {
+            PrefixPiece m = TRY(read_prefix_piece(in));
+            return whole<FromWorker>(in, std::move(m), "pipe: prefix piece");
+        }
+        case Kind::prefix_gone: {
+            const PrefixGone m{PrefixReadId(in.u64())};
+            return whole<FromWorker>(in, m, "pipe: prefix gone");
+        }
+        default: return fail(Errc::malformed, "pipe: unknown frame from a worker");
+    }
+}
+
+}  // namespace
+
 Result<FromWorker> decode_from_worker(ByteView frame) {
     Reader in(frame);
-    switch (static_cast<Kind>(in.u8())) {
+    const auto kind = static_cast<Kind>(in.u8());
+    switch (kind) {
         case Kind::loading: {
             const Loading m{in.f32()};
             return whole<FromWorker>(in, m, "pipe: loading");
@@ -663,24 +690,8 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
         }
         case Kind::cleared: return whole<FromWorker>(in, Cleared{}, "pipe: cleared");
         case Kind::working: return whole<FromWorker>(in, Working{}, "pipe: working");
-        case Kind::prefix_ask: {
-            const PrefixAsk m = TRY(read_ask(in));
-            return whole<FromWorker>(in, m, "pipe: prefix ask");
-        }
-        case Kind::prefix_refused: {
-            PrefixRefused m{JobId(in.u64()), in.text_u16(reason_bytes_max)};
-            return whole<FromWorker>(in, std::move(m), "pipe: prefix refused");
-        }
-        case Kind::prefix_piece: {
-            PrefixPiece m = TRY(read_prefix_piece(in));
-            return whole<FromWorker>(in, std::move(m), "pipe: prefix piece");
-        }
-        case Kind::prefix_gone: {
-            const PrefixGone m{PrefixReadId(in.u64())};
-            return whole<FromWorker>(in, m, "pipe: prefix gone");
-        }
         case Kind::want: return whole<FromWorker>(in, read_want(in), "pipe: want");
-        default: return fail(Errc::malformed, "pipe: unknown frame from a worker");
+        default: return decode_of_prefixes(kind, in);
     }
 }
 

@@ -28,7 +28,7 @@ public:
         load.context_tokens = 512;
         load.sequences = 8;
         load.threads = 1;
-        auto ends = load_ends(file, load, [](double) {});
+        auto ends = load_ends(open_whole_model(file, [](double) {}).value(), load);
         EXPECT_TRUE(ends.has_value());
         model = std::make_unique<Model>(std::move(ends->model));
         model->cells = 4096;
