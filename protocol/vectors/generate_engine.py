@@ -51,7 +51,7 @@ def finished(reason, prompt, completion, reused, kept=None):
 
 
 def give(data, last=0): return frame(7, p("QBI", 7, last, len(data)) + data)
-def piece(data, last=0): return frame(30, p("QBI", 5, last, len(data)) + data)
+def prefix_piece(data, last=0): return frame(30, p("QBI", 5, last, len(data)) + data)
 def prefix_open(tokens): return frame(9, p("Q", 5) + CHAIN + p("I", tokens))
 def ask(us): return frame(28, p("Q", 7) + CHAIN + p("Q", us))
 
@@ -119,8 +119,8 @@ GOOD = [
     ("prefix_ask_least", "from_worker", "prefix_ask", ask(0)),
     ("prefix_ask_most", "from_worker", "prefix_ask", ask(DAY_US)),
     ("prefix_refused", "from_worker", "prefix_refused", frame(29, p("Q", 7) + t16("it was altered"))),
-    ("prefix_piece", "from_worker", "prefix_piece", piece(b"abc")),
-    ("prefix_piece_last", "from_worker", "prefix_piece", piece(b"a", 1)),
+    ("prefix_piece", "from_worker", "prefix_piece", prefix_piece(b"abc")),
+    ("prefix_piece_last", "from_worker", "prefix_piece", prefix_piece(b"a", 1)),
     ("prefix_gone", "from_worker", "prefix_gone", frame(31, p("Q", 5))),
     ("placed_one", "from_worker", "placed", frame(32, p("HH", 1, 512))),
     ("placed_all", "from_worker", "placed", frame(32, p("HH", 512, 512))),
@@ -190,10 +190,10 @@ BAD = [
     ("prefix_refused_no_reason", "from_worker", frame(29, p("Q", 7) + t16(""))),
     ("prefix_refused_two_lines", "from_worker", frame(29, p("Q", 7) + t16("a\nb"))),
     ("prefix_refused_too_long", "from_worker", frame(29, p("Q", 7) + t16("a" * 513))),
-    ("prefix_piece_nothing", "from_worker", piece(b"")),
-    ("prefix_piece_nothing_but_the_end", "from_worker", piece(b"", 1)),
-    ("prefix_piece_flag", "from_worker", piece(b"a", 2)),
-    ("prefix_piece_wrong_way", "to_worker", piece(b"a")),
+    ("prefix_piece_nothing", "from_worker", prefix_piece(b"")),
+    ("prefix_piece_nothing_but_the_end", "from_worker", prefix_piece(b"", 1)),
+    ("prefix_piece_flag", "from_worker", prefix_piece(b"a", 2)),
+    ("prefix_piece_wrong_way", "to_worker", prefix_piece(b"a")),
     ("prefix_gone_left_over", "from_worker", frame(31, p("QB", 5, 0))),
     ("cleared_left_over", "from_worker", frame(27, b"\0")),
     ("lead_wrong_way", "from_worker", lead()),

@@ -77,7 +77,7 @@ TEST(GpuSearch, TakesNoMoreLinesThanItHolds) {
 // An engine that nobody gave a GPU, and that says it computes with one, is broken.
 TEST(WorkerWithGpu, OnlyWhoWasAskedMayUseOne) {
     // printf of the frame: placed, 2 of 4.
-    const EngineCommand liar = shell("printf '\\005\\000\\000\\000\\037\\002\\000\\004\\000' >&3; sleep 60");
+    const EngineCommand liar = shell("printf '\\005\\000\\000\\000\\040\\002\\000\\004\\000' >&3; sleep 60");
     {
         Rig rig(small_engine(fixture("spm"), liar));
         rig.loop.run_until([&] { return rig.engine->health() == engine::Health::down; }, patience);
