@@ -204,19 +204,27 @@ Result<bool> run(const BenchOptions& options) {
     if (options.model.empty() && options.peers.empty()) {
         return fail(Errc::invalid, "give --model FILE to measure this machine, --peer NODE to measure links, or both");
     }
+    if (options.model.empty() && options.gpu != "off") {
+        return fail(Errc::invalid, "--gpu: give the model that it is to be measured with, --model FILE");
+    }
     const std::string state = options.state_directory.empty() ? default_state_directory() : options.state_directory;
     auto genesis =
         TRY(read_network_file(options.network_file.empty() ? state + "/network.toml" : options.network_file));
+    // Before anything is written: what is refused leaves nothing behind.
+    std::optional<FoundChoice> gpu;
+    backend::EngineCommand command;
+    if (!options.model.empty()) {
+        command = TRY(backend::find_engine(backend::own_folder()));
+        gpu = TRY(find_gpu_choice(options.gpu, options.gpu_device, command));
+    }
     TRY(open_or_make_identity(state));
     const Key32 seed = TRY(store::read_key(state + "/identity.key"));
     Bench bench{options, state, options.out.empty() ? state + "/profile" : options.out, std::move(genesis),
                 crypto::SigningKey::from_seed(seed)};
+    bench.command = std::move(command);
+    bench.gpu = std::move(gpu);
     bench.log = TRY(make_log("error"));
     std::vector<NodeId> peers = TRY(parse_peers(bench));
-    if (!options.model.empty()) {
-        bench.command = TRY(backend::find_engine(backend::own_folder()));
-        bench.gpu = TRY(find_gpu_choice(options.gpu, options.gpu_device, bench.command));
-    }
     wire::Profile profile;
     if (options.model.empty()) profile = TRY(known_profile(bench));
     const bool complete = TRY(measure_peers(bench, std::move(peers), profile));
