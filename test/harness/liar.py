@@ -27,7 +27,7 @@ import subprocess
 
 # protocol/pipe.md
 TEXT, FINISHED, PREFIX_PIECE = 19, 20, 30
-MEMORY_MIB = 160
+MEMORY_MIB = 280
 COMPUTED, WORKING = 18, 20  # protocol/stage_pipe.md
 
 
