@@ -7,6 +7,7 @@ import random
 import signal
 import statistics
 import subprocess
+import time
 
 import engine
 from figures import NotMeasured, at_least, at_most, printed
@@ -15,7 +16,7 @@ from local_network import Network, Skip, TimedOut, ProcessDied, default_model, n
 TURN_TOKENS = 640      # of the first turn's prompt, whole blocks of 16; the second has 32 or a few more
 ASK = {"max_tokens": 1, "temperature": 0, "seed": 3}
 HOME = 0               # the model node that holds the conversations that are measured
-CONVERSATIONS_MAX = 12  # tries for one that has its home there, as half of them have
+HOME_SECONDS_MAX = 120  # for one that has its home there, as half of them have; who stood still is shunned for 30 s
 SLOW_LINE_MS = 150     # one way
 WORDS = ("river", "stone", "cloud", "winter", "garden", "letter", "engine", "harbour", "window", "mountain", "copper")
 
@@ -57,13 +58,15 @@ class Moves:
 
     def begin(self, length):
         """The text of a conversation of so many words whose first turn was read at `home`."""
-        for _ in range(CONVERSATIONS_MAX):
+        deadline = time.monotonic() + HOME_SECONDS_MAX
+        while time.monotonic() < deadline:
             before, text = streams(self.home), words(length)
             reply = self.client.api.chat(text, **ASK)
             if not reply.done:
                 raise NotMeasured(f"a first turn was not answered: {reply.error}")
             if streams(self.home) > before:
                 return text
+            time.sleep(1)  # a model may answer so quickly that all tries fall into the time in which it is shunned
         raise NotMeasured("no conversation has its home at the node that is to hold it")
 
     def pass_over_home(self, text):
