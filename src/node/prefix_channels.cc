@@ -4,11 +4,6 @@ namespace shoal::node {
 
 using wire::ChannelCloseReason;
 
-bool PrefixChannels::uses_link(LinkId link) const {
-    const auto first = at_.lower_bound({link, 0});
-    return first != at_.end() && first->first.first == link;
-}
-
 // ---- links -------------------------------------------------------------------------------------------------------
 
 void PrefixChannels::on_channel(Now now, LinkId link_id, link::Channels::Event event) {
@@ -17,29 +12,23 @@ void PrefixChannels::on_channel(Now now, LinkId link_id, link::Channels::Event e
     touched_ = true;
     if (const auto* opened = std::get_if<link::Channels::Opened>(&event)) {
         if (empty()) return link->channels.close(opened->channel, ChannelCloseReason::refused);
-        const Id id(next_id_++);
-        places_[id] = {link->peer, link_id, opened->channel, false};
-        at_[{link_id, opened->channel}] = id;
+        (void)places_.add({link->peer, link_id, opened->channel, false});
         return;
     }
     const auto number = std::visit([](const auto& each) { return each.channel; }, event);
-    const auto at = at_.find({link_id, number});
-    if (at == at_.end()) return;
-    const Id id = at->second;
+    const auto id = places_.find(link_id, number);
+    if (!id) return;
     if (const auto* message = std::get_if<link::Channels::Message>(&event)) {
-        on_message(now, id, message->bytes);
+        on_message(now, *id, message->bytes);
     } else if (std::holds_alternative<link::Channels::Room>(event)) {
-        pump(now, id);
+        pump(now, *id);
     } else {
-        const Place gone = places_.at(id);
-        places_.erase(id);
-        at_.erase(at);
-        tell_closed(now, id, gone);
+        tell_closed(now, *id, *places_.take(*id));
     }
 }
 
 void PrefixChannels::on_message(Now now, Id id, const Bytes& bytes) {
-    const Place place = places_.at(id);
+    const Place place = *places_.find(id);
     auto message = wire::decode_prefix_message(bytes);
     if (!message) return close(now, id, ChannelCloseReason::protocol, true);
     if (place.ours) {
@@ -50,34 +39,15 @@ void PrefixChannels::on_message(Now now, Id id, const Bytes& bytes) {
 }
 
 void PrefixChannels::on_link_up(Now now, const NodeId& peer, LinkId link) {
-    for (const Waiting& waiting : std::exchange(waiting_, {})) {
-        if (waiting.node == peer) {
-            connect_over(now, waiting, link);
-        } else {
-            waiting_.push_back(waiting);
-        }
-    }
+    for (const Waiting& waiting : take_waiting(waiting_, peer)) connect_over(now, waiting, link);
 }
 
 void PrefixChannels::on_unreachable(Now now, const NodeId& peer) {
-    for (const Waiting& waiting : std::exchange(waiting_, {})) {
-        if (waiting.node == peer) {
-            fetcher_->on_connect_failed(now, waiting.token);
-        } else {
-            waiting_.push_back(waiting);
-        }
-    }
+    for (const Waiting& waiting : take_waiting(waiting_, peer)) fetcher_->on_connect_failed(now, waiting.token);
 }
 
 void PrefixChannels::on_link_down(Now now, LinkId link) {
-    for (auto at = at_.lower_bound({link, 0}); at != at_.end() && at->first.first == link;
-         at = at_.lower_bound({link, 0})) {
-        const Id id = at->second;
-        at_.erase(at);
-        const Place gone = places_.at(id);
-        places_.erase(id);
-        tell_closed(now, id, gone);
-    }
+    while (const auto id = places_.any_of(link)) tell_closed(now, *id, *places_.take(*id));
 }
 
 void PrefixChannels::tell_closed(Now now, Id id, const Place& place) {
@@ -125,37 +95,34 @@ void PrefixChannels::connect_over(Now now, const Waiting& waiting, LinkId link_i
     Link* link = links_.get(link_id);
     const auto number = link == nullptr ? std::nullopt : link->channels.open(wire::ChannelProtocol::prefix);
     if (!number) return fetcher_->on_connect_failed(now, waiting.token);
-    const Id id(next_id_++);
-    places_[id] = {waiting.node, link_id, *number, true};
-    at_[{link_id, *number}] = id;
+    const Id id = places_.add({waiting.node, link_id, *number, true});
     fetcher_->on_connected(now, waiting.token, id);
     links_.wake(link_id);
 }
 
 void PrefixChannels::send(Now now, Id id, const wire::PrefixMessage& message) {
-    const auto at = places_.find(id);
-    if (at == places_.end()) return;  // closed meanwhile: its user has heard of it
-    Link* link = links_.get(at->second.link);
-    const LinkId link_id = at->second.link;
-    const bool sent = link != nullptr && link->channels.send(at->second.number, wire::encode_prefix_message(message));
+    const Place* place = places_.find(id);
+    if (place == nullptr) return;  // closed meanwhile: its user has heard of it
+    Link* link = links_.get(place->link);
+    const bool sent = link != nullptr && link->channels.send(place->number, wire::encode_prefix_message(message));
     if (!sent) return close(now, id, ChannelCloseReason::busy, true);
-    links_.wake(link_id);
+    links_.wake(place->link);
 }
 
 void PrefixChannels::took(Id id) {
-    const auto at = places_.find(id);
-    Link* link = at == places_.end() ? nullptr : links_.get(at->second.link);
+    const Place* place = places_.find(id);
+    Link* link = place == nullptr ? nullptr : links_.get(place->link);
     if (link == nullptr) return;
-    link->channels.took(at->second.number);
-    links_.wake(at->second.link);
+    link->channels.took(place->number);
+    links_.wake(place->link);
 }
 
 void PrefixChannels::pump(Now now, Id id) {
     for (;;) {
-        const auto at = places_.find(id);
-        if (at == places_.end() || at->second.ours) return;
-        Link* link = links_.get(at->second.link);
-        if (link == nullptr || !link->channels.may_send(at->second.number)) return;  // Room comes back to it
+        const Place* place = places_.find(id);
+        if (place == nullptr || place->ours) return;
+        Link* link = links_.get(place->link);
+        if (link == nullptr || !link->channels.may_send(place->number)) return;  // Room comes back to it
         const auto message = holder_->next_data(now, id);
         if (!message) return;
         send(now, id, *message);
@@ -163,14 +130,11 @@ void PrefixChannels::pump(Now now, Id id) {
 }
 
 void PrefixChannels::close(Now now, Id id, ChannelCloseReason reason, bool tell_user) {
-    const auto at = places_.find(id);
-    if (at == places_.end()) return;
-    const Place gone = at->second;
-    places_.erase(at);
-    at_.erase({gone.link, gone.number});
-    if (Link* link = links_.get(gone.link)) link->channels.close(gone.number, reason);
-    links_.wake(gone.link);
-    if (tell_user) tell_closed(now, id, gone);
+    const auto gone = places_.take(id);
+    if (!gone) return;
+    if (Link* link = links_.get(gone->link)) link->channels.close(gone->number, reason);
+    links_.wake(gone->link);
+    if (tell_user) tell_closed(now, id, *gone);
 }
 
 std::optional<PrefixChannels::WantLink> PrefixChannels::poll() {

@@ -8,12 +8,12 @@
 // Pure; one thread.
 #pragma once
 
-#include <map>
 #include <optional>
 #include <vector>
 
 #include "model/prefix_fetcher.h"
 #include "model/prefix_holder.h"
+#include "node/channel_places.h"
 #include "node/links.h"
 #include "node/stages.h"
 
@@ -43,7 +43,7 @@ public:
     bool drain(Now now);
     std::optional<WantLink> poll();
 
-    bool uses_link(LinkId link) const;
+    bool uses_link(LinkId link) const { return places_.any_of(link).has_value(); }
 
 private:
     using Id = model::PrefixChannelId;
@@ -72,12 +72,10 @@ private:
     Links& links_;
     model::PrefixFetcher* fetcher_ = nullptr;
     model::PrefixHolder* holder_ = nullptr;
-    std::map<Id, Place> places_;                               // bounded: channels_per_link_max a link
-    std::map<std::pair<LinkId, link::ChannelNumber>, Id> at_;  // bounded: as places_
-    std::vector<Waiting> waiting_;                             // bounded: dials_max
-    std::uint64_t next_id_ = 1;
-    bool touched_ = false;      // an engine may have something to say since
-    std::deque<WantLink> out_;  // bounded: drained after every input
+    ChannelPlaces<Id, Place> places_;
+    std::vector<Waiting> waiting_;  // bounded: dials_max
+    bool touched_ = false;          // an engine may have something to say since
+    std::deque<WantLink> out_;      // bounded: drained after every input
 };
 
 }  // namespace shoal::node

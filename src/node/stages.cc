@@ -23,11 +23,6 @@ link::Channels* Stages::channels_of(const Place& place) {
     return link == nullptr ? nullptr : &link->channels;
 }
 
-bool Stages::uses_link(LinkId link) const {
-    const auto first = at_.lower_bound({link, 0});
-    return first != at_.end() && first->first.first == link;
-}
-
 // ---- links -------------------------------------------------------------------------------------------------------
 
 void Stages::on_cell(Now now, LinkId id, const wire::Cell& cell) {
@@ -52,26 +47,21 @@ void Stages::take_events(Now now, LinkId id) {
 void Stages::on_event(Now now, LinkId link, link::Channels::Event event) {
     if (const auto* opened = std::get_if<link::Channels::Opened>(&event)) {
         if (opened->protocol != wire::ChannelProtocol::stage) return hand_on(now, link, event);
-        const Id id(next_id_++);
-        places_[id] = {.peer = links_.get(link)->peer, .link = link, .number = opened->channel};
-        at_[{link, opened->channel}] = id;
+        (void)places_.add({.peer = links_.get(link)->peer, .link = link, .number = opened->channel});
         return;
     }
     const auto number = std::visit([](const auto& each) { return each.channel; }, event);
-    const auto at = at_.find({link, number});
-    if (at == at_.end()) return hand_on(now, link, std::move(event));
-    const Id id = at->second;
+    const auto id = places_.find(link, number);
+    if (!id) return hand_on(now, link, std::move(event));
     if (auto* message = std::get_if<link::Channels::Message>(&event)) {
         auto decoded = wire::decode_stage_message(message->bytes);
-        if (!decoded) return close(now, id, ChannelCloseReason::protocol, true);
-        deliver(now, id, std::move(*decoded));
+        if (!decoded) return close(now, *id, ChannelCloseReason::protocol, true);
+        deliver(now, *id, std::move(*decoded));
     } else if (std::holds_alternative<link::Channels::Room>(event)) {
-        pump(now, id);
+        pump(now, *id);
     } else {
-        const Place gone = places_.at(id);
-        places_.erase(id);
-        at_.erase(at);
-        if (gone.user != nullptr) gone.user->on_closed(now, id);
+        const auto gone = places_.take(*id);
+        if (gone->user != nullptr) gone->user->on_closed(now, *id);
     }
 }
 
@@ -82,7 +72,7 @@ void Stages::hand_on(Now now, LinkId link, link::Channels::Event event) {
 }
 
 void Stages::deliver(Now now, Id id, wire::StageMessage message) {
-    Place& place = places_.at(id);
+    Place& place = *places_.find(id);
     if (place.user == nullptr) {
         const auto takes = [&](const ChannelUser* user) { return user->takes(place.peer, message); };
         const auto user = std::find_if(users_.begin(), users_.end(), takes);
@@ -94,35 +84,19 @@ void Stages::deliver(Now now, Id id, wire::StageMessage message) {
 }
 
 void Stages::on_link_up(Now now, const NodeId& peer, LinkId link) {
-    for (const Waiting& waiting : std::exchange(waiting_, {})) {
-        if (waiting.node == peer) {
-            connect_over(now, waiting, link);
-        } else {
-            waiting_.push_back(waiting);
-        }
-    }
+    for (const Waiting& waiting : take_waiting(waiting_, peer)) connect_over(now, waiting, link);
     (void)drain(now);
 }
 
 void Stages::on_unreachable(Now now, const NodeId& peer) {
-    for (const Waiting& waiting : std::exchange(waiting_, {})) {
-        if (waiting.node == peer) {
-            waiting.user->on_connect_failed(now, waiting.token);
-        } else {
-            waiting_.push_back(waiting);
-        }
-    }
+    for (const Waiting& waiting : take_waiting(waiting_, peer)) waiting.user->on_connect_failed(now, waiting.token);
     (void)drain(now);
 }
 
 void Stages::on_link_down(Now now, LinkId link) {
-    for (auto at = at_.lower_bound({link, 0}); at != at_.end() && at->first.first == link;
-         at = at_.lower_bound({link, 0})) {
-        const Id id = at->second;
-        at_.erase(at);
-        const Place gone = places_.at(id);
-        places_.erase(id);
-        if (gone.user != nullptr) gone.user->on_closed(now, id);
+    while (const auto id = places_.any_of(link)) {
+        const auto gone = places_.take(*id);
+        if (gone->user != nullptr) gone->user->on_closed(now, *id);
     }
     (void)drain(now);
 }
@@ -174,17 +148,14 @@ void Stages::connect_over(Now now, const Waiting& waiting, LinkId id) {
     Link* link = links_.get(id);
     const auto number = link == nullptr ? std::nullopt : link->channels.open(wire::ChannelProtocol::stage);
     if (!number) return waiting.user->on_connect_failed(now, waiting.token);
-    const Id channel(next_id_++);
-    places_[channel] = {.peer = waiting.node, .user = waiting.user, .link = id, .number = *number};
-    at_[{id, *number}] = channel;
+    const Id channel = places_.add({.peer = waiting.node, .user = waiting.user, .link = id, .number = *number});
     waiting.user->on_connected(now, waiting.token, channel);
     links_.wake(id);
 }
 
 void Stages::connect_here(Now now, ChannelUser& user, std::uint64_t token) {
-    const Id ours(next_id_++), theirs(next_id_++);
-    places_[ours] = {.peer = self_, .user = &user, .other = theirs};
-    places_[theirs] = {.peer = self_, .other = ours};
+    const Id ours = places_.add({.peer = self_, .user = &user});
+    places_.find(ours)->other = places_.add({.peer = self_, .other = ours});
     user.on_connected(now, token, ours);
 }
 
@@ -198,9 +169,9 @@ bool Stages::may_send(Place& place) {
 }
 
 void Stages::send(Now now, Id id, const wire::StageMessage& message) {
-    const auto at = places_.find(id);
-    if (at == places_.end()) return;  // closed meanwhile: its user will hear of it
-    Place& place = at->second;
+    Place* at = places_.find(id);
+    if (at == nullptr) return;  // closed meanwhile: its user will hear of it
+    Place& place = *at;
     if (place.other) {
         constexpr std::size_t most = limits::channel_window_messages + limits::channel_queued_messages_max;
         if (place.under_way.size() >= most) return close(now, id, ChannelCloseReason::busy, true);
@@ -216,28 +187,27 @@ void Stages::send(Now now, Id id, const wire::StageMessage& message) {
 }
 
 void Stages::took(Id id) {
-    const auto at = places_.find(id);
-    if (at == places_.end()) return;
-    Place& place = at->second;
-    if (!place.other) {
-        if (link::Channels* channels = channels_of(place)) channels->took(place.number);
-        return links_.wake(place.link);
+    const Place* place = places_.find(id);
+    if (place == nullptr) return;
+    if (!place->other) {
+        if (link::Channels* channels = channels_of(*place)) channels->took(place->number);
+        return links_.wake(place->link);
     }
-    const auto other = places_.find(*place.other);
-    if (other == places_.end() || other->second.under_way.empty()) return;
-    other->second.under_way_bytes -= other->second.under_way.front();
-    other->second.under_way.pop_front();
+    Place* other = places_.find(*place->other);
+    if (other == nullptr || other->under_way.empty()) return;
+    other->under_way_bytes -= other->under_way.front();
+    other->under_way.pop_front();
 }
 
 void Stages::pump(Now now, Id id) {
     for (;;) {
-        const auto at = places_.find(id);
-        if (at == places_.end() || at->second.user == nullptr) return;
-        at->second.has_data = true;
-        if (!may_send(at->second)) return;
-        auto message = at->second.user->next_data(id);
+        Place* place = places_.find(id);
+        if (place == nullptr || place->user == nullptr) return;
+        place->has_data = true;
+        if (!may_send(*place)) return;
+        auto message = place->user->next_data(id);
         if (!message) {
-            at->second.has_data = false;
+            place->has_data = false;
             return;
         }
         send(now, id, *message);
@@ -245,18 +215,15 @@ void Stages::pump(Now now, Id id) {
 }
 
 void Stages::close(Now now, Id id, ChannelCloseReason reason, bool tell_user) {
-    const auto at = places_.find(id);
-    if (at == places_.end()) return;
-    const Place gone = at->second;
-    places_.erase(at);
-    if (gone.other) {
-        dropped_.push_back(*gone.other);
+    const auto gone = places_.take(id);
+    if (!gone) return;
+    if (gone->other) {
+        dropped_.push_back(*gone->other);
     } else {
-        at_.erase({gone.link, gone.number});
-        if (link::Channels* channels = channels_of(gone)) channels->close(gone.number, reason);
-        links_.wake(gone.link);
+        if (link::Channels* channels = channels_of(*gone)) channels->close(gone->number, reason);
+        links_.wake(gone->link);
     }
-    if (tell_user && gone.user != nullptr) gone.user->on_closed(now, id);
+    if (tell_user && gone->user != nullptr) gone->user->on_closed(now, id);
 }
 
 // Messages to this node itself, one at a time: each may bring more.
@@ -266,15 +233,12 @@ bool Stages::drain_local(Now now) {
         any = true;
         Local next = std::move(local_.front());
         local_.pop_front();
-        if (places_.contains(next.to)) deliver(now, next.to, std::move(next.message));
+        if (places_.find(next.to) != nullptr) deliver(now, next.to, std::move(next.message));
     }
     for (const Id id : std::exchange(dropped_, {})) {
         any = true;
-        const auto at = places_.find(id);
-        if (at == places_.end()) continue;
-        ChannelUser* user = at->second.user;
-        places_.erase(at);
-        if (user != nullptr) user->on_closed(now, id);
+        const auto gone = places_.take(id);
+        if (gone && gone->user != nullptr) gone->user->on_closed(now, id);
     }
     std::vector<Id> ready;
     for (auto& [id, place] : places_) {

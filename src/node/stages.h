@@ -10,11 +10,9 @@
 // Pure; one thread.
 #pragma once
 
-#include <map>
-#include <set>
 #include <vector>
 
-#include "link/channels.h"
+#include "node/channel_places.h"
 #include "node/links.h"
 #include "pipeline/channel.h"
 
@@ -52,7 +50,7 @@ public:
     bool drain(Now now);
     std::optional<WantLink> poll();
 
-    bool uses_link(LinkId link) const;
+    bool uses_link(LinkId link) const { return places_.any_of(link).has_value(); }
 
 private:
     using Id = pipeline::ChannelId;
@@ -99,14 +97,12 @@ private:
     NodeId self_;
     Links& links_;
     OtherChannels* others_ = nullptr;
-    std::vector<pipeline::ChannelUser*> users_;                // bounded: models_per_node_max and one
-    std::map<Id, Place> places_;                               // bounded: channels_per_link_max a link
-    std::map<std::pair<LinkId, link::ChannelNumber>, Id> at_;  // bounded: as places_
-    std::vector<Waiting> waiting_;                             // bounded: by the users, one a hop
-    std::deque<Local> local_;                                  // bounded: as places_, a window each
-    std::deque<Id> dropped_;                                   // other ends of local channels that were closed
-    std::uint64_t next_id_ = 1;
-    std::deque<WantLink> out_;  // bounded: drained after every input
+    std::vector<pipeline::ChannelUser*> users_;  // bounded: models_per_node_max and one
+    ChannelPlaces<Id, Place> places_;
+    std::vector<Waiting> waiting_;  // bounded: by the users, one a hop
+    std::deque<Local> local_;       // bounded: as places_, a window each
+    std::deque<Id> dropped_;        // other ends of local channels that were closed
+    std::deque<WantLink> out_;      // bounded: drained after every input
 };
 
 }  // namespace shoal::node
