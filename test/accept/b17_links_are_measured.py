@@ -6,7 +6,6 @@ A peer that is down or stands still costs its time and no more, and is left out.
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -55,17 +54,13 @@ class Bench:
         self.net = net
         self.model = ["--model", fixture(), "--threads", 1, "--memory", 64, "--rounds", 2]
 
-    def run(self, *words):
-        return subprocess.run([str(word) for word in (self.net.program, *words)], capture_output=True, text=True,
-                              check=False, env=self.net.environment_of_all(), timeout=280)
-
     def profile(self, name):
         return self.net.folder / f"{name}.profile"
 
     def measure(self, node, out, *words):
         """From the node's own address, so that delays know whose link it is."""
-        return self.run("bench", "--state", node.state, "--network", self.net.network_file, "--out", self.profile(out),
-                        "--from", node.address.rsplit(":", 1)[0], *words)
+        return self.net.run("bench", "--state", node.state, "--network", self.net.network_file, "--out",
+                            self.profile(out), "--from", node.address.rsplit(":", 1)[0], *words)
 
 
 def links(text):
@@ -114,7 +109,7 @@ def from_the_far_end(net, bench):
 def the_plan_takes_the_longer_way(net, bench, there, back):
     plan = net.folder / "nodes.toml"
     plan.write_text(PLAN.format(lead=net.models[0].id()))
-    done = bench.run("plan", plan, "--network", net.network_file)
+    done = bench.net.run("plan", plan, "--network", net.network_file)
     hops = re.findall(r"^(?:here|there) +\d+-\d+ .* +([\d.]+) ms +[\d.]+ ms ", done.stdout, re.M)
     check(done.returncode == 0 and len(hops) == 2, f"the plan: {done}")
     check(abs(float(hops[1]) - max(there, back) / 2) < 0.2, f"of {there} and {back} ms there and back: {done.stdout}")

@@ -55,14 +55,11 @@ class Planner:
         self.out = self.folder / "plan.toml"
         self.workers = [*net.stages, *net.standby_stages]
 
-    def run(self, *words):
-        return subprocess.run([str(word) for word in (self.net.program, *words)], capture_output=True, text=True,
-                              check=False, env=self.net.environment_of_all(), timeout=280)
-
     def measure(self, node):
         profile = self.folder / f"{node.name}.profile"
-        done = self.run("bench", "--model", self.net.model_file, "--state", node.state, "--network",
-                        self.net.network_file, "--memory", MEMORY_MIB, "--threads", 1, "--rounds", 2, "--out", profile)
+        done = self.net.run("bench", "--model", self.net.model_file, "--state", node.state, "--network",
+                            self.net.network_file, "--memory", MEMORY_MIB, "--threads", 1, "--rounds", 2, "--out",
+                            profile)
         check(done.returncode == 0, f"bench of {node.name}: {done}")
 
     def describe(self, lead=None):
@@ -75,7 +72,7 @@ class Planner:
         self.file.write_text(text + LINKS.format(names=", ".join(f'"{name}"' for name in names)))
 
     def plan(self, *words):
-        return self.run("plan", self.file, "--network", self.net.network_file, "--out", self.out, *words)
+        return self.net.run("plan", self.file, "--network", self.net.network_file, "--out", self.out, *words)
 
     def make(self):
         """The options of the lead."""
@@ -139,11 +136,9 @@ def predicted_stands_beside_measured(planner, made):
 
 def is_refused(net, words, *named):
     """The lead's own options, changed: one line, and an end."""
-    command = [net.program, "up", "--model", net.model_file, "--listen", "127.0.0.1:1", "--network", net.network_file,
-               "--state", net.models[0].state, *words]
     try:
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False,
-                              env=net.environment_of_all(), timeout=20)
+        done = net.run("up", "--model", net.model_file, "--listen", "127.0.0.1:1", "--network", net.network_file,
+                       "--state", net.models[0].state, *words, timeout=20)
     except subprocess.TimeoutExpired:
         raise AssertionError(f"{words}: it runs") from None
     check(done.returncode == 2, f"{words}: {done}")

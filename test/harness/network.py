@@ -202,9 +202,10 @@ class Network:
         return [node for node in (self.verifier, *self.relays, *self.stages, *self.standby_stages, *self.models,
                               *self.clients) if node]
 
-    def environment_of_all(self):
-        """For other commands of the program."""
-        return {**os.environ, **self.environment}
+    def run(self, *words, timeout=280):
+        """Another command of the program, to its end: a CompletedProcess with its words."""
+        return subprocess.run([str(word) for word in (self.program, *words)], capture_output=True, text=True,
+                              check=False, env={**os.environ, **self.environment}, timeout=timeout)
 
     def __enter__(self):
         try:

@@ -5,7 +5,6 @@ The model is the fixture `slow`: eight layers of 4.72 MB. hop0 holds seven of th
 18 ms from where all lines meet, they 12, and the lead stands there. A layer costs far less than a way. So the best plan
 is the two near ones, and whoever fills the node with the least time a layer goes to the far one first."""
 
-import subprocess
 import tomllib
 
 from harness.api import ApiError
@@ -43,8 +42,7 @@ class Rig(Network):
                          options=("--threads", "1"), lead_options=("--context", "1024", "--sequences", "1"), **more)
 
     def command(self, *words):
-        done = subprocess.run([str(word) for word in (self.program, *words)], capture_output=True, text=True,
-                              check=False, env=self.environment_of_all(), timeout=280)
+        done = self.run(*words)
         check(done.returncode == 0, f"{words[0]}: {done}")
         return done.stdout
 
