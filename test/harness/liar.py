@@ -119,15 +119,22 @@ def main(command, how):
     far.close()
     frames = Frames()
     liar = StageLiar(*how.split(":", 1)) if ":" in how else Liar(how)
+    heard = [node, near]
     while True:
-        ready, _, _ = select.select([node, near], [], [])
+        ready, _, _ = select.select(heard, [], [])
         if node in ready:
             data = node.recv(1 << 16)
             if not data:
                 break
-            near.sendall(data)
+            try:
+                near.sendall(data)
+            except (BrokenPipeError, ConnectionResetError):
+                heard = [near]  # the engine has ended: what it said last is still to be read
         if near in ready:
-            data = near.recv(1 << 16)
+            try:
+                data = near.recv(1 << 16)
+            except ConnectionResetError:
+                data = b""
             if not data:
                 break
             node.sendall(b"".join(liar.change(kind, body) for kind, body in frames.feed(data)))
