@@ -86,13 +86,20 @@ function(shoal_add_rooms table)
     endif()
   endforeach()
 
-  # What ./run builds by name: the programs that a user gets, and the fuzz targets with the list of them.
+  # What ./run builds by name: the programs that a user gets; these with all that test/accept runs beside them; the
+  # fuzz targets with the list of them.
   add_custom_target(programs)
+  add_custom_target(acceptance DEPENDS programs)
   foreach(program shoal shoal-engine)
     if(TARGET ${program})
       add_dependencies(programs ${program})
     endif()
   endforeach()
+  get_property(targets DIRECTORY ${CMAKE_SOURCE_DIR} PROPERTY BUILDSYSTEM_TARGETS)
+  list(FILTER targets INCLUDE REGEX "_bench$|^engine_fixtures$|^stage_states$")
+  if(targets)
+    add_dependencies(acceptance ${targets})
+  endif()
   if(SHOAL_FUZZ)
     get_property(fuzzers GLOBAL PROPERTY SHOAL_FUZZERS)
     add_custom_target(fuzzers DEPENDS ${fuzzers})

@@ -1,6 +1,7 @@
 """B17: `shoal bench --peer` measures the link to a node that is up, as long as it is and as wide as it is, and signs
 both into the profile, beside a node that runs under the same key. What a plan takes of two profiles is the longer way.
 A peer that is down or stands still costs its time and no more, and is left out."""
+# alone
 # build: accept
 
 import os

@@ -2,6 +2,7 @@
 quantisation, cut in three ways, 128 tokens each. ./run test has a shorter form among the unit tests.
 
 Prints the table: architecture, quantisations, plans, and the largest difference of two logits."""
+# alone
 # build: accept
 # long
 

@@ -2,6 +2,7 @@
 it holds the most and takes the least time a layer; a planner that goes to the best next node and fills it goes there
 first. Both plans run, the nodes that they name compute, and the answer is the same. How many tokens a second the better
 plan is worth stands in bench/plans.py."""
+# alone
 # build: accept
 # long
 

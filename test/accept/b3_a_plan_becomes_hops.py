@@ -1,6 +1,7 @@
 """B3, live: nodes measure themselves and sign what they found, `shoal plan` makes a plan of that, and a lead that is
 started with the plan answers as one machine does, over the hops that the plan names. Its log has what the plan
 predicted beside what was measured. A plan that cannot be run as it is says why, and one for another node is not run."""
+# alone
 # build: accept
 # long
 

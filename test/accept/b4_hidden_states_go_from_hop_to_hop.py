@@ -2,6 +2,7 @@
 takes about the sum of the one-way delays, four of them for three hops; through the lead it would be six.
 
 The time is the promise itself, so the clock is looked at here."""
+# alone
 
 import statistics
 import sys

@@ -1,6 +1,7 @@
 """B5: a hop whose engine has a fifth of a processor, or stands still for two seconds, is waited for: it is alive and
 says so. The answer is the one that was given undisturbed, nobody is replaced, and the log of the lead says how fast it
 goes."""
+# alone
 
 import os
 import signal

@@ -2,6 +2,7 @@
 undisturbed. Each hop of three in its turn, the first and the last included; the client sees a pause of less than 3 s.
 
 The pause is the promise itself, so the clock is looked at here; the usual pause is printed beside it."""
+# alone
 
 import statistics
 import sys

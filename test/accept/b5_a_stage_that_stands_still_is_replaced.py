@@ -1,6 +1,7 @@
 """B5: a stage whose whole node stands still (SIGSTOP: its links stay open and silent) is replaced after 1.5 s of
 silence; the answer is the same, with a pause of less than 3 s. When it moves again after 10 s, nobody minds what it
 still says, and it stands by."""
+# alone
 
 import signal
 import sys

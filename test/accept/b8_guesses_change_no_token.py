@@ -3,7 +3,9 @@ of its layers, change no token of an answer, greedy or sampled; and over four st
 answer comes at least twice as fast.
 
 The gain is the promise itself, so the clock is looked at here."""
+# alone
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from harness.network import default_model
 from harness.run import ROOT
 
 NANO = ROOT / "models" / "shoal-nano.gguf"
-PROMPTS = ["Tell me a story about a dog.", "Tell me a story about a boat."]
+PROMPTS = ["Tell me a story about a dog.", "Tell me a story about a boat."][:2 if os.environ.get("SHOAL_LONG") else 1]
 
 
 def answers(folder, *draft, temperatures=(0, 0.8)):

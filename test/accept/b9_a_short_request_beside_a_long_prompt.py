@@ -2,6 +2,7 @@
 whole model and over stages; and streams that run at the same time share the steps instead of waiting for each other.
 
 How much time that saves is for bench/ to say; here it is who comes first."""
+# alone
 
 import sys
 from pathlib import Path

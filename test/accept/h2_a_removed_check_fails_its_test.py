@@ -1,5 +1,6 @@
 # build: accept
-"""H2: every check of test/mutations.toml, taken out of a copy of the source, makes the test named there fail: a unit
+"""H# alone
+2: every check of test/mutations.toml, taken out of a copy of the source, makes the test named there fail: a unit
 test, or an acceptance test over real processes, which must then say what it found."""
 
 import os
@@ -38,7 +39,7 @@ def test(folder):
     mutants.check_listed(mutations)
     chosen = [one for one in mutations if is_chosen(one)]
     check(chosen, f"no mutation is of {ONLY}")
-    with_switch = mutants.prepare(mutations)
+    with_switch = mutants.prepare(chosen)
     unchanged_passes(chosen)
     # Those with a switch first: what has a build of its own spoils that of the others.
     chosen.sort(key=lambda one: (one["what"] not in with_switch, one.get("test", ""), one["file"]))

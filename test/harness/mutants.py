@@ -15,7 +15,8 @@ from pathlib import Path
 from harness.run import FAILED, ROOT, check
 
 COPY = ROOT / "build" / "mutants"
-BUILD = COPY / "build"
+BUILD = COPY / "build" / "accept"  # as deep as the build of the source, and with its flags: ccache knows most of it
+LLAMA = COPY / "build" / "llama"
 RUNS = COPY / "runs"  # of acceptance tests; kept when one did not find what it should have
 UNIT_SECONDS_MAX, ACCEPT_SECONDS_MAX = 60, 300
 # How ctest's output says it: a case of GoogleTest's, an assertion of ours, an exception or a time-out of the whole.
@@ -88,11 +89,11 @@ def check_listed(mutations):
     check(len(set(names)) == len(names), f"listed twice: {sorted(name for name in names if names.count(name) > 1)}")
 
 
-def run(command, seconds=None, environment=None):
+def run(command, seconds=None, environment=None, folder=None):
     """(exit status, output); the status is None when the time was over."""
     try:
         done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              check=False, timeout=seconds, env={**os.environ, **(environment or {})})
+                              check=False, timeout=seconds, env={**os.environ, **(environment or {})}, cwd=folder)
         return done.returncode, done.stdout.decode(errors="replace")
     except subprocess.TimeoutExpired as late:
         return None, (late.stdout or b"").decode(errors="replace")
@@ -115,11 +116,13 @@ def prepare(mutations):
             keep(path, texts.get(str(path)))
     for name in ("CMakeLists.txt", "CMakePresets.json"):
         keep(Path(name))
-    command = ["cmake", "-S", COPY, "-B", BUILD, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug",
-               "-DCMAKE_CXX_FLAGS_DEBUG=-O1", "-DSHOAL_TAP=ON", "-DSHOAL_ENGINE=ON", "-DSHOAL_BENCH=OFF"]
-    if (ROOT / "build" / "llama" / "packages.txt").exists() and "SHOAL_LLAMA_PREFIX" not in os.environ:
-        command.append(f"-DSHOAL_LLAMA_PREFIX={ROOT / 'build' / 'llama'}")
-    status, output = run(command)
+    if (ROOT / "build" / "llama").exists() and not LLAMA.is_symlink():
+        LLAMA.parent.mkdir(parents=True, exist_ok=True)
+        LLAMA.symlink_to(ROOT / "build" / "llama")
+    command = ["cmake", "--preset", "accept", "-DSHOAL_BENCH=OFF"]
+    if "SHOAL_LLAMA_PREFIX" in os.environ:
+        command.append("-DSHOAL_LLAMA_PREFIX=" + os.environ["SHOAL_LLAMA_PREFIX"])
+    status, output = run(command, folder=COPY)
     check(status == 0, f"the copy cannot be configured:\n{output}")
     return names
 

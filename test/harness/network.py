@@ -39,7 +39,7 @@ def made_model(kind, options):
     if tool is None:
         raise Skip("no build has gguf_fixture")
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".half")
+    half = path.with_suffix(f".{os.getpid()}")  # another test may make the same
     subprocess.run([tool, half, *options.split()], check=True)
     half.rename(path)
     return path

@@ -12,6 +12,7 @@ from harness import processes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PASSED, FAILED, SKIPPED = 0, 1, 77
+QUIET_LINES = 2  # of a node of which nothing is to be told: where it listens, and that it stopped
 
 
 class Skip(Exception):
@@ -61,12 +62,14 @@ def main(test, seconds_max=300):
     except Skip as skip:
         status = SKIPPED
         print(f"skipped: {skip}")
-    except (Exception, OutOfTime):  # noqa: B014
+    except (Exception, OutOfTime) as error:  # noqa: B014
         traceback.print_exc()
         for log in sorted(folder.rglob("*.log")):
             lines = log.read_text(errors="replace").splitlines()
-            print(f"---- {log.relative_to(ROOT)}: the last of {len(lines)} lines")
-            print("\n".join(lines[-12:]))
+            if len(lines) > QUIET_LINES:
+                print(f"---- {log.relative_to(ROOT)}: the last of {len(lines)} lines")
+                print("\n".join(lines[-12:]))
+        print(f"failed: {error}")  # at the end too: of a long log only that is shown
     finally:
         signal.alarm(0)
         processes.stop_all()

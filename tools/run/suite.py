@@ -12,6 +12,8 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import NamedTuple
 
 import fuzz
 import lint
@@ -191,49 +193,66 @@ def run_fuzzers(tally):
         in_parallel(one, names)
 
 
+class Script(NamedTuple):
+    """A program of test/accept, with what its head says."""
+
+    path: Path
+    preset: str  # `# build: PRESET`
+    long: bool  # `# long`: not in the usual run
+    alone: bool  # `# alone`: it looks at the clock, or needs every core
+
+
 def acceptance_scripts():
-    """Every program of test/accept, with what its head says: `# build: PRESET`, `# long`."""
     found = []
     for path in sorted((ROOT / "test" / "accept").iterdir()):
         if path.name.startswith(("_", ".")) or not (path.suffix == ".py" or os.access(path, os.X_OK)) or path.is_dir():
             continue
         head = path.read_text(errors="replace").splitlines()[:30]
         preset = next((line.split(":", 1)[1].strip() for line in head if line.startswith("# build:")), "asan")
-        found.append((path, preset, "# long" in head))
+        found.append(Script(path, preset, "# long" in head, "# alone" in head))
     return found
 
 
+def run_script(tally, script, long):
+    name = script.path.stem
+    log = log_path("accept-" + name)
+    log.unlink(missing_ok=True)
+    env = {
+        "SHOAL_BUILD": str(BUILD / script.preset),
+        "SHOAL_LONG": "1" if long else "",
+        "PYTHONPATH": str(ROOT / "test"),
+        "PYTHONUNBUFFERED": "1",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    }
+    command = [sys.executable, script.path] if script.path.suffix == ".py" else [script.path]
+    began = time.monotonic()
+    status = run_logged(command, log, ACCEPT_LONG_SECONDS_MAX if long else ACCEPT_SECONDS_MAX, env)
+    result = {0: "ok", SKIPPED: "skipped"}.get(status, f"failed (status {status})")
+    say(f"    {name:<46} {time.monotonic() - began:4.0f} s  {result}")
+    if status == 0:
+        tally.add(passed=1)
+    elif status == SKIPPED:
+        tally.add(skipped=1)
+    else:
+        tally.fail(name, log)
+
+
 def run_acceptance(tally, long):
-    """One after another: they start many processes and look at the clock to give up, so they get the machine alone."""
-    scripts = [script for script in acceptance_scripts() if long or not script[2]]
-    built = {preset: try_build(tally, preset, ["programs"]) for preset in sorted({preset for _, preset, _ in scripts})}
+    """One a core: their processes wait for each other far more than they compute. Then those that need the machine
+    alone, one after another."""
+    scripts = [script for script in acceptance_scripts() if long or not script.long]
+    presets = sorted({script.preset for script in scripts})
+    built = {preset: try_build(tally, preset, ["acceptance"]) for preset in presets}
     with Timed(tally, "acceptance"):
         if not scripts:
             tally.fail("test/accept holds no test")
-        for path, preset, _ in scripts:
-            if not built[preset]:
-                tally.fail(f"{path.stem}: build {preset} failed")
-                continue
-            began = time.monotonic()
-            log = log_path("accept-" + path.stem)
-            log.unlink(missing_ok=True)
-            command = [sys.executable, path] if path.suffix == ".py" else [path]
-            env = {
-                "SHOAL_BUILD": str(BUILD / preset),
-                "SHOAL_LONG": "1" if long else "",
-                "PYTHONPATH": str(ROOT / "test"),
-                "PYTHONUNBUFFERED": "1",
-                "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-            }
-            status = run_logged(command, log, ACCEPT_LONG_SECONDS_MAX if long else ACCEPT_SECONDS_MAX, env)
-            result = {0: "ok", SKIPPED: "skipped"}.get(status, f"failed (status {status})")
-            say(f"    {path.stem:<44} {time.monotonic() - began:4.0f} s  {result}")
-            if status == 0:
-                tally.add(passed=1)
-            elif status == SKIPPED:
-                tally.add(skipped=1)
-            else:
-                tally.fail(path.stem, log)
+        for script in (script for script in scripts if not built[script.preset]):
+            tally.fail(f"{script.path.stem}: build {script.preset} failed")
+        scripts = [script for script in scripts if built[script.preset]]
+        in_parallel(lambda script: run_script(tally, script, long), [each for each in scripts if not each.alone])
+        for script in scripts:
+            if script.alone:
+                run_script(tally, script, long)
 
 
 def main(arguments):
@@ -243,9 +262,11 @@ def main(arguments):
     tally = Tally()
     # The lint first: what it finds takes seconds to find and to mend.
     run_python_tests(tally)
-    try_build(tally, "accept")
+    # The unit tests run with sanitizers; of the optimised build the programs are enough, which acceptance tests run.
+    try_build(tally, "accept", [] if options.long else ["acceptance"])
     run_tidy(tally)
-    run_unit_tests(tally, "accept")
+    if options.long:
+        run_unit_tests(tally, "accept")
     run_clang_tidy(tally)
     try_build(tally, "asan")
     run_unit_tests(tally, "asan")

@@ -134,6 +134,20 @@ class Acceptance(Quiet):
         self.assertEqual(self.run_all(), (1, 2, 1))
         self.assertEqual(self.run_all(long=True), (2, 2, 1))
 
+    def test_those_that_want_the_machine_alone_run_by_themselves_after_the_others(self):
+        mark = "import pathlib, sys, time\nhere = pathlib.Path(sys.argv[0])\n"
+        others = 'len(list(here.parent.glob("*.runs")))'
+        together = mark + 'here.with_suffix(".runs").touch()\n' + 'time.sleep(.3)\nhere.with_suffix(".runs").unlink()\n'
+        for name in ("b1_x.py", "b2_x.py"):
+            self.script(name, together)
+        for name in ("a1_x.py", "a2_x.py"):
+            self.script(name, "# alone\n" + mark + f"n = {others}\n" + 'here.with_suffix(".runs").touch()\n'
+                        'time.sleep(.3)\nhere.with_suffix(".runs").unlink()\nraise SystemExit(n)')
+        with mock.patch.object(suite, "jobs", lambda: 2):
+            self.assertEqual(self.run_all(), (4, 0, 0))
+        said = self.said.getvalue()
+        self.assertLess(said.index("b2_x"), said.index("a1_x"))
+
     def test_none_at_all_is_a_failure(self):
         (self.folder / "test" / "accept").mkdir(parents=True)
         self.assertEqual(self.run_all(), (0, 1, 0))
