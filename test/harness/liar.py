@@ -24,6 +24,7 @@ import select
 import socket
 import struct
 import subprocess
+import sys
 
 # protocol/pipe.md
 TEXT, FINISHED, PREFIX_PIECE = 19, 20, 30
@@ -115,7 +116,9 @@ def main(command, how):
         if how.startswith("memory:") and os.path.exists(how.split(":", 1)[1]):
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MIB << 20, MEMORY_MIB << 20))
 
-    child = subprocess.Popen(command, pass_fds=(), close_fds=False, preexec_fn=prepare)
+    # An arena for each thread would take address space as it comes.
+    child = subprocess.Popen(command, pass_fds=(), close_fds=False, preexec_fn=prepare,
+                             env={**os.environ, "MALLOC_ARENA_MAX": "1"})
     far.close()
     frames = Frames()
     liar = StageLiar(*how.split(":", 1)) if ":" in how else Liar(how)
@@ -139,4 +142,8 @@ def main(command, how):
                 break
             node.sendall(b"".join(liar.change(kind, body) for kind, body in frames.feed(data)))
     near.close()
-    child.wait()
+    # The node is told how the engine ended.
+    status = child.wait()
+    if status < 0:
+        os.kill(os.getpid(), -status)
+    sys.exit(status)
