@@ -1,7 +1,7 @@
+# alone
 # build: accept
 # long
-"""B# alone
-10: a conversation that has to move to another node is not read anew: that node fetches what the first one computed,
+"""B10: a conversation that has to move to another node is not read anew: that node fetches what the first one computed,
 checks it, and gives the answer that it gives when it reads everything. What was altered on the way is refused; what
 nobody holds any more is read; without --reuse-prefixes nothing is fetched or kept.
 

@@ -1,6 +1,6 @@
+# alone
 # build: accept
-"""H# alone
-2: every check of test/mutations.toml, taken out of a copy of the source, makes the test named there fail: a unit
+"""H2: every check of test/mutations.toml, taken out of a copy of the source, makes the test named there fail: a unit
 test, or an acceptance test over real processes, which must then say what it found."""
 
 import os
