@@ -39,6 +39,10 @@ def rows(parts, tensor):
     return p("H", len(parts)) + b"".join(p("HIH", *part) for part in parts) + p("I", len(tensor)) + tensor
 
 
+def broken(reason, for_good=0):
+    return frame(6, p("B", for_good) + t16(reason))
+
+
 def returned(tensor): return frame(5, p("I", len(tensor)) + tensor)
 def forward(parts, tensor): return frame(25, rows(parts, tensor))
 def piece(data): return frame(12, p("I", len(data)) + data)
@@ -96,9 +100,10 @@ GOOD = [
     ("want_most", "from_worker", "want", want(2**64 - 1, 1 << 18)),
     ("returned_row", "to_worker", "returned", returned(ROW)),
     ("returned_rows", "to_worker", "returned", returned(bytes(3 * 128))),
-    ("broken", "to_worker", "broken", frame(6, t16("a hop is gone"))),
-    ("broken_without_reason", "to_worker", "broken", frame(6, t16(""))),
-    ("broken_longest", "to_worker", "broken", frame(6, t16("a" * 512))),
+    ("broken", "to_worker", "broken", broken("a hop is gone")),
+    ("broken_for_good", "to_worker", "broken", broken("a hop is gone", 1)),
+    ("broken_without_reason", "to_worker", "broken", broken("")),
+    ("broken_longest", "to_worker", "broken", broken("a" * 512)),
     ("ends_least", "from_worker", "ends", frame(24, p("IH", 32, 1))),
     ("ends_most", "from_worker", "ends", frame(24, p("IH", 65536, 512))),
     ("forward", "from_worker", "forward", forward([(0, 0, 1)], ROW)),
@@ -198,7 +203,7 @@ BAD = [
     ("cleared_left_over", "from_worker", frame(27, b"\0")),
     ("lead_wrong_way", "from_worker", lead()),
     ("returned_wrong_way", "from_worker", returned(ROW)),
-    ("broken_wrong_way", "from_worker", frame(6, t16("a hop is gone"))),
+    ("broken_wrong_way", "from_worker", broken("a hop is gone")),
     ("ends_wrong_way", "to_worker", frame(24, p("IH", 64, 8))),
     ("forward_wrong_way", "to_worker", forward([(0, 0, 1)], ROW)),
     ("truncate_wrong_way", "to_worker", frame(26, p("HI", 0, 0))),
@@ -234,12 +239,13 @@ BAD = [
     ("returned_too_large", "to_worker", frame(5, p("I", (1 << 25) + 1) + ROW)),
     ("returned_short", "to_worker", frame(5, p("H", 34))),
     ("returned_left_over", "to_worker", frame(5, p("I", 34) + ROW + b"\0")),
-    ("broken_two_lines", "to_worker", frame(6, t16("a\nb"))),
-    ("broken_control", "to_worker", frame(6, t16("a\x1b[2J"))),
-    ("broken_no_utf8", "to_worker", frame(6, p("H", 1) + b"\xff")),
-    ("broken_too_long", "to_worker", frame(6, t16("a" * 513))),
-    ("broken_short", "to_worker", frame(6, p("H", 2) + b"a")),
-    ("broken_left_over", "to_worker", frame(6, t16("a") + b"\0")),
+    ("broken_unknown_flag", "to_worker", broken("a hop is gone", 2)),
+    ("broken_two_lines", "to_worker", broken("a\nb")),
+    ("broken_control", "to_worker", broken("a\x1b[2J")),
+    ("broken_no_utf8", "to_worker", frame(6, p("BH", 0, 1) + b"\xff")),
+    ("broken_too_long", "to_worker", broken("a" * 513)),
+    ("broken_short", "to_worker", frame(6, p("BH", 0, 2) + b"a")),
+    ("broken_left_over", "to_worker", frame(6, p("B", 0) + t16("a") + b"\0")),
     ("ends_no_width", "from_worker", frame(24, p("IH", 0, 8))),
     ("ends_odd_width", "from_worker", frame(24, p("IH", 80, 8))),
     ("ends_too_wide", "from_worker", frame(24, p("IH", 65568, 8))),

@@ -248,7 +248,7 @@ TEST_F(LeadTest, ItsOwnLayersForgetWhatWasBroken) {
     submit(1, 8);
     ASSERT_TRUE(until_held());  // rows of its first layers are out, none came to its last ones
     carrier->close_session();
-    rig->engine->broken(rig->loop.now(), "hop 2 was lost");
+    rig->engine->broken(rig->loop.now(), "hop 2 was lost", engine::BrokenFor::now);
     ASSERT_TRUE(until_ended(1));
     carrier->hold = false;
     ASSERT_TRUE(open_session()) << carrier->failure;
@@ -298,7 +298,7 @@ TEST_F(LeadTest, TheSecondTurnOfAConversationIsReadFromWhereTheFirstOneEnded) {
     EXPECT_GT(reused->usage.reused.value() + 32, rig->of<Started>(1)->prompt.value());
     // Hops that were lost take with them what they held.
     carrier->close_session();
-    rig->engine->broken(rig->loop.now(), "hop 2 was lost");
+    rig->engine->broken(rig->loop.now(), "hop 2 was lost", engine::BrokenFor::now);
     ASSERT_TRUE(open_session()) << carrier->failure;
     const Finished* after = ask(turn(4, answer, true));
     ASSERT_NE(after, nullptr);
@@ -345,7 +345,7 @@ TEST_F(LeadTest, ABrokenSessionEndsWhatRunsAndTheNextOneServesWhatWaits) {
     ASSERT_TRUE(until_held());
     submit(2, 1);  // cannot begin before the rows are back
     carrier->close_session();
-    rig->engine->broken(rig->loop.now(), "hop 2 was lost");
+    rig->engine->broken(rig->loop.now(), "hop 2 was lost", engine::BrokenFor::now);
     ASSERT_TRUE(until_ended(1));
     ASSERT_NE(rig->of<Failed>(1), nullptr);
     EXPECT_EQ(rig->of<Failed>(1)->fault, AskFault::engine_failed);
@@ -357,6 +357,71 @@ TEST_F(LeadTest, ABrokenSessionEndsWhatRunsAndTheNextOneServesWhatWaits) {
     EXPECT_EQ(rig->text_of(2), whole[0]);
     EXPECT_EQ(rig->text_of(3), whole[1]);
     EXPECT_TRUE(rig->all<Down>().empty());
+}
+
+// The hops of the next session hold nothing: prompts and what was said are read again.
+TEST_F(LeadTest, AnAnswerGoesOnInTheNextSession) {
+    const auto whole = texts_of_whole("mini", 3);
+    start("mini", 8, 2);
+    ASSERT_FALSE(HasFatalFailure());
+    for (std::uint64_t job = 1; job <= 3; ++job) submit(job, job, true);
+    for (std::uint64_t job = 1; job <= 3; ++job) {
+        ASSERT_TRUE(rig->until([&] { return !rig->text_of(job).empty(); })) << carrier->failure;
+    }
+    for (int lost = 0; lost < 2; ++lost) {
+        ASSERT_FALSE(rig->ended(1) || rig->ended(2) || rig->ended(3)) << "too late to show anything";
+        const std::string said = rig->text_of(1);
+        carrier->close_session();
+        rig->engine->broken(rig->loop.now(), "hop 2 was lost", engine::BrokenFor::now);
+        ASSERT_TRUE(open_session()) << carrier->failure;
+        ASSERT_TRUE(rig->until([&] { return rig->text_of(1) != said; })) << carrier->failure;
+    }
+    for (std::uint64_t job = 1; job <= 3; ++job) {
+        ASSERT_TRUE(until_ended(job)) << carrier->failure;
+        ASSERT_NE(rig->of<Finished>(job), nullptr);
+        EXPECT_EQ(rig->text_of(job), whole[job - 1]);
+        EXPECT_EQ(rig->of<Finished>(job)->usage.prompt, rig->of<Started>(job)->prompt);
+        EXPECT_LE(rig->of<Finished>(job)->usage.completion, TokenCount(tokens));
+    }
+    EXPECT_TRUE(rig->all<Down>().empty());
+}
+
+TEST_F(LeadTest, AnAnswerThatIsBrokenAgainAndAgainEnds) {
+    start("mini", 8, 1);
+    ASSERT_FALSE(HasFatalFailure());
+    submit(1, 1, true);
+    ASSERT_TRUE(rig->until([&] { return !rig->text_of(1).empty(); })) << carrier->failure;
+    carrier->hold = true;
+    for (int lost = 1; lost <= 4; ++lost) {
+        ASSERT_TRUE(until_held()) << carrier->failure;
+        ASSERT_FALSE(rig->ended(1)) << lost;
+        carrier->close_session();
+        rig->engine->broken(rig->loop.now(), "hop 2 was lost", engine::BrokenFor::now);
+        ASSERT_TRUE(open_session()) << carrier->failure;
+    }
+    ASSERT_TRUE(until_ended(1));
+    ASSERT_NE(rig->of<Failed>(1), nullptr);
+    EXPECT_EQ(rig->of<Failed>(1)->fault, AskFault::engine_failed);
+    EXPECT_EQ(rig->of<Failed>(1)->usage.prompt, rig->of<Started>(1)->prompt);
+    EXPECT_GT(rig->of<Failed>(1)->usage.completion, TokenCount(0));
+}
+
+TEST_F(LeadTest, WhatIsBrokenForGoodEndsAnswersToo) {
+    const auto whole = texts_of_whole("mini", 2);
+    start("mini", 8, 2);
+    ASSERT_FALSE(HasFatalFailure());
+    submit(1, 1, true);
+    ASSERT_TRUE(rig->until([&] { return !rig->text_of(1).empty(); })) << carrier->failure;
+    carrier->close_session();
+    rig->engine->broken(rig->loop.now(), "hop 2 was lost", engine::BrokenFor::now);
+    rig->engine->broken(rig->loop.now(), "hop 2 is still lost", engine::BrokenFor::good);
+    ASSERT_TRUE(until_ended(1));
+    ASSERT_NE(rig->of<Failed>(1), nullptr);
+    EXPECT_EQ(rig->of<Failed>(1)->message, "hop 2 is still lost");
+    ASSERT_TRUE(open_session()) << carrier->failure;
+    submit(2, 2, true);
+    ASSERT_TRUE(until_ended(2)) << carrier->failure;
+    EXPECT_EQ(rig->text_of(2), whole[1]);
 }
 
 TEST_F(LeadTest, RowsOfABrokenSessionThatWereOnTheirWayAreNotHandedOut) {
@@ -371,7 +436,8 @@ TEST_F(LeadTest, RowsOfABrokenSessionThatWereOnTheirWayAreNotHandedOut) {
         while (auto work = lead.engine->next_work()) {
             if (!std::holds_alternative<Forward>(*work)) continue;
             late += broken ? 1 : 0;
-            if (!std::exchange(broken, true)) lead.engine->broken(lead.loop.now(), "hop 2 was lost");
+            if (!std::exchange(broken, true))
+                lead.engine->broken(lead.loop.now(), "hop 2 was lost", engine::BrokenFor::now);
         }
     };
     lead.submit(job_of(1, words(12)));

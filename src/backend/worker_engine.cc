@@ -291,12 +291,13 @@ void WorkerEngine::returned(Now, Bytes tensor) {
     send(engine::pipe::Returned{std::move(tensor)});
 }
 
-void WorkerEngine::broken(Now, const std::string& why) {
+void WorkerEngine::broken(Now, const std::string& why, engine::BrokenFor how_long) {
     if (health_ != Health::ready) return;
     forwards_ = 0;
     work_.clear();
     ++breaks_;
-    send(engine::pipe::Broken{wire::plain_text(why, engine::pipe::reason_bytes_max)});
+    send(engine::pipe::Broken{how_long == engine::BrokenFor::good,
+                              wire::plain_text(why, engine::pipe::reason_bytes_max)});
 }
 
 bool WorkerEngine::on_ready(engine::Ready ready) {

@@ -76,7 +76,7 @@ public:
     const engine::LeadShape* shape() const override { return shape_ ? &*shape_ : nullptr; }
     std::optional<Work> next_work() override;
     void returned(Now now, Bytes tensor) override;
-    void broken(Now now, const std::string& why) override;
+    void broken(Now now, const std::string& why, engine::BrokenFor how_long) override;
     // A lead's sequences lie on other machines as well.
     engine::Prefixes* prefixes() override { return options_.lead ? nullptr : &prefixes_; }
 

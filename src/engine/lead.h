@@ -6,8 +6,9 @@
 //      most `steps` of the shape are out at once.
 //   2. Rows of a sequence follow on; Truncate sets it back. Both take effect in the order in which next_work() gives
 //      them.
-//   3. broken() ends all jobs that run, with engine_failed; what was out counts as never sent, and all sequences as
-//      empty.
+//   3. broken() says that what was out counts as never sent, and all sequences as empty. Jobs that have said nothing
+//      yet end with engine_failed: somebody else may answer sooner. The others compute what they have again, by the
+//      next Forwards, and go on; which ends those as well is BrokenFor::good.
 //
 // Thread: the one that owns the object.
 #pragma once
@@ -33,6 +34,8 @@ struct Truncate {
     std::uint32_t length = 0;  // that it holds from then on
 };
 
+enum class BrokenFor : std::uint8_t { now, good };
+
 class LeadEngine : public Engine {
 public:
     using Work = std::variant<Forward, Truncate>;
@@ -41,7 +44,7 @@ public:
     virtual const LeadShape* shape() const = 0;
     virtual std::optional<Work> next_work() = 0;
     virtual void returned(Now now, Bytes tensor) = 0;
-    virtual void broken(Now now, const std::string& why) = 0;
+    virtual void broken(Now now, const std::string& why, BrokenFor how_long) = 0;
 };
 
 }  // namespace shoal::engine

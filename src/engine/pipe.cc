@@ -263,6 +263,7 @@ Status put(Writer& out, const Returned& m) {
 }
 Status put(Writer& out, const Broken& m) {
     put_kind(out, Kind::broken);
+    out.u8(m.for_good ? 1 : 0);
     out.text_u16(m.reason);
     return ok();
 }
@@ -576,7 +577,7 @@ Result<ToWorker> decode_to_worker(ByteView frame) {
             return whole<ToWorker>(in, std::move(m), "pipe: returned");
         }
         case Kind::broken: {
-            Broken m{in.text_u16(reason_bytes_max)};
+            Broken m{TRY(read_flag(in, "broken")), in.text_u16(reason_bytes_max)};
             return whole<ToWorker>(in, std::move(m), "pipe: broken");
         }
         case Kind::submit: {

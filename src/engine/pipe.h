@@ -73,8 +73,9 @@ struct Cancel {
 struct Returned {
     Bytes tensor;
 };
-// Rows that were handed out will not come: every job that runs ends with engine_failed.
+// Rows that were handed out will not come (engine/lead.h, rule 3).
 struct Broken {
+    bool for_good = false;
     std::string reason;  // one line
 };
 // The answer to Broken: what a lead said before it belongs to what was broken.

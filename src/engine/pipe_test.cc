@@ -104,7 +104,7 @@ TEST(Pipe, RefusesToEncodeWhatNoLeadSays) {
     EXPECT_FALSE(encode(ToWorker(Returned{})).has_value());
     EXPECT_FALSE(encode(ToWorker(Returned{Bytes(33)})).has_value());
     EXPECT_FALSE(encode(ToWorker(Returned{Bytes(limits::stage_tensor_bytes_max + 1)})).has_value());
-    EXPECT_FALSE(encode(ToWorker(Broken{"two\nlines"})).has_value());
+    EXPECT_FALSE(encode(ToWorker(Broken{false, "two\nlines"})).has_value());
     EXPECT_FALSE(encode(FromWorker(Ends{80, 8})).has_value());
     EXPECT_FALSE(encode(FromWorker(Forward{})).has_value());
     EXPECT_FALSE(encode(FromWorker(Forward{{{{0, 0, 2}}, Bytes(69)}})).has_value());
@@ -222,7 +222,9 @@ RC_GTEST_PROP(Pipe, EverythingThatIsSaidToALeadComesBack, (std::uint64_t seed)) 
     const Bytes tensor = rng.bytes(34 + rng.below(3000));
     RC_ASSERT(through_a_pipe<Returned>(ToWorker(Returned{tensor}), decode_to_worker).tensor == tensor);
     const std::string reason(rng.below(reason_bytes_max + 1), static_cast<char>(' ' + rng.below(95)));
-    RC_ASSERT(through_a_pipe<Broken>(ToWorker(Broken{reason}), decode_to_worker).reason == reason);
+    const bool for_good = rng.below(2) == 1;
+    const auto broken = through_a_pipe<Broken>(ToWorker(Broken{for_good, reason}), decode_to_worker);
+    RC_ASSERT(broken.reason == reason && broken.for_good == for_good);
 }
 
 RC_GTEST_PROP(Pipe, EverythingThatALeadSaysComesBack, (std::uint64_t seed)) {

@@ -143,7 +143,7 @@ void Batcher::start(Waiting waiting) {
     run->source = request.source;
     run->completion_max = request.completion_tokens_max;
     run->tokens = std::move(waiting.prompt);
-    run->prompt = static_cast<std::uint32_t>(run->tokens.expose().size());
+    run->prompt = run->to_read = static_cast<std::uint32_t>(run->tokens.expose().size());
     take_sequence(*run);
     run->sampler = std::make_unique<Sampler>(
         request.sampling, Noise(waiting.job.client_seed, request.sampling.seed, run->tokens.expose()));
@@ -211,7 +211,7 @@ void Batcher::add_prompts(Step& step, std::uint32_t budget) {
     for (auto& run : running_) {
         if (run->reading() && run->computes()) reading.push_back(run.get());
     }
-    const auto left = [](const Running* run) { return run->prompt - run->fed; };
+    const auto left = [](const Running* run) { return run->to_read - run->fed; };
     if (model_.one_kind_a_step) reading.resize(1);
     std::stable_sort(reading.begin(), reading.end(), [&left](Running* a, Running* b) { return left(a) < left(b); });
     std::size_t all = 0;
@@ -226,7 +226,7 @@ void Batcher::add_prompts(Step& step, std::uint32_t budget) {
         std::uint32_t count = std::min(left(run), budget - kept);
         if (run->source) count = std::min(count, measured_tokens_min);
         for (std::uint32_t j = 0; j < count; ++j, ++run->fed) {
-            const bool last = run->fed + 1 == run->prompt;
+            const bool last = run->fed + 1 == run->to_read;
             if (last) {
                 step.takers.push_back({run, rows_.size(), {}});
                 run->awaits = true;
@@ -309,6 +309,7 @@ bool Batcher::take(Running& run, const float* logits) {
         return true;
     }
     ++run.completion;
+    run.starts_over = 0;
     run.tokens.append(*token);
     if (model_.tokenizer->ends_generation(*token)) {
         end(run, FinishReason::stop);
@@ -357,16 +358,34 @@ void Batcher::release(Running& run) {
     drop_kept(kept_tokens_max_);
 }
 
+void Batcher::fail(Running& run, const std::string& why) {
+    run.intake.reset();
+    if (!run.cancelled) fail_job(run.job, AskFault::engine_failed, why, usage(run));
+    run.scope.reset();
+    release(run);
+}
+
 void Batcher::fail_all(const std::string& why) {
-    for (const auto& run : running_) {
-        run->intake.reset();
-        if (!run->cancelled) fail_job(run->job, AskFault::engine_failed, why, usage(*run));
-        run->scope.reset();
-        release(*run);
-    }
+    for (const auto& run : running_) fail(*run, why);
     running_.clear();
     steps_.clear();
     drop_kept(0);  // the backbone may have lost what it held
+}
+
+void Batcher::start_over(const std::string& why) {
+    std::erase_if(running_, [&](const auto& run) {
+        if (run->cancelled || run->completion == 0 || ++run->starts_over > starts_over_max) {
+            fail(*run, why);
+            return true;
+        }
+        run->steps = 0;
+        run->awaits = false;
+        run->fed = run->reused = 0;
+        run->to_read = static_cast<std::uint32_t>(run->tokens.expose().size());
+        return false;
+    });
+    steps_.clear();
+    drop_kept(0);
 }
 
 // ---- rule 9 --------------------------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@
 //      takes is measured; where nothing was read yet, the first measured_tokens_min of this prompt are read first.
 //      What comes is used when all of it was checked (kv_snapshot.h); else the job reads its prompt, as if it had never
 //      asked.
+//  10. A job whose rows are lost in the middle of its reply has its prompt and the reply so far read again, and goes on:
+//      tokens were drawn, so none changes. It ends when that has happened starts_over_max times without a token more.
 //
 // A step's cost is the model's, and O(vocabulary) for each running sequence. One thread.
 #pragma once
@@ -54,6 +56,7 @@ public:
     using Emit = std::function<void(const engine::pipe::FromWorker&)>;
     using Clock = std::function<std::chrono::steady_clock::time_point()>;
     static constexpr std::uint32_t measured_tokens_min = 32;
+    static constexpr unsigned starts_over_max = 3;
 
     // Both must outlive it. Of `model` the text side is used, and its sizes.
     Batcher(Model& model, Backbone& backbone, Speculation speculation, Emit emit,
@@ -72,8 +75,10 @@ public:
     const std::vector<std::size_t>& wanted_rows() const { return steps_.front().wanted; }
     // It is computed. `logits` gives those of a wanted row, by its place in the step; nullptr: there are none.
     void end_step(const std::function<const float*(std::size_t row)>& logits);
-    // Nothing that is under way will come: all that run end, and what waits goes on waiting.
+    // Nothing that is under way will come, and the backbone holds nothing any more. What waits goes on waiting. All that
+    // run end, or those with a token of their reply go on by rule 10.
     void fail_all(const std::string& why);
+    void start_over(const std::string& why);
 
     // Rule 9: of what the job waits for. Of a job that does not wait it is dropped.
     void give(JobId job, ByteView bytes, bool last);
@@ -92,8 +97,9 @@ private:
         llama_seq_id sequence = 0;
         TokenIds tokens;  // of the prompt, and what was said
         std::uint32_t prompt = 0;
-        std::uint32_t fed = 0;     // tokens of the prompt that were computed, or reused
-        std::uint32_t reused = 0;  // of these
+        std::uint32_t to_read = 0;  // tokens: the prompt, or after rule 10 all that there were
+        std::uint32_t fed = 0;      // of these, computed or reused
+        std::uint32_t reused = 0;   // of these
         std::uint32_t completion = 0;
         std::uint32_t completion_max = 0;
         std::uint32_t cells = 0;
@@ -106,7 +112,8 @@ private:
         std::optional<engine::Finished> end;     // to be said
         std::unique_ptr<Sampler> sampler;
         std::unique_ptr<TextStream> text;
-        bool reading() const { return fed < prompt; }
+        unsigned starts_over = 0;  // since it said something
+        bool reading() const { return fed < to_read; }
         bool computes() const { return !cancelled && !intake; }
         // That its sequence holds for certain once nothing is under way. The last token was not computed yet, or is not
         // known to be.
@@ -156,11 +163,13 @@ private:
     bool take(Running& run, const float* logits);
     void give_text(Running& run, std::string text);
     void end(Running& run, FinishReason reason);
+    void fail(Running& run, const std::string& why);
     void fail_job(JobId job, AskFault fault, const std::string& message, Usage usage = {});
     void release(Running& run);
     bool is_known(JobId job) const;
     Usage usage(const Running& run) const {
-        return {TokenCount(run.fed), TokenCount(run.completion), TokenCount(run.reused)};
+        return {TokenCount(run.completion > 0 ? run.prompt : run.fed), TokenCount(run.completion),
+                TokenCount(run.reused)};
     }
 
     Model& model_;

@@ -39,7 +39,11 @@ public:
         if (const auto* cancel = std::get_if<pipe::Cancel>(&message)) return batcher_.cancel(cancel->job);
         if (const auto* broken = std::get_if<pipe::Broken>(&message)) {
             backbone_.reset();
-            batcher_.fail_all(broken->reason);
+            if (broken->for_good) {
+                batcher_.fail_all(broken->reason);
+            } else {
+                batcher_.start_over(broken->reason);
+            }
             return say(channel_, pipe::Cleared{});
         }
         const auto* returned = std::get_if<pipe::Returned>(&message);

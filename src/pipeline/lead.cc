@@ -63,6 +63,7 @@ void Lead::open_session(Now now) {
     waiting_.reset();
     open_at_.reset();
     opened_at_ = now.mono;
+    carried_ = false;
     coordinator_ = std::make_unique<Coordinator>(now, std::move(config), rng_);
 }
 
@@ -77,22 +78,31 @@ void Lead::close_session() {
 // The model is loaded all the same: it is ready again when the layers are.
 void Lead::lose_session(Now now, std::string why) {
     close_session();
-    ends_.broken(now, why);
+    down_reason_ = std::move(why);
+    if (carried_) break_ends(now, engine::BrokenFor::now);
     if (now.mono - opened_at_ >= limits::engine_restart_max) delay_ = limits::engine_restart_min;
     open_at_ = now.mono + delay_;
     delay_ = std::min<Duration>(2 * delay_, limits::engine_restart_max);
     held_ready_ = engine::Ready{*ends_.model()};
-    down_reason_ = std::move(why);
     events_.emplace_back(engine::Down{down_reason_, false});
     report_(down_reason_ + "; the layers are brought together again");
+}
+
+// Rule 2. What a session that was never ready did not carry need not be said to be lost.
+void Lead::break_ends(Now now, engine::BrokenFor how_long) {
+    carried_ = false;
+    pause_end_.reset();
+    if (how_long == engine::BrokenFor::now) pause_end_ = now.mono + pause_max;
+    ends_.broken(now, down_reason_, how_long);
 }
 
 void Lead::take(Now now, Coordinator::Output output) {
     if (auto* result = std::get_if<Coordinator::Result>(&output)) {
         ends_.returned(now, std::move(result->rows.tensor));
     } else if (std::holds_alternative<Coordinator::Ready>(output)) {
-        was_ready_ = true;
+        was_ready_ = carried_ = true;
         down_reason_.clear();
+        pause_end_.reset();
         report_("all layers of the model are together");
         if (held_ready_) events_.emplace_back(*std::exchange(held_ready_, std::nullopt));
     } else if (const auto* replaced = std::get_if<Coordinator::Replaced>(&output)) {
@@ -143,12 +153,14 @@ void Lead::run(Now now) {
             close_session();
             down_reason_.clear();
             open_at_.reset();
+            pause_end_.reset();
             held_ready_.reset();
             events_.push_back(std::move(*event));
         } else {
             events_.push_back(std::move(*event));
         }
     }
+    if (pause_end_ && now.mono >= *pause_end_) break_ends(now, engine::BrokenFor::good);
     if (const auto measured = meter_.take()) report_(text_of(*measured, config_.predicted));
     if (open_at_ && now.mono >= *open_at_ && ends_.health() == Health::ready) open_session(now);
     while (coordinator_) {
@@ -222,6 +234,7 @@ std::optional<Instant> Lead::next_deadline() const {
     };
     if (coordinator_) no_later(coordinator_->next_deadline());
     if (open_at_) no_later(*open_at_);
+    if (pause_end_) no_later(*pause_end_);
     return next;
 }
 

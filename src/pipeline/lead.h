@@ -3,13 +3,14 @@
 //
 //   ends load -> a session is opened -> ready --ends die--> down ...   as the worker says; the session is closed
 //                    ^                    | session over
-//                    +---- delay ---------+ jobs that run end with engine_failed
+//                    +---- delay ---------+ jobs wait, or end with engine_failed
 //
 // Rules
 //   1. It is ready when both the ends and all hops are. A hop that is lost and replaced is no news to its owner: the
 //      jobs pause.
 //   2. When a session is over (a hop lost and no standby), another is opened after engine_restart_min, doubling up to
-//      engine_restart_max; the delay falls back once a session has lasted for engine_restart_max.
+//      engine_restart_max; the delay falls back once a session has lasted for engine_restart_max. Jobs in the middle of
+//      an answer wait for it, for pause_max; then they end with engine_failed, as the others do at once.
 //   3. An operation is handed to the coordinator in the order in which the ends give it. A truncation of a sequence
 //      that holds no more than that is dropped.
 //   4. Hops that do not end with the model's last layer make it dead: nobody would compute what is missing.
@@ -38,6 +39,7 @@ class Lead final : public engine::Engine, public ChannelUser {
 public:
     // For people: what happened to the session, one line each.
     using Report = std::function<void(const std::string& line)>;
+    static constexpr Duration pause_max = 30s;
 
     // `ends` and `rng` outlive it.
     Lead(LeadConfig config, engine::LeadEngine& ends, Rng& rng, Report report);
@@ -76,6 +78,7 @@ private:
     void take(Now now, Coordinator::Output output);
     bool hand_over(Now now, engine::LeadEngine::Work& work);
     bool ready() const { return coordinator_ && coordinator_->ready(); }
+    void break_ends(Now now, engine::BrokenFor how_long);
 
     LeadConfig config_;
     engine::LeadEngine& ends_;
@@ -92,6 +95,8 @@ private:
     std::uint64_t sessions_ = 0;
     Instant opened_at_{};
     std::optional<Instant> open_at_;
+    bool carried_ = false;              // the session was ready: the ends may have rows in it
+    std::optional<Instant> pause_end_;  // jobs wait until then
     Duration delay_ = limits::engine_restart_min;
     std::deque<engine::Event> events_;        // bounded: as those of the ends
     std::deque<ChannelOutput> channels_out_;  // bounded: drained after every input

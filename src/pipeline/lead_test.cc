@@ -38,7 +38,7 @@ struct ScriptedEnds final : engine::LeadEngine {
     std::vector<engine::Job> submitted;
     std::vector<JobId> cancelled;
     std::vector<Bytes> back;
-    std::vector<std::string> breaks;
+    std::vector<std::string> breaks, ends_for_good;
     std::uint16_t layers_ = layers;
 
     void submit(Now, engine::Job job) override { submitted.push_back(std::move(job)); }
@@ -51,8 +51,8 @@ struct ScriptedEnds final : engine::LeadEngine {
     const engine::LeadShape* shape() const override { return shape_ ? &*shape_ : nullptr; }
     std::optional<Work> next_work() override { return next_of(work); }
     void returned(Now, Bytes tensor) override { back.push_back(std::move(tensor)); }
-    void broken(Now, const std::string& why) override {
-        breaks.push_back(why);
+    void broken(Now, const std::string& why, engine::BrokenFor how_long) override {
+        (how_long == engine::BrokenFor::good ? ends_for_good : breaks).push_back(why);
         work.clear();
     }
 
@@ -385,6 +385,47 @@ TEST_F(LeadTest, ASessionThatIsOverBreaksTheJobsAndAnotherIsOpened) {
     ASSERT_EQ(said<wire::StageStep>(rows_).size(), 1U);
     EXPECT_EQ(said<wire::StageStep>(rows_)[0]->number, 1U);
     EXPECT_EQ(ends_.breaks.size(), 1U);
+}
+
+TEST_F(LeadTest, JobsWaitForTheNextSessionForAWhileOnly) {
+    start_and_open();
+    ends_.forward(0, 0, 3);
+    on_ends();
+    close(controls_[1]);
+    ASSERT_EQ(ends_.breaks.size(), 1U);
+    // They have heard of it: what no session has carried since is not broken again.
+    const Instant end = now_.mono + Lead::pause_max;
+    while (now_.mono < end) {
+        EXPECT_TRUE(ends_.ends_for_good.empty());
+        ASSERT_TRUE(lead_->next_deadline());
+        tick(*lead_->next_deadline() - now_.mono);
+        for (const Connect& dial : std::exchange(dials_, {})) lead_->on_connect_failed(now_, dial.token);
+        settle();
+    }
+    ASSERT_EQ(now_.mono, end) << "nothing wakes it";
+    EXPECT_EQ(ends_.ends_for_good, std::vector<std::string>{lead_->down_reason()});
+    EXPECT_EQ(ends_.breaks.size(), 1U);
+    tick(Lead::pause_max);
+    EXPECT_EQ(ends_.ends_for_good.size(), 1U);
+}
+
+TEST_F(LeadTest, TheNextSessionEndsThePause) {
+    start_and_open();
+    ends_.forward(0, 0, 3);
+    on_ends();
+    close(controls_[1]);
+    tick(limits::engine_restart_min);
+    open_session();
+    tick(Lead::pause_max);
+    EXPECT_EQ(lead_->health(), Health::ready);
+    EXPECT_TRUE(ends_.ends_for_good.empty());
+    // The ends have died, and all of their jobs with them.
+    close(controls_[1]);
+    EXPECT_EQ(ends_.breaks.size(), 2U);
+    ends_.die();
+    on_ends();
+    tick(Lead::pause_max);
+    EXPECT_TRUE(ends_.ends_for_good.empty());
 }
 
 TEST_F(LeadTest, SessionsAreOpenedAfterTwiceTheTimeEachTime) {
