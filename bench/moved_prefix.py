@@ -18,6 +18,7 @@ ASK = {"max_tokens": 1, "temperature": 0, "seed": 3}
 HOME = 0               # the model node that holds the conversations that are measured
 HOME_SECONDS_MAX = 120  # for one that has its home there, as half of them have; who stood still is shunned for 30 s
 SLOW_LINE_MS = 150     # one way
+LIGHT_AT_ONCE = 8      # of a model that reads so quickly that nothing is asked for
 WORDS = ("river", "stone", "cloud", "winter", "garden", "letter", "engine", "harbour", "window", "mountain", "copper")
 
 
@@ -88,26 +89,27 @@ class Moves:
             raise NotMeasured("a second turn went to the node that was to be passed over")
         return reply.times[0], reply.usage["prompt_tokens"], reply.usage["prompt_tokens_details"]["cached_tokens"]
 
-    def pairs(self, count):
+    def pairs(self, count, at_once=1):
         """[(moved, read)], each what first_token() gives: of a conversation that the other node holds, and of one that
-        nobody does."""
+        nobody does. `at_once` conversations for each time that the first node stands still; a node keeps few tokens
+        beside what it computes, so one where they are to be fetched."""
         found = []
         for i in range(count + 1):
-            # One at a time: a node keeps few tokens beside what it computes.
-            text, lost = self.begin(self.count), self.begin(10)
+            texts, lost = [self.begin(self.count) for _ in range(at_once)], self.begin(10)
             self.pass_over_home(lost)
-            sides = (text, words(self.count))
-            times = {side: self.first_token(side) for side in (sides if i % 2 == 0 else reversed(sides))}
-            found.append(tuple(times[side] for side in sides))
-        return found[1:]  # before the first the two nodes had nothing to do with each other, and no link
+            for j, text in enumerate(texts):
+                sides = (text, words(self.count))
+                times = {side: self.first_token(side) for side in (sides if (i + j) % 2 == 0 else reversed(sides))}
+                found.append(tuple(times[side] for side in sides))
+        return found[at_once:]  # before the first ones the two nodes had nothing to do with each other, and no link
 
 
-def measured(build, folder, name, model, tokens, count, delay_ms=0):
+def measured(build, folder, name, model, count, at_once=1, delay_ms=0):
     os.environ["SHOAL_BUILD"] = str(build)
     try:
         with Network(new_folder(folder, name), relays=12, models=2, model_file=model, tap=False,
                      options=("--threads", "1"), delay_ms=delay_ms) as net:
-            return Moves(net, tokens).pairs(count)
+            return Moves(net, TURN_TOKENS).pairs(count, at_once)
     except (Skip, TimedOut, ProcessDied) as why:
         raise NotMeasured(f"{type(why).__name__}: {str(why).splitlines()[0]}") from why
 
@@ -127,11 +129,11 @@ def figures(build, folder, options):
     if not any((build / name).exists() for name in ("gguf_fixture", "fixtures/heavy.gguf")):
         raise NotMeasured("gguf_fixture is not built, so there is no model with slow weights")
     heavy = heavy_model(build)
-    found = measured(build, folder, "moved-heavy", heavy, TURN_TOKENS, options.pairs)
+    found = measured(build, folder, "moved-heavy", heavy, options.pairs)
     if any(moved[2] == 0 for moved, _ in found):
         yield printed("moved, slow weights: fetched in", sum(m[2] > 0 for m, _ in found), f"of {len(found)}")
     yield at_least("moved, slow weights: first token, times sooner", ratio(found, True), "x", 10, **times(found))
-    found = measured(build, folder, "moved-light", default_model(), TURN_TOKENS, options.pairs)
+    found = measured(build, folder, "moved-light", default_model(), options.pairs, LIGHT_AT_ONCE)
     yield at_most("unfavourable: moved, quickly read, first token", ratio(found), "x read", 1.05, **times(found))
-    found = measured(build, folder, "moved-far", engine.bench_model(build), TURN_TOKENS, options.pairs, SLOW_LINE_MS)
+    found = measured(build, folder, "moved-far", engine.bench_model(build), options.pairs, delay_ms=SLOW_LINE_MS)
     yield at_most("unfavourable: moved, slow line, first token", ratio(found), "x read", 1.05, **times(found))
