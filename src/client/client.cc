@@ -160,27 +160,28 @@ void Client::begin(Now now, const std::vector<AskId>& ids) {
 }
 
 std::optional<NodeId> Client::choose_node(Now now, const Ask& ask) {
+    const std::vector<NodeId> whole = view_->nodes_of(ask.model);
+    const std::vector<NodeId> leads = config_.pipelines ? view_->leads_of(ask.model) : std::vector<NodeId>();
     for (const bool suspects : {false, true}) {
-        if (const auto whole = choose_among(now, view_->nodes_of(ask.model), ask.tried, ask.scope, suspects))
-            return whole;
-        if (!config_.pipelines) continue;
-        if (const auto lead = choose_among(now, view_->leads_of(ask.model), ask.tried, ask.scope, suspects))
-            return lead;
+        for (const bool shunned : {false, true}) {
+            for (const std::vector<NodeId>* nodes : {&whole, &leads}) {
+                const auto chosen = choose_among(now, *nodes, ask.tried, ask.scope, {suspects, shunned});
+                if (chosen) return chosen;
+            }
+        }
     }
     return std::nullopt;
 }
 
 std::optional<NodeId> Client::choose_among(Now now, const std::vector<NodeId>& nodes, const std::vector<NodeId>& tried,
-                                           const std::optional<PrefixScope>& scope, bool suspects) {
-    std::vector<NodeId> fresh;
-    std::vector<NodeId> shunned;
+                                           const std::optional<PrefixScope>& scope, Which which) {
+    std::vector<NodeId> from;
     for (const NodeId& node : nodes) {
         if (std::find(tried.begin(), tried.end(), node) != tried.end()) continue;
-        if (!suspects && suspects_.suspected(now, node)) continue;
+        if (!which.suspects && suspects_.suspected(now, node)) continue;
         const auto at = shunned_.find(node);
-        (at != shunned_.end() && now.mono < at->second ? shunned : fresh).push_back(node);
+        if ((at != shunned_.end() && now.mono < at->second) == which.shunned) from.push_back(node);
     }
-    const std::vector<NodeId>& from = fresh.empty() ? shunned : fresh;
     if (from.empty()) return std::nullopt;
     if (!scope) return from[rng_.below(from.size())];
     const PrefixSource* source = sources_.find(*scope);

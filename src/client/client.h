@@ -11,8 +11,8 @@
 //   3. A question that cannot start now (no circuits yet) waits limits::circuits_wait, then says no_circuit.
 //   4. The seed of sampling is the client's: the program's `seed`, else drawn here (DESIGN 5.8).
 //   5. A question goes to nodes that hold all of their model. Only who allows pipelines is answered over stages as
-//      well, where no such node is left. Rationale: every stage sees hidden states, and those can be turned back into
-//      text.
+//      well, where no such node is left that did not fail (rule 1). Rationale: every stage sees hidden states, and
+//      those can be turned back into text.
 //   6. A comparison asks several nodes at once, each over circuits, keys and ids of its own, with the same seed, and
 //      gives the reply that quorum.h finds. Its nodes are of different operators: no two share a family or a /16 of
 //      IPv4. One that fails gives its place to another while there is one, and is asked anew from the beginning.
@@ -163,10 +163,15 @@ private:
                                                std::uint32_t completion_tokens_max);
     void begin(Now now, const std::vector<AskId>& ids);
     Ask make_ask(Now now, const ModelId& model, const ChatRequest& request, Plaintext body);
-    // Whoever is not suspected before whoever is, and in each whole nodes before pipelines.
+    struct Which {
+        bool suspects = false;  // these too
+        bool shunned = false;   // those that failed a short while ago, or those that did not
+    };
+    // Whoever is not suspected before whoever is, in each who did not fail lately before who did, and then whole nodes
+    // before pipelines.
     std::optional<NodeId> choose_node(Now now, const Ask& ask);
     std::optional<NodeId> choose_among(Now now, const std::vector<NodeId>& nodes, const std::vector<NodeId>& tried,
-                                       const std::optional<PrefixScope>& scope, bool suspects);
+                                       const std::optional<PrefixScope>& scope, Which which);
     // For a comparison: none of `tried`, and of another operator than those of `beside`.
     std::optional<NodeId> choose_apart(Now now, const ModelId& model, const std::vector<NodeId>& tried,
                                        const std::vector<NodeId>& beside, bool suspects);

@@ -35,9 +35,14 @@ std::optional<NodeId> Client::choose_apart(Now now, const ModelId& model, const 
         });
         return nodes;
     };
-    const auto whole = choose_among(now, apart(view_->nodes_of(model)), tried, std::nullopt, suspects);
-    if (whole || !config_.pipelines) return whole;
-    return choose_among(now, apart(view_->leads_of(model)), tried, std::nullopt, suspects);
+    for (const bool shunned : {false, true}) {
+        const Which which{suspects, shunned};
+        if (const auto whole = choose_among(now, apart(view_->nodes_of(model)), tried, std::nullopt, which))
+            return whole;
+        if (!config_.pipelines) continue;
+        if (const auto lead = choose_among(now, apart(view_->leads_of(model)), tried, std::nullopt, which)) return lead;
+    }
+    return std::nullopt;
 }
 
 std::vector<NodeId> Client::choose_several(Now now, const ModelId& model, Comparison compare) {
