@@ -527,8 +527,49 @@ def stage_opens(good, bad):
     bad("open_left_over", stage_open() + b"\0", "malformed")
 
 
+# Two layers, of f16 and of q8_0 keys.
+KV = {"turned": [128, 0], "layers": [[0, 256, 0, 128], [1, 34, 0, 2]]}
+
+
+def kv_shape(turned=(128, 0), layers=((0, 256, 0, 128), (1, 34, 0, 2))):
+    return u16(len(layers)) + u32(turned[0]) + u32(turned[1]) + b"".join(
+        u8(k) + u32(keys) + u8(v) + u32(values) for k, keys, v, values in layers)
+
+
+def kv_rows(sequence=3, position=5, rows=2, tensor=b"abcd"):
+    return u16(sequence) + u32(position) + u16(rows) + t32(tensor)
+
+
+def stage_fills(good, bad):
+    fields = {"sequence": 3, "position": 5, "rows": 2, "tensor": b"abcd".hex()}
+    good("opened", u8(2) + u16(0), kind=2)
+    good("opened_that_can_be_filled", u8(2) + kv_shape(), kind=2, kv=KV)
+    good("opened_without_values", u8(2) + kv_shape((0, 0), [(0, 2, 0, 0)]), kind=2,
+         kv={"turned": [0, 0], "layers": [[0, 2, 0, 0]]})
+    for name, layers in (("no_keys", [(0, 0, 0, 2)]), ("half_a_number", [(0, 3, 0, 2)]),
+                         ("half_a_block", [(1, 35, 0, 2)]),
+                         ("values_in_one", [(0, 2, 0, 2), (0, 2, 0, 0)]), ("a_type_of_nothing", [(0, 2, 1, 0)]),
+                         ("keys_too_long", [(0, (1 << 20) + 2, 0, 2)]), ("too_many", [(0, 2, 0, 2)] * 513)):
+        bad(f"opened_{name}", u8(2) + kv_shape(layers=layers))
+    bad("opened_unknown_type", u8(2) + kv_shape(layers=[(2, 2, 0, 2)]), "malformed")
+    bad("opened_left_over", u8(2) + u16(0) + b"\0", "malformed")
+    bad("opened_short", u8(2) + kv_shape()[:-1], "malformed")
+    good("fill", u8(12) + u64(9) + u64(8) + kv_rows(), kind=12, number=9, settled=8, rows=fields)
+    good("fill_behind_the_last_hop", u8(12) + u64(9) + u64(8) + kv_rows(tensor=b""), kind=12, number=9, settled=8,
+         rows=fields | {"tensor": ""})
+    good("refill", u8(13) + kv_rows(), kind=13, rows=fields)
+    for name, rows in (("sequence_256", kv_rows(256)), ("no_rows", kv_rows(rows=0, tensor=b"")),
+                       ("too_many_rows", kv_rows(rows=513, tensor=b"")), ("odd", kv_rows(tensor=b"abc")),
+                       ("beyond_the_last", kv_rows(position=1048575)),
+                       ("position_out_of_range", kv_rows(position=1048576))):
+        bad(f"fill_{name}", u8(12) + u64(9) + u64(8) + rows)
+        bad(f"refill_{name}", u8(13) + rows)
+    bad("fill_settled_itself", u8(12) + u64(9) + u64(9) + kv_rows())
+    bad("fill_left_over", u8(12) + u64(9) + u64(8) + kv_rows() + b"\0", "malformed")
+    bad("refill_left_over", u8(13) + kv_rows() + b"\0", "malformed")
+
+
 def stage_joins(good, bad):
-    good("opened", u8(2), kind=2)
     good("join", u8(3) + STAGE_SESSION + u8(65), kind=3, session=STAGE_SESSION.hex(), hop=65)
     bad("join_hop_66", u8(3) + STAGE_SESSION + u8(66))
     bad("join_no_session", u8(3) + zeros(16) + u8(1))
@@ -583,6 +624,7 @@ def stage_page():
 
     stage_opens(good, bad)
     stage_joins(good, bad)
+    stage_fills(good, bad)
     stage_steps(good, bad)
     good("reroute", u8(8) + STAGE_NEXT, kind=8, next=STAGE_NEXT.hex())
     bad("reroute_to_nobody", u8(8) + zeros(32))

@@ -45,6 +45,10 @@ def broken(reason, for_good=0):
 
 def returned(tensor): return frame(5, p("I", len(tensor)) + tensor)
 def forward(parts, tensor): return frame(25, rows(parts, tensor))
+def fill(sequence=3, position=5, rows=2, tensor=b"abcd"):
+    return frame(33, p("HIHI", sequence, position, rows, len(tensor)) + tensor)
+
+
 def piece(data): return frame(12, p("I", len(data)) + data)
 def want(offset, count, of=bytes(range(1, 33))): return frame(36, of + p("QI", offset, count))
 
@@ -111,6 +115,11 @@ GOOD = [
     ("forward_most_rows", "from_worker", "forward", forward([(3, 1048064, 512)], bytes(512 * 34))),
     ("truncate_to_nothing", "from_worker", "truncate", frame(26, p("HI", 0, 0))),
     ("truncate_last", "from_worker", "truncate", frame(26, p("HI", 63, (1 << 20) - 1))),
+    ("fill", "from_worker", "fill", fill()),
+    ("fill_last", "from_worker", "fill", fill(63, 1048574)),
+    ("filled", "to_worker", "filled", frame(13, b"")),
+    ("holds", "to_worker", "holds", frame(14, p("HIIBIBI", 1, 128, 0, 0, 256, 1, 34))),
+    ("holds_nothing", "to_worker", "holds", frame(14, p("H", 0))),
     ("cleared", "from_worker", "cleared", frame(27, b"")),
     ("prefix_give", "to_worker", "prefix_give", give(b"abc")),
     ("prefix_give_last", "to_worker", "prefix_give", give(b"a", 1)),
@@ -200,6 +209,18 @@ BAD = [
     ("prefix_piece_flag", "from_worker", prefix_piece(b"a", 2)),
     ("prefix_piece_wrong_way", "to_worker", prefix_piece(b"a")),
     ("prefix_gone_left_over", "from_worker", frame(31, p("QB", 5, 0))),
+    ("fill_nothing", "from_worker", fill(tensor=b"")),
+    ("fill_odd", "from_worker", fill(tensor=b"abc")),
+    ("fill_no_rows", "from_worker", fill(rows=0)),
+    ("fill_sequence_64", "from_worker", fill(64)),
+    ("fill_beyond_the_last", "from_worker", fill(position=1048575)),
+    ("fill_wrong_way", "to_worker", fill()),
+    ("filled_left_over", "to_worker", frame(13, b"\0")),
+    ("filled_wrong_way", "from_worker", frame(13, b"")),
+    ("holds_no_keys", "to_worker", frame(14, p("HIIBIBI", 1, 128, 0, 0, 0, 1, 34))),
+    ("holds_unknown_type", "to_worker", frame(14, p("HIIBIBI", 1, 128, 0, 2, 34, 1, 34))),
+    ("holds_short", "to_worker", frame(14, p("HII", 1, 128, 0))),
+    ("holds_left_over", "to_worker", frame(14, p("HB", 0, 0))),
     ("cleared_left_over", "from_worker", frame(27, b"\0")),
     ("lead_wrong_way", "from_worker", lead()),
     ("returned_wrong_way", "from_worker", returned(ROW)),

@@ -32,6 +32,10 @@ ROW, TWO = run(0x40, 34), run(0x50, 68)
 FLOATS = bytes.fromhex("0000803f000000c0")  # 1, -2
 
 
+def fill(sequence=1, position=5, rows=2, tensor=b"abcd"):
+    return frame(6, p("HIH", sequence, position, rows) + t32(tensor))
+
+
 def load_body(**changed): return p("HHBIIHHBB", *(LOAD | changed).values())
 def load(**changed): return frame(1, load_body(**changed))
 def rows(parts, tensor): return p("H", len(parts)) + b"".join(p("HIH", *part) for part in parts) + t32(tensor)
@@ -56,6 +60,9 @@ def good_to_stage():
             ("compute_most_rows", [(3, 1048064, 512)], bytes(512 * 34)),
             ("compute_most_sequences", [(i, i, 2) for i in range(256)], bytes(512 * 34))):
         yield name, "compute", {"parts": parts, "tensor": tensor.hex()}, compute(parts, tensor)
+    for name, sequence, position in (("fill", 1, 5), ("fill_first", 0, 0), ("fill_last", 255, 1048574)):
+        yield name, "fill", {"sequence": sequence, "position": position, "rows": 2, "tensor": b"abcd".hex()}, fill(
+            sequence, position)
     for name, sequence, length in (("truncate", 1, 40), ("truncate_all", 0, 0), ("truncate_last", 255, 1048575)):
         yield name, "truncate", {"sequence": sequence, "length": length}, truncate(sequence, length)
     for name, data in (("piece", ROW), ("piece_missing", b"")):
@@ -83,7 +90,9 @@ def bad_reduces(kind, number):
 def good_from_stage():
     for name, share in (("loading_none", 0.0), ("loading_quarter", 0.25), ("loading_all", 1.0)):
         yield name, "loading", {"share": share}, loading(share)
-    yield "loaded", "loaded", {"model_id": MODEL.hex()}, frame(17, MODEL)
+    yield "loaded", "loaded", {"model_id": MODEL.hex(), "kv": []}, frame(17, MODEL + p("H", 0))
+    yield ("loaded_that_can_be_filled", "loaded", {"model_id": MODEL.hex(), "kv": [128, 0, [0, 256, 0, 128]]},
+           frame(17, MODEL + p("HIIBIBI", 1, 128, 0, 0, 256, 0, 128)))
     for name, busy, tensor in (("computed", 1000, bytes(128)), ("computed_least", 0, ROW),
                                ("computed_long", 2**32 - 1, TWO)):
         yield name, "computed", {"busy_us": busy, "tensor": tensor.hex()}, computed(busy, tensor)
@@ -123,6 +132,12 @@ def bad_to_stage():
     yield "compute_tensor_too_large", frame(2, p("HHIHI", 1, 0, 0, 1, TENSOR_MAX + 1) + ROW)
     yield "compute_short", frame(2, p("H", 1))
     yield "compute_left_over", frame(2, rows([(0, 0, 1)], ROW) + b"\0")
+    yield "fill_nothing", fill(tensor=b"")
+    yield "fill_odd", fill(tensor=b"abc")
+    yield "fill_no_rows", fill(rows=0)
+    yield "fill_sequence_256", fill(256)
+    yield "fill_beyond_the_last", fill(position=1048575)
+    yield "fill_left_over", frame(6, p("HIH", 1, 5, 2) + t32(b"abcd") + b"\0")
     yield "truncate_sequence_256", truncate(256, 40)
     yield "truncate_too_long", truncate(1, 1 << 20)
     yield "truncate_short", frame(3, p("HH", 1, 40))
@@ -153,9 +168,10 @@ def bad_from_stage():
     yield "want_too_much", want(0, (1 << 18) + 1)
     yield "want_no_piece", want(0, 1, bytes(32))
     yield "want_short", frame(24, MODEL + p("QH", 0, 1))
-    yield "loaded_no_id", frame(17, bytes(32))
-    yield "loaded_short", frame(17, MODEL[:31])
-    yield "loaded_left_over", frame(17, MODEL + b"\0")
+    yield "loaded_no_id", frame(17, bytes(32) + p("H", 0))
+    yield "loaded_short", frame(17, MODEL + b"\0")
+    yield "loaded_left_over", frame(17, MODEL + p("HB", 0, 0))
+    yield "loaded_no_keys", frame(17, MODEL + p("HIIBIBI", 1, 0, 0, 0, 0, 0, 128))
     yield "computed_no_tensor", computed(1000, b"")
     yield "computed_less_than_a_row", computed(1000, ROW[:33])
     yield "computed_tensor_longer_than_the_frame", frame(18, p("II", 1000, 35) + ROW)

@@ -3,10 +3,8 @@
 #include <signal.h>
 
 #include <array>
-#include <deque>
 
-#include "backend/stage_workers.h"
-#include "backend/test_engine.h"
+#include "backend/test_carrier.h"
 
 namespace shoal::backend {
 
@@ -15,114 +13,10 @@ using engine::Failed;
 using engine::Finished;
 using engine::Forward;
 using engine::Ready;
-using engine::StageHandle;
 using engine::Started;
 using engine::Truncate;
 
 namespace {
-
-// Carries what a lead hands out through two stages. A session is one pair of workers.
-class Carrier {
-public:
-    Carrier(Rig& lead, std::string model, EngineCommand command)
-        : lead_(lead), stages_(lead.loop, lead.log, {std::move(model), std::move(command), 1}, [this] {
-              lead_.loop.post([this] { run(); });
-          }) {
-        lead_.on_drained = [this] { run(); };
-    }
-    ~Carrier() { lead_.on_drained = nullptr; }
-
-    bool open_session(std::uint16_t first, std::uint16_t cut, std::uint16_t end) {
-        close_session();
-        const engine::LeadShape& shape = *lead_.engine->shape();
-        const std::array<wire::LayerRange, 2> ranges{{{first, cut}, {cut, end}}};
-        for (std::size_t i = 0; i < 2; ++i) {
-            handles_[i] = StageHandle(next_handle_++);
-            stages_.open(
-                lead_.loop.now(), handles_[i],
-                {lead_.engine->model()->id, ranges[i], shape.type, shape.width, shape.context, shape.sequences});
-        }
-        return lead_.until([this] { return ready_ == 2 || !failure.empty(); }) && failure.empty();
-    }
-    void close_session() {
-        for (const StageHandle handle : handles_) stages_.close(lead_.loop.now(), handle);
-        behind_first_.clear();
-        held.clear();
-        out = 0;
-        ready_ = 0;
-    }
-    void let_go() {
-        hold = false;
-        for (Bytes& tensor : std::exchange(held, {})) give_back(std::move(tensor));
-        run();
-    }
-    void run() {
-        while (auto event = stages_.poll()) take(std::move(*event));
-        while (ready_ == 2) {
-            auto work = lead_.engine->next_work();
-            if (!work) return;
-            hand_over(std::move(*work));
-        }
-    }
-
-    bool hold = false;       // what comes back
-    std::deque<Bytes> held;  // in its order
-    std::string failure;     // of a stage
-    std::size_t out = 0;     // Forwards, not answered
-    std::size_t most_out = 0;
-
-private:
-    using Parts = std::vector<wire::StagePart>;
-
-    void hand_over(engine::LeadEngine::Work work) {
-        const Now now = lead_.loop.now();
-        if (auto* forward = std::get_if<Forward>(&work)) {
-            most_out = std::max(most_out, ++out);
-            behind_first_.emplace_back(forward->rows.parts);
-            return stages_.compute(now, handles_[0], forward->rows);
-        }
-        const Truncate truncate = std::get<Truncate>(work);
-        stages_.truncate(now, handles_[0], truncate.sequence, truncate.length);
-        behind_first_.emplace_back(truncate);
-        truncate_what_is_next();
-    }
-    // At the second stage it comes behind the rows that were handed over before it.
-    void truncate_what_is_next() {
-        while (!behind_first_.empty() && std::holds_alternative<Truncate>(behind_first_.front())) {
-            const Truncate truncate = std::get<Truncate>(behind_first_.front());
-            stages_.truncate(lead_.loop.now(), handles_[1], truncate.sequence, truncate.length);
-            behind_first_.pop_front();
-        }
-    }
-    void take(engine::StageEvent event) {
-        if (std::holds_alternative<engine::StageReady>(event)) {
-            ++ready_;
-        } else if (auto* computed = std::get_if<engine::StageComputed>(&event)) {
-            if (computed->handle == handles_[1]) {
-                if (!hold) return give_back(std::move(computed->tensor));
-                held.push_back(std::move(computed->tensor));
-                return;
-            }
-            Parts parts = std::get<Parts>(std::move(behind_first_.front()));
-            behind_first_.pop_front();
-            stages_.compute(lead_.loop.now(), handles_[1], {std::move(parts), std::move(computed->tensor)});
-            truncate_what_is_next();
-        } else {
-            failure = std::get<engine::StageFailed>(event).text;
-        }
-    }
-    void give_back(Bytes tensor) {
-        --out;
-        lead_.engine->returned(lead_.loop.now(), std::move(tensor));
-    }
-
-    Rig& lead_;
-    StageWorkers stages_;
-    std::array<StageHandle, 2> handles_{};
-    std::uint64_t next_handle_ = 1;
-    int ready_ = 0;
-    std::deque<std::variant<Parts, Truncate>> behind_first_;  // handed to the first stage, not to the second
-};
 
 // For the bundled model something that it was trained for, whose answer hangs on no last bit.
 std::string words(std::uint64_t job, bool story = false) {

@@ -19,7 +19,9 @@ struct StageWorkers::Worker {
         std::int64_t rows = 0;
     };
     engine::StageHandle handle;
-    ModelId model;  // that was asked for
+    ModelId model;  // that was asked for, and how many of its layers
+    std::size_t layers = 0;
+    bool group = false;
     wire::ActivationType type = wire::ActivationType::f16;
     std::unique_ptr<net::ChildProcess> child;
     engine::pipe::Frames frames{pipe::frame_bytes_max};
@@ -44,6 +46,8 @@ void StageWorkers::open(Now, engine::StageHandle handle, const engine::StageShap
     auto worker = std::make_unique<Worker>();
     worker->handle = handle;
     worker->model = shape.model;
+    worker->layers = shape.layers.end - std::size_t{shape.layers.first};
+    worker->group = shape.group.has_value();
     worker->type = shape.type;
     Worker& opened = *workers_.emplace(handle, std::move(worker)).first->second;
     if (const Status started = start(opened, shape); !started) {
@@ -120,6 +124,11 @@ void StageWorkers::truncate(Now, engine::StageHandle handle, std::uint16_t seque
     if (at != workers_.end() && !at->second->over) send(*at->second, pipe::Truncate{sequence, length});
 }
 
+void StageWorkers::fill(Now, engine::StageHandle handle, const wire::StageKvRows& rows) {
+    const auto at = workers_.find(handle);
+    if (at != workers_.end() && !at->second->over) send(*at->second, pipe::Fill{rows});
+}
+
 void StageWorkers::reduce(Now, engine::StageHandle handle, wire::ReducePart part) {
     const auto at = workers_.find(handle);
     if (at == workers_.end() || at->second->over) return;
@@ -186,8 +195,9 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
     if (const auto* loaded = std::get_if<pipe::Loaded>(&message)) {
         if (worker.loaded) return false;
         worker.loaded = true;
+        if (loaded->kv && (worker.group || loaded->kv->layers.size() != worker.layers)) return false;
         if (loaded->model == worker.model) {
-            put(engine::StageReady{worker.handle});
+            put(engine::StageReady{worker.handle, loaded->kv});
             flush(worker);
         } else {
             give_up(worker, StageFaultCode::refused, "this node holds another model");

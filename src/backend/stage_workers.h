@@ -53,6 +53,7 @@ public:
     void open(Now now, engine::StageHandle handle, const engine::StageShape& shape) override;
     void compute(Now now, engine::StageHandle handle, const wire::StageRows& rows) override;
     void truncate(Now now, engine::StageHandle handle, std::uint16_t sequence, std::uint32_t length) override;
+    void fill(Now now, engine::StageHandle handle, const wire::StageKvRows& rows) override;
     void close(Now now, engine::StageHandle handle) override;
     std::optional<engine::StageEvent> poll() override;
     void reduce(Now now, engine::StageHandle handle, wire::ReducePart part) override;

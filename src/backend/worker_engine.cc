@@ -225,6 +225,7 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
     if (std::holds_alternative<engine::pipe::Working>(message)) return true;
     if (std::holds_alternative<engine::pipe::Cleared>(message)) return breaks_ > 0 && breaks_-- > 0;
     if (auto* forward = std::get_if<engine::Forward>(&message)) return on_work(std::move(*forward));
+    if (auto* fill = std::get_if<engine::Fill>(&message)) return on_work(std::move(*fill));
     if (const auto* truncate = std::get_if<engine::Truncate>(&message)) return on_work(*truncate);
     if (const std::optional<bool> taken = on_prefix(message)) return *taken;
     // From here each message is about a job. One that is not open has ended here already: nothing to add to it.
@@ -258,7 +259,7 @@ std::optional<bool> WorkerEngine::on_prefix(engine::pipe::FromWorker& message) {
 bool WorkerEngine::on_work(Work work) {
     if (!shape_) return false;
     if (breaks_ > 0) return true;  // of what is broken
-    if (std::holds_alternative<engine::Forward>(work) && ++forwards_ > options_.lead->steps) return false;
+    if (!std::holds_alternative<engine::Truncate>(work) && ++forwards_ > options_.lead->steps) return false;
     // Of a sequence: guesses that were wrong, a job that ends, what it left is used again or goes.
     if (work_.size() >= options_.lead->steps + 4 * limits::engine_sequences_max) return false;
     work_.push_back(std::move(work));
@@ -289,6 +290,16 @@ void WorkerEngine::returned(Now, Bytes tensor) {
     if (health_ != Health::ready || forwards_ == 0) return;  // of a worker that is gone
     --forwards_;
     send(engine::pipe::Returned{std::move(tensor)});
+}
+
+void WorkerEngine::filled(Now) {
+    if (health_ != Health::ready || forwards_ == 0) return;  // of a worker that is gone
+    --forwards_;
+    send(engine::pipe::Filled{});
+}
+
+void WorkerEngine::holds(Now, const std::optional<wire::KvShape>& kv) {
+    if (health_ == Health::ready) send(engine::pipe::Holds{kv});
 }
 
 void WorkerEngine::broken(Now, const std::string& why, engine::BrokenFor how_long) {

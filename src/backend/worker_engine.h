@@ -76,9 +76,11 @@ public:
     const engine::LeadShape* shape() const override { return shape_ ? &*shape_ : nullptr; }
     std::optional<Work> next_work() override;
     void returned(Now now, Bytes tensor) override;
+    void filled(Now now) override;
+    void holds(Now now, const std::optional<wire::KvShape>& kv) override;
     void broken(Now now, const std::string& why, engine::BrokenFor how_long) override;
     // A lead's sequences lie on other machines as well.
-    engine::Prefixes* prefixes() override { return options_.lead ? nullptr : &prefixes_; }
+    engine::Prefixes* prefixes() override { return &prefixes_; }
 
     // Layers that a GPU computes, and all that this engine does; nullptr: none.
     const engine::pipe::Placed* placed() const { return placed_ ? &*placed_ : nullptr; }

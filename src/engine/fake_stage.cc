@@ -20,7 +20,9 @@ constexpr std::uint64_t numbers = 0xBFFF'BFFF'BFFF'BFFF;
 
 void FakeStageEngine::open(Now now, StageHandle handle, const StageShape& shape) {
     open_[handle] = {shape, {}};
-    due_.push_back({busy_until(now), StageReady{handle}});
+    const wire::KvRows half{wire::KvRowType::f16, 4};
+    const std::size_t layers = shape.layers.end - std::size_t{shape.layers.first};
+    due_.push_back({busy_until(now), StageReady{handle, wire::KvShape{{layers, {half, half}}, 0, 0}}});
 }
 
 void FakeStageEngine::compute(Now now, StageHandle handle, const wire::StageRows& rows) {
@@ -60,6 +62,34 @@ void FakeStageEngine::truncate(Now, StageHandle handle, std::uint16_t sequence, 
     const auto at = open_.find(handle);
     if (at == open_.end()) return;
     for (auto& layer : at->second.memory[sequence]) layer.resize(std::min<std::size_t>(layer.size(), length));
+}
+
+void FakeStageEngine::fill(Now, StageHandle handle, const wire::StageKvRows& rows) {
+    const auto at = open_.find(handle);
+    if (at == open_.end()) return;
+    const std::size_t layers = at->second.shape.layers.end - std::size_t{at->second.shape.layers.first};
+    ASSERT(rows.tensor.size() == rows.rows * layers * 8);
+    auto& memory = at->second.memory[rows.sequence];
+    memory.resize(layers);
+    for (std::size_t i = 0; i < rows.rows; ++i) {
+        ASSERT(memory[0].size() == rows.position + i);  // the caller keeps rules 2 and 3
+        for (std::size_t layer = 0; layer < layers; ++layer) {
+            memory[layer].push_back(load_le<std::uint64_t>(rows.tensor.data() + (i * layers + layer) * 8));
+        }
+    }
+}
+
+Bytes FakeStageEngine::kept(StageHandle handle, std::uint16_t sequence, std::uint32_t tokens) const {
+    const auto& memory = open_.at(handle).memory.at(sequence);
+    Bytes out;
+    for (std::uint32_t token = 0; token < tokens; ++token) {
+        for (const auto& layer : memory) {
+            Bytes digest(8);
+            store_le<std::uint64_t>(digest.data(), layer.at(token));
+            append(out, digest);
+        }
+    }
+    return out;
 }
 
 void FakeStageEngine::close(Now, StageHandle handle) {

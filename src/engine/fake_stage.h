@@ -1,7 +1,8 @@
 // Layers without a model: every row that comes out depends on every row that went in before it in its sequence, layer
 // by layer, so that a plan that loses, repeats or reorders a row gives other results than one machine. For tests.
 //
-// A row carries eight bytes that count; the rest is zero. A compute() takes `time_per_row` a row and layer.
+// A row carries eight bytes that count; the rest is zero. A compute() takes `time_per_row` a row and layer. What a
+// layer keeps of a token are eight bytes as well, its digest after that token: four as keys, four as values.
 #pragma once
 
 #include <deque>
@@ -19,6 +20,7 @@ public:
     void open(Now now, StageHandle handle, const StageShape& shape) override;
     void compute(Now now, StageHandle handle, const wire::StageRows& rows) override;
     void truncate(Now now, StageHandle handle, std::uint16_t sequence, std::uint32_t length) override;
+    void fill(Now now, StageHandle handle, const wire::StageKvRows& rows) override;
     void close(Now now, StageHandle handle) override;
     std::optional<StageEvent> poll() override;
 
@@ -28,6 +30,8 @@ public:
     // The next compute() fails with this code.
     void fail_next(wire::StageFaultCode code) { fail_next_ = code; }
     std::uint64_t rows_computed() const { return rows_computed_; }
+    // What the layers keep of the first `tokens` of a sequence, as fill() takes it.
+    Bytes kept(StageHandle handle, std::uint16_t sequence, std::uint32_t tokens) const;
 
 private:
     struct Open {

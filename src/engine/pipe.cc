@@ -23,6 +23,8 @@ enum class Kind : std::uint8_t {
     prefix_more = 10,
     prefix_close = 11,
     piece = 12,
+    filled = 13,
+    holds = 14,
     loading = 16,
     ready = 17,
     started = 18,
@@ -40,6 +42,7 @@ enum class Kind : std::uint8_t {
     prefix_piece = 30,
     prefix_gone = 31,
     placed = 32,
+    fill = 33,
     want = 36,
 };
 constexpr std::size_t length_bytes = 4;
@@ -179,6 +182,18 @@ Status check(const Truncate& m) {
     if (m.sequence >= limits::engine_sequences_max) return bad("no such sequence");
     return m.length < limits::context_tokens_max ? ok() : Status(bad("no such position"));
 }
+Status check(const Fill& m) {
+    if (const std::string_view wrong = wire::kv_rows_fault(m.rows); !wrong.empty()) return bad(wrong);
+    if (m.rows.sequence >= limits::engine_sequences_max) return bad("no such sequence");
+    return m.rows.tensor.empty() ? Status(bad("nothing to fill in")) : ok();
+}
+Status check(const Filled&) {
+    return ok();
+}
+Status check(const Holds& m) {
+    const std::string_view fault = m.kv ? wire::kv_shape_fault(*m.kv) : std::string_view();
+    return fault.empty() ? ok() : Status(bad(fault));
+}
 Status check(const Cleared&) {
     return ok();
 }
@@ -276,6 +291,20 @@ Status put(Writer& out, const Ends& m) {
 Status put(Writer& out, const Forward& m) {
     put_kind(out, Kind::forward);
     wire::put_stage_rows(out, m.rows);
+    return ok();
+}
+Status put(Writer& out, const Fill& m) {
+    put_kind(out, Kind::fill);
+    wire::put_kv_rows(out, m.rows);
+    return ok();
+}
+Status put(Writer& out, const Filled&) {
+    put_kind(out, Kind::filled);
+    return ok();
+}
+Status put(Writer& out, const Holds& m) {
+    put_kind(out, Kind::holds);
+    wire::put_kv_shape(out, m.kv);
     return ok();
 }
 Status put(Writer& out, const Truncate& m) {
@@ -609,6 +638,11 @@ Result<ToWorker> decode_to_worker(ByteView frame) {
             return whole<ToWorker>(in, m, "pipe: prefix close");
         }
         case Kind::piece: return whole<ToWorker>(in, read_piece(in), "pipe: piece");
+        case Kind::filled: return whole<ToWorker>(in, Filled{}, "pipe: filled");
+        case Kind::holds: {
+            Holds m{TRY(wire::read_kv_shape(in))};
+            return whole<ToWorker>(in, std::move(m), "pipe: holds");
+        }
         default: return fail(Errc::malformed, "pipe: unknown frame to a worker");
     }
 }
@@ -692,6 +726,10 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
         case Kind::cleared: return whole<FromWorker>(in, Cleared{}, "pipe: cleared");
         case Kind::working: return whole<FromWorker>(in, Working{}, "pipe: working");
         case Kind::want: return whole<FromWorker>(in, read_want(in), "pipe: want");
+        case Kind::fill: {
+            Fill m{TRY(wire::read_kv_rows(in))};
+            return whole<FromWorker>(in, std::move(m), "pipe: fill");
+        }
         default: return decode_of_prefixes(kind, in);
     }
 }

@@ -73,6 +73,12 @@ struct Cancel {
 struct Returned {
     Bytes tensor;
 };
+// The oldest Fill is in its place.
+struct Filled {};
+// What the layers that are elsewhere keep of a token (engine/lead.h, rule 2).
+struct Holds {
+    std::optional<wire::KvShape> kv;
+};
 // Rows that were handed out will not come (engine/lead.h, rule 3).
 struct Broken {
     bool for_good = false;
@@ -135,9 +141,10 @@ struct Fatal {
 };
 
 using ToWorker = std::variant<Load, Lead, Job, Cancel, Returned, Broken, PrefixGive, PrefixGiveUp, PrefixOpen,
-                              PrefixMore, PrefixClose, PieceBytes>;
-using FromWorker = std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward,
-                                Truncate, Cleared, PrefixAsk, PrefixRefused, PrefixPiece, PrefixGone, Placed, Want>;
+                              PrefixMore, PrefixClose, PieceBytes, Filled, Holds>;
+using FromWorker =
+    std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward, Truncate, Cleared,
+                 PrefixAsk, PrefixRefused, PrefixPiece, PrefixGone, Placed, Want, Fill>;
 
 // A whole frame, length included. Errc::invalid: a field is outside what the page gives (for a Job: what
 // wire::check_chat_request says); Errc::exhausted: the request is longer than limits::chat_body_bytes_max.

@@ -24,16 +24,16 @@ Bytes frame_of(const nlohmann::json& entry) {
 }
 
 const char* kind_of(const ToWorker& message) {
-    constexpr const char* names[] = {"load",        "lead",        "submit",       "cancel",
-                                     "returned",    "broken",      "prefix_give",  "prefix_give_up",
-                                     "prefix_open", "prefix_more", "prefix_close", "piece"};
+    constexpr const char* names[] = {"load",         "lead",        "submit",         "cancel",      "returned",
+                                     "broken",       "prefix_give", "prefix_give_up", "prefix_open", "prefix_more",
+                                     "prefix_close", "piece",       "filled",         "holds"};
     return names[message.index()];
 }
 const char* kind_of(const FromWorker& message) {
-    constexpr const char* names[] = {"loading",     "ready",   "started",    "text",           "finished",
-                                     "failed",      "fatal",   "working",    "ends",           "forward",
-                                     "truncate",    "cleared", "prefix_ask", "prefix_refused", "prefix_piece",
-                                     "prefix_gone", "placed",  "want"};
+    constexpr const char* names[] = {
+        "loading",      "ready",       "started", "text",     "finished", "failed",     "fatal",
+        "working",      "ends",        "forward", "truncate", "cleared",  "prefix_ask", "prefix_refused",
+        "prefix_piece", "prefix_gone", "placed",  "want",     "fill"};
     return names[message.index()];
 }
 
@@ -222,6 +222,10 @@ RC_GTEST_PROP(Pipe, EverythingThatIsSaidToALeadComesBack, (std::uint64_t seed)) 
     const Bytes tensor = rng.bytes(34 + rng.below(3000));
     RC_ASSERT(through_a_pipe<Returned>(ToWorker(Returned{tensor}), decode_to_worker).tensor == tensor);
     const std::string reason(rng.below(reason_bytes_max + 1), static_cast<char>(' ' + rng.below(95)));
+    const wire::KvRows keys{wire::KvRowType::f16, static_cast<std::uint32_t>(2 * (1 + rng.below(1000)))};
+    const Holds holds{wire::KvShape{{1 + rng.below(80), {keys, {}}}, 128, 0}};
+    RC_ASSERT(through_a_pipe<Holds>(ToWorker(holds), decode_to_worker).kv == holds.kv);
+    RC_ASSERT(!through_a_pipe<Holds>(ToWorker(Holds{}), decode_to_worker).kv);
     const bool for_good = rng.below(2) == 1;
     const auto broken = through_a_pipe<Broken>(ToWorker(Broken{for_good, reason}), decode_to_worker);
     RC_ASSERT(broken.reason == reason && broken.for_good == for_good);
@@ -237,6 +241,12 @@ RC_GTEST_PROP(Pipe, EverythingThatALeadSaysComesBack, (std::uint64_t seed)) {
     const auto length = static_cast<std::uint32_t>(rng.below(limits::context_tokens_max));
     const Truncate truncate = through_a_pipe<Truncate>(FromWorker(Truncate{sequence, length}), decode_from_worker);
     RC_ASSERT(truncate.sequence == sequence && truncate.length == length);
+
+    const auto tokens = static_cast<std::uint16_t>(1 + rng.below(limits::stage_rows_max));
+    const Fill fill{{sequence, length % (limits::context_tokens_max - tokens), tokens, rng.bytes(tokens * 3UL)}};
+    const Fill filled = through_a_pipe<Fill>(FromWorker(fill), decode_from_worker);
+    RC_ASSERT(filled.rows.sequence == sequence && filled.rows.position == fill.rows.position);
+    RC_ASSERT(filled.rows.rows == tokens && filled.rows.tensor == fill.rows.tensor);
 
     Want want{wire::PieceId(rng.array<32>()), rng.below(UINT64_MAX), 1};
     want.bytes += static_cast<std::uint32_t>(rng.below(piece_bytes_max));

@@ -4,6 +4,8 @@
 //   1. Calls for one handle take effect in the order in which they are made, and each compute() gives one Computed, in
 //      that order, until a Failed, which is the last event of its handle. After close() no event of it follows.
 //   2. Rows of a sequence come at consecutive positions; truncate() sets the next one back.
+//   3. fill() puts keys and values in place of computing their tokens: in the form that Ready named, from position 0
+//      on, and not behind rows that were computed.
 //
 // Implementations: the fake (engine/fake_stage.h), the worker process. Thread: the one that owns the object.
 #pragma once
@@ -39,6 +41,7 @@ struct StageShape {
 
 struct StageReady {
     StageHandle handle;
+    std::optional<wire::KvShape> kv = std::nullopt;  // of its layers; nullopt: fill() is not for it
 };
 struct StageComputed {
     StageHandle handle;
@@ -60,6 +63,7 @@ public:
     virtual void open(Now now, StageHandle handle, const StageShape& shape) = 0;
     virtual void compute(Now now, StageHandle handle, const wire::StageRows& rows) = 0;
     virtual void truncate(Now now, StageHandle handle, std::uint16_t sequence, std::uint32_t length) = 0;
+    virtual void fill(Now now, StageHandle handle, const wire::StageKvRows& rows) = 0;
     virtual void close(Now now, StageHandle handle) = 0;
     virtual std::optional<StageEvent> poll() = 0;
 };

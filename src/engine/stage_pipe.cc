@@ -13,6 +13,7 @@ enum class Kind : std::uint8_t {
     truncate = 3,
     load_rank = 4,
     reduce = 5,
+    fill = 6,
     piece = 8,
     loading = 16,
     loaded = 17,
@@ -37,6 +38,10 @@ std::string_view load_fault(const Load& m) {
 std::string_view truncate_fault(const Truncate& m) {
     const bool fits = m.sequence < limits::stage_sequences_max && m.length < limits::context_tokens_max;
     return fits ? std::string_view() : "no such place";
+}
+
+std::string_view fill_fault(const Fill& m) {
+    return m.rows.tensor.empty() ? "nothing to keep" : wire::kv_rows_fault(m.rows);
 }
 
 std::string_view loading_fault(const Loading& m) {
@@ -106,6 +111,11 @@ struct BodyWriter {
         out.u16(m.sequence);
         out.u32(m.length);
     }
+    void operator()(const Fill& m) {
+        ASSERT(fill_fault(m).empty());
+        kind(Kind::fill);
+        wire::put_kv_rows(out, m.rows);
+    }
     void operator()(const Loading& m) {
         ASSERT(loading_fault(m).empty());
         kind(Kind::loading);
@@ -115,6 +125,7 @@ struct BodyWriter {
         ASSERT(!m.model.is_zero());
         kind(Kind::loaded);
         out.bytes(m.model.view());
+        wire::put_kv_shape(out, m.kv);
     }
     void operator()(const Computed& m) {
         ASSERT(computed_fault(m).empty());
@@ -190,10 +201,11 @@ Result<FromStage> read_loading(Reader& in) {
 }
 
 Result<FromStage> read_loaded(Reader& in) {
-    const Loaded m{ModelId(in.array<32>())};
+    Loaded m{ModelId(in.array<32>())};
+    m.kv = TRY(wire::read_kv_shape(in));
     TRY(in.finish("stage pipe: loaded"));
     if (m.model.is_zero()) return fail(Errc::invalid, "stage pipe: the model has no id");
-    return FromStage(m);
+    return FromStage(std::move(m));
 }
 
 Result<FromStage> read_computed(Reader& in) {
@@ -243,6 +255,12 @@ Result<ToStage> decode_to_stage(ByteView frame) {
             TRY(in.finish("stage pipe: truncate"));
             TRY(check(truncate_fault(m)));
             return ToStage(m);
+        }
+        case Kind::fill: {
+            Fill m{TRY(wire::read_kv_rows(in))};
+            TRY(in.finish("stage pipe: fill"));
+            TRY(check(fill_fault(m)));
+            return ToStage(std::move(m));
         }
         case Kind::piece: {
             pipe::PieceBytes m = pipe::read_piece(in);

@@ -32,8 +32,12 @@ struct Truncate {
     std::uint16_t sequence = 0;
     std::uint32_t length = 0;
 };
+struct Fill {
+    wire::StageKvRows rows;  // of these layers
+};
 struct Loaded {
     ModelId model;
+    std::optional<wire::KvShape> kv = std::nullopt;
 };
 struct Computed {
     std::uint32_t busy_us = 0;
@@ -44,7 +48,7 @@ struct Failed {
     std::string text;  // one line; at most limits::stage_fault_bytes_max
 };
 
-using ToStage = std::variant<Load, Compute, Truncate, wire::ReducePart, pipe::PieceBytes>;
+using ToStage = std::variant<Load, Compute, Truncate, wire::ReducePart, pipe::PieceBytes, Fill>;
 using FromStage =
     std::variant<Loading, Loaded, Computed, Failed, pipe::Working, wire::ReducePart, pipe::Want, pipe::Placed>;
 

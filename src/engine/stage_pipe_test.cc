@@ -29,7 +29,7 @@ Bytes frame_of(const Json& entry) {
 }
 
 const char* kind_of(const ToStage& message) {
-    constexpr const char* names[] = {"load", "compute", "truncate", "reduce", "piece"};
+    constexpr const char* names[] = {"load", "compute", "truncate", "reduce", "piece", "fill"};
     const auto* load = std::get_if<Load>(&message);
     return load != nullptr && load->ranks > 1 ? "load_rank" : names[message.index()];
 }
@@ -66,7 +66,23 @@ struct ToJson {
     }
     Json operator()(const Truncate& m) const { return {{"sequence", m.sequence}, {"length", m.length}}; }
     Json operator()(const Loading& m) const { return {{"share", m.share}}; }
-    Json operator()(const Loaded& m) const { return {{"model_id", m.model.hex()}}; }
+    Json operator()(const Fill& m) const {
+        return {{"sequence", m.rows.sequence},
+                {"position", m.rows.position},
+                {"rows", m.rows.rows},
+                {"tensor", to_hex(m.rows.tensor)}};
+    }
+    Json operator()(const Loaded& m) const {
+        Json kv = Json::array();
+        if (m.kv) {
+            kv = {m.kv->turned_keys, m.kv->turned_values};
+            for (const wire::KvLayer& each : m.kv->layers) {
+                kv.push_back({static_cast<int>(each.keys.type), each.keys.bytes, static_cast<int>(each.values.type),
+                              each.values.bytes});
+            }
+        }
+        return {{"model_id", m.model.hex()}, {"kv", kv}};
+    }
     Json operator()(const Computed& m) const { return {{"busy_us", m.busy_us}, {"tensor", to_hex(m.tensor)}}; }
     Json operator()(const Failed& m) const { return {{"code", static_cast<int>(m.code)}, {"text", m.text}}; }
     Json operator()(const pipe::PieceBytes& m) const { return {{"bytes", to_hex(m.bytes)}}; }
@@ -127,6 +143,8 @@ TEST(StagePipe, NeverEncodesWhatWouldBeRefused) {
     load.width = 33;
     EXPECT_DEATH(encode(ToStage(load)), "load_fault");
     EXPECT_DEATH(encode(ToStage(Compute{})), "stage_rows_fault");
+    EXPECT_DEATH(encode(ToStage(Fill{})), "fill_fault");
+    EXPECT_DEATH(encode(FromStage(Loaded{ModelId(ByteArray<32>{1}), wire::KvShape{}})), "kv_shape_fault");
     EXPECT_DEATH(encode(ToStage(wire::ReducePart{})), "reduce_part_fault");
     EXPECT_DEATH(encode(ToStage(Truncate{limits::stage_sequences_max, 0})), "truncate_fault");
     EXPECT_DEATH(encode(ToStage(pipe::PieceBytes{Bytes(pipe::piece_bytes_max + 1)})), "piece_bytes_max");
@@ -229,8 +247,9 @@ Compute any_compute(TestRng& rng) {
 }
 
 ToStage any_to_stage(TestRng& rng) {
-    switch (rng.below(4)) {
+    switch (rng.below(5)) {
         case 0: return any_load(rng);
+        case 3: return Fill{{between<std::uint16_t>(rng, 0, limits::stage_sequences_max - 1), 7, 3, rng.bytes(3 * 40)}};
         case 2: return any_part(rng);
         case 1: return any_compute(rng);
         default:
@@ -253,7 +272,9 @@ FromStage any_from_stage(TestRng& rng) {
     switch (rng.below(6)) {
         case 4: return any_part(rng);
         case 0: return Loading{static_cast<float>(rng.uniform())};
-        case 1: return Loaded{rng.id<ModelId>()};
+        case 1:
+            if (rng.below(2) == 0) return Loaded{rng.id<ModelId>()};
+            return Loaded{rng.id<ModelId>(), wire::KvShape{{{{wire::KvRowType::q8_0, 34}, {}}}, 1, 2}};
         case 2: return Computed{between<std::uint32_t>(rng, 0, UINT32_MAX), rng.bytes(34 + rng.below(3000))};
         case 3: return any_failed(rng);
         default: return pipe::Working{};

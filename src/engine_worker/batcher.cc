@@ -244,10 +244,13 @@ bool Batcher::begin_step() {
     for (auto& run : running_) {
         if (run->source && run->steps == 0) ask_for_prefix(*run);
     }
+    // They take turns with what is computed.
+    if (!placed_last_ && begin_place()) return placed_last_ = true;
+    placed_last_ = false;
     Step step;
     step.began = clock_();
     fill(step);
-    if (rows_.empty()) return false;
+    if (rows_.empty()) return begin_place();
     cells_peak_ = std::max(cells_peak_, cells_in_use());
     steps_.push_back(std::move(step));
     // Which sequence is at fault cannot be told, so all end.
@@ -255,6 +258,23 @@ bool Batcher::begin_step() {
         fail_all(begun.error().message);
         return false;
     }
+    return true;
+}
+
+bool Batcher::begin_place() {
+    const auto at =
+        std::find_if(running_.begin(), running_.end(), [](const auto& r) { return r->copy && !r->cancelled; });
+    if (at == running_.end()) return false;
+    Running& run = **at;
+    run.placed += backbone_.begin_place(run.sequence, *run.copy, run.placed);
+    Step step;
+    step.runs.push_back(&run);
+    ++run.steps;
+    steps_.push_back(std::move(step));
+    if (run.placed < run.copy->tokens()) return true;
+    // Steps end in their order, so what is begun now comes behind it.
+    run.fed = run.reused = run.placed;
+    run.copy.reset();
     return true;
 }
 
@@ -360,6 +380,7 @@ void Batcher::release(Running& run) {
 
 void Batcher::fail(Running& run, const std::string& why) {
     run.intake.reset();
+    run.copy.reset();
     if (!run.cancelled) fail_job(run.job, AskFault::engine_failed, why, usage(run));
     run.scope.reset();
     release(run);
@@ -411,7 +432,7 @@ bool Batcher::is_of_use(const Running& run, const KeptPrefix& kept) const {
     const KvShape* shape = backbone_.kv_shape();
     if (shape == nullptr || !run.scope) return false;
     if (kept.tokens < PrefixGiver::tokens_min || kept.tokens % prefix_block_tokens != 0) return false;
-    if (kept.tokens <= run.fed || kept.tokens >= run.prompt) return false;
+    if (kept.tokens <= run.fed || kept.tokens >= run.prompt || kept.bytes > backbone_.place_bytes_max()) return false;
     return kept.bytes == snapshot_bytes(*shape, kept.tokens);
 }
 
@@ -448,8 +469,12 @@ void Batcher::refuse(Running& run, const std::string& why) {
 }
 
 void Batcher::use_prefix(Running& run) {
-    const KvCopy copy = run.intake->take();
+    KvCopy copy = run.intake->take();
     run.intake.reset();
+    if (backbone_.places_by_steps()) {
+        run.copy = std::move(copy);
+        return;
+    }
     run.fed = run.reused = copy.tokens();
     const Status placed = backbone_.place(run.sequence, copy);
     if (placed && backbone_.holds(run.sequence, run.fed)) return;

@@ -28,8 +28,9 @@
 //      takes is measured; where nothing was read yet, the first measured_tokens_min of this prompt are read first.
 //      What comes is used when all of it was checked (kv_snapshot.h); else the job reads its prompt, as if it had never
 //      asked.
-//  10. A job whose rows are lost in the middle of its reply has its prompt and the reply so far read again, and goes on:
-//      tokens were drawn, so none changes. It ends when that has happened starts_over_max times without a token more.
+//  10. A job whose rows are lost in the middle of its reply has its prompt and the reply so far read again, and goes
+//      on: tokens were drawn, so none changes. It ends when that has happened starts_over_max times without a token
+//      more.
 //
 // A step's cost is the model's, and O(vocabulary) for each running sequence. One thread.
 #pragma once
@@ -75,8 +76,8 @@ public:
     const std::vector<std::size_t>& wanted_rows() const { return steps_.front().wanted; }
     // It is computed. `logits` gives those of a wanted row, by its place in the step; nullptr: there are none.
     void end_step(const std::function<const float*(std::size_t row)>& logits);
-    // Nothing that is under way will come, and the backbone holds nothing any more. What waits goes on waiting. All that
-    // run end, or those with a token of their reply go on by rule 10.
+    // Nothing that is under way will come, and the backbone holds nothing any more. What waits goes on waiting. All
+    // that run end, or those with a token of their reply go on by rule 10.
     void fail_all(const std::string& why);
     void start_over(const std::string& why);
 
@@ -109,12 +110,15 @@ private:
         std::optional<PrefixScope> scope;        // none: nothing is kept of it
         std::optional<PrefixSource> source;      // that it has not asked yet
         std::unique_ptr<SnapshotIntake> intake;  // while it waits for one
+        std::optional<KvCopy> copy;              // what came, while it is put in its place by steps
+        std::uint32_t placed = 0;                // tokens of it
         std::optional<engine::Finished> end;     // to be said
         std::unique_ptr<Sampler> sampler;
         std::unique_ptr<TextStream> text;
         unsigned starts_over = 0;  // since it said something
         bool reading() const { return fed < to_read; }
-        bool computes() const { return !cancelled && !intake; }
+        // One that is to ask reads only what is measured first.
+        bool computes() const { return !cancelled && !intake && !copy && !(source && steps > 0); }
         // That its sequence holds for certain once nothing is under way. The last token was not computed yet, or is not
         // known to be.
         std::uint32_t held() const { return reading() ? fed : static_cast<std::uint32_t>(tokens.expose().size()) - 1; }
@@ -148,6 +152,8 @@ private:
     void ask_for_prefix(Running& run);
     void refuse(Running& run, const std::string& why);
     void use_prefix(Running& run);
+    // A piece of what some job waits for; false: none does.
+    bool begin_place();
     void measure(const Step& step);
     void drop(const PrefixCache::Taken& kept);
     void drop_kept(std::uint32_t tokens_left);
@@ -191,6 +197,7 @@ private:
     std::uint32_t cells_peak_ = 0;  // in use at once since all were free
     bool prompts_last_ = false;     // for models of one kind a step: what the step before was
     bool short_last_ = false;       // rule 2: the prompts of the step before were short ones only
+    bool placed_last_ = false;      // the step before was a piece of what a job waits for
 };
 
 }  // namespace shoal::engine_worker

@@ -52,12 +52,6 @@ Result<std::vector<std::uint32_t>> read_cells(Reader& in, std::uint32_t cells) {
 
 }  // namespace
 
-std::uint64_t KvShape::token_bytes() const {
-    std::uint64_t out = 0;
-    for (const KvLayer& layer : layers) out += layer.token_bytes();
-    return out;
-}
-
 Result<KvCopy> KvCopy::read(Bytes blob) {
     KvCopy out;
     out.blob_ = std::move(blob);
@@ -160,6 +154,36 @@ ByteView KvCopy::rows(std::size_t layer, KvSide side, std::uint32_t token) const
 ByteSpan KvCopy::rows_to_fill(std::size_t layer, KvSide side) {
     ASSERT(layer < places_.size() && order_.empty());
     return ByteSpan(blob_).subspan(begin(layer, side), std::size_t{form(layer, side).bytes} * tokens_);
+}
+
+void KvCopy::append_token(Bytes& out, std::uint32_t token) const {
+    for (std::size_t layer = 0; layer < shape_.layers.size(); ++layer) {
+        for (const KvSide side : {KvSide::keys, KvSide::values}) {
+            const std::uint32_t bytes = form(layer, side).bytes;
+            if (bytes > 0) append(out, rows(layer, side, token).first(bytes));
+        }
+    }
+}
+
+KvCopy KvCopy::of_tokens(KvShape shape, ByteView rows) {
+    const std::size_t token_bytes = shape.token_bytes();
+    ASSERT(!rows.empty() && rows.size() % token_bytes == 0);
+    const std::size_t tokens = rows.size() / token_bytes;
+    KvCopy out = blank(std::move(shape), static_cast<std::uint32_t>(tokens));
+    std::size_t at = 0;
+    for (std::size_t layer = 0; layer < out.shape_.layers.size(); ++layer) {
+        for (const KvSide side : {KvSide::keys, KvSide::values}) {
+            const std::uint32_t bytes = out.form(layer, side).bytes;
+            if (bytes == 0) continue;
+            const ByteSpan to = out.rows_to_fill(layer, side);
+            for (std::size_t token = 0; token < tokens; ++token) {
+                const ByteView row = rows.subspan(token * token_bytes + at, bytes);
+                std::copy(row.begin(), row.end(), to.begin() + static_cast<std::ptrdiff_t>(token * bytes));
+            }
+            at += bytes;
+        }
+    }
+    return out;
 }
 
 }  // namespace shoal::engine_worker

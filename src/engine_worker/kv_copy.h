@@ -23,30 +23,14 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/result.h"
+#include "wire/kv_shape.h"
 
 namespace shoal::engine_worker {
 
-// The codes of protocol/prefix.md.
-enum class KvRowType : std::uint8_t { f16 = 0, q8_0 = 1 };
-
-struct KvRows {
-    KvRowType type = KvRowType::f16;
-    std::uint32_t bytes = 0;  // of a token's row; 0: there are none
-    friend bool operator==(const KvRows&, const KvRows&) = default;
-};
-struct KvLayer {
-    KvRows keys, values;
-    std::uint64_t token_bytes() const { return std::uint64_t{keys.bytes} + values.bytes; }
-    friend bool operator==(const KvLayer&, const KvLayer&) = default;
-};
-// Of all engines that have the same model and cache type.
-struct KvShape {
-    std::vector<KvLayer> layers;  // 1 to limits::model_layers_max; each has keys, and all have values or none has
-    // Before they were quantised, rows were turned in blocks of so many numbers; 0: not.
-    std::uint32_t turned_keys = 0, turned_values = 0;
-    std::uint64_t token_bytes() const;
-    friend bool operator==(const KvShape&, const KvShape&) = default;
-};
+using wire::KvLayer;
+using wire::KvRows;
+using wire::KvRowType;
+using wire::KvShape;
 
 enum class KvSide : std::uint8_t { keys, values };
 
@@ -66,6 +50,10 @@ public:
     ByteView rows(std::size_t layer, KvSide side, std::uint32_t token) const;
     // All rows of a blank one, to be filled.
     ByteSpan rows_to_fill(std::size_t layer, KvSide side);
+    // Of one token, its keys and values layer by layer: token_bytes() of the shape.
+    void append_token(Bytes& out, std::uint32_t token) const;
+    // As many rows of that form as it has tokens.
+    static KvCopy of_tokens(KvShape shape, ByteView rows);
     // For the library.
     ByteView blob() const { return blob_; }
 

@@ -7,6 +7,13 @@
 
 namespace shoal::engine_worker {
 
+namespace {
+
+// Of a piece that fills a sequence: as much as goes well between two tokens of other answers.
+constexpr std::size_t fill_bytes = 256 * 1024;
+
+}  // namespace
+
 LeadBackbone::LeadBackbone(Embedding embedding, std::unique_ptr<Head> head, wire::ActivationType type,
                            std::size_t steps, Hand hand, GiveUp give_up, std::unique_ptr<OwnLayers> own)
     : embedding_(std::move(embedding)),
@@ -55,6 +62,35 @@ Result<Bytes> LeadBackbone::what_goes_out(std::span<const std::int32_t> tokens,
     std::vector<float> rows = TRY(embedding_.rows(tokens));
     if (own_) rows = TRY(own_->begin(rows, parts));
     return to_activation(type_, embedding_.width(), rows);
+}
+
+void LeadBackbone::set_kv(std::optional<KvShape> kv) {
+    if (own_) return;
+    kv_ = std::move(kv);
+    // One token is the least that travels.
+    if (kv_ && kv_->token_bytes() > limits::stage_tensor_bytes_max) kv_.reset();
+}
+
+std::uint32_t LeadBackbone::begin_place(llama_seq_id sequence, const KvCopy& copy, std::uint32_t from) {
+    ASSERT(steps_.size() < steps_max_ && from < copy.tokens());
+    if (from == 0) truncate(sequence, 0);
+    const std::uint64_t fit = std::max<std::uint64_t>(fill_bytes / copy.shape().token_bytes(), 1);
+    const auto count = static_cast<std::uint16_t>(
+        std::min<std::uint64_t>({fit, limits::stage_rows_max, std::uint64_t{copy.tokens()} - from}));
+    wire::StageKvRows out{static_cast<std::uint16_t>(sequence), from, count, {}};
+    out.tensor.reserve(count * copy.shape().token_bytes());
+    for (std::uint32_t i = 0; i < count; ++i) copy.append_token(out.tensor, from + i);
+    lengths_[sequence] = from + count;
+    steps_.emplace_back();
+    steps_.back().fills = true;
+    hand_(engine::Fill{std::move(out)});
+    return count;
+}
+
+bool LeadBackbone::filled() {
+    if (steps_.empty() || !steps_.front().fills) return false;
+    steps_.pop_front();
+    return true;
 }
 
 void LeadBackbone::truncate(llama_seq_id sequence, std::uint32_t length) {
@@ -113,6 +149,7 @@ Status LeadBackbone::returned(ByteView tensor) {
     ASSERT(!steps_.empty());
     const Step step = std::move(steps_.front());
     steps_.pop_front();
+    if (step.fills) return fail(Errc::invalid, "the stages gave rows that were none");
     if (tensor.size() != step.rows * wire::activation_row_bytes(type_, embedding_.width())) {
         return fail(Errc::invalid, "the stages gave rows of another shape");
     }

@@ -35,7 +35,17 @@ public:
     std::uint32_t kept_tokens_max() const override;
     std::uint32_t beside_tokens_max() const override { return beside_tokens(embedding_.width()); }
     bool holds(llama_seq_id sequence, std::uint32_t length) const override;
+    const KvShape* kv_shape() const override { return kv_ ? &*kv_ : nullptr; }
+    // What fills a sequence is kept by each hop for whoever takes the next one's place.
+    std::uint64_t place_bytes_max() const override { return limits::stage_history_bytes_max / 8; }
+    bool places_by_steps() const override { return true; }
+    std::uint32_t begin_place(llama_seq_id sequence, const KvCopy& copy, std::uint32_t from) override;
 
+    // What the layers keep that are elsewhere. With layers of its own nothing is moved.
+    void set_kv(std::optional<KvShape> kv);
+
+    // Of the oldest step under way: it has filled a sequence.
+    bool filled();
     // Of the oldest step under way: its hidden states are here. Errc::invalid: they are not its rows, or numbers that
     // are none; others as of OwnLayers. Then logits() gives those of its wanted rows until the next call.
     Status returned(ByteView tensor);
@@ -48,6 +58,7 @@ public:
 
 private:
     struct Step {
+        bool fills = false;  // a piece of a copy; nothing else is of meaning then
         std::size_t rows = 0;
         std::vector<std::size_t> place;   // of each row in what went out
         std::vector<std::size_t> wanted;  // rows
@@ -64,6 +75,7 @@ private:
     std::size_t steps_max_;
     Hand hand_;
     GiveUp give_up_;
+    std::optional<KvShape> kv_;
     std::deque<Step> steps_;                         // bounded: steps_max_
     std::map<llama_seq_id, std::uint32_t> lengths_;  // bounded: sequences; rows that each was given
     std::vector<float> logits_;  // of the step that came back last, one row for each that was wanted

@@ -46,6 +46,22 @@ public:
             }
             return say(channel_, pipe::Cleared{});
         }
+        if (auto* holds = std::get_if<pipe::Holds>(&message)) return backbone_.set_kv(std::move(holds->kv));
+        if (const auto* give = std::get_if<pipe::PrefixGive>(&message)) {
+            return batcher_.give(give->job, give->bytes, give->last);
+        }
+        if (const auto* give_up = std::get_if<pipe::PrefixGiveUp>(&message)) return batcher_.give_up(give_up->job);
+        // What the hops hold is not read.
+        if (const auto* open = std::get_if<pipe::PrefixOpen>(&message)) {
+            return say(channel_, engine::PrefixGone{open->read});
+        }
+        if (std::holds_alternative<pipe::PrefixMore>(message) || std::holds_alternative<pipe::PrefixClose>(message)) {
+            return;
+        }
+        if (std::holds_alternative<pipe::Filled>(message)) {
+            if (!backbone_.filled()) Channel::end_at_bad_frame();
+            return batcher_.end_step([](std::size_t) { return nullptr; });
+        }
         const auto* returned = std::get_if<pipe::Returned>(&message);
         // A second load, or rows that nobody waits for.
         if (returned == nullptr || batcher_.under_way() == 0) Channel::end_at_bad_frame();

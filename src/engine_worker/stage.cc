@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "engine_worker/library_kv.h"
 #include "engine_worker/read_stream.h"
 
 namespace shoal::engine_worker {
@@ -187,6 +188,7 @@ Status Stage::warm_up() {
     const Status computed = decode({&place, 1});
     looking_ = false;
     warming_up_ = false;
+    if (computed && !divided_) kv_ = learn_kv_shape(weights_.get(), context_.get());
     llama_memory_clear(llama_get_memory(context_.get()), true);
     if (!computed) return refused("the stage loads but does not compute (" + computed.error().message + ")");
     if (last_) return ok();
@@ -301,6 +303,10 @@ Result<std::span<const float>> Stage::run(std::span<const float> rows, std::span
         return fail(Errc::internal, "the stage gave rows of another shape");
     }
     return std::span<const float>(out_);
+}
+
+Status Stage::place(std::int32_t sequence, const KvCopy& copy) {
+    return place_sequence(context_.get(), sequence, copy);
 }
 
 void Stage::while_computing(ggml_abort_callback callback, void* data) {

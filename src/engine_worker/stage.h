@@ -89,6 +89,11 @@ public:
     // for any position but 0.
     Status truncate(std::int32_t sequence, std::int32_t position);
 
+    // What its layers keep of a token, where that can be moved (library_kv.h). Not of one rank's part.
+    const std::optional<KvShape>& kv() const { return kv_; }
+    // In place of what the sequence holds. Errors as of place_sequence.
+    Status place(std::int32_t sequence, const KvCopy& copy);
+
     // Is called now and then during run(); what it gives says whether to give up.
     void while_computing(ggml_abort_callback callback, void* data);
 
@@ -128,6 +133,7 @@ private:
     bool fed_ = false;  // in this call
     bool divided_ = false;
     bool warming_up_ = false;
+    std::optional<KvShape> kv_;
     Sum sum_;
     std::uint32_t sums_ = 0;  // in this call
     Status summed_ = ok();    // the first failure of this call

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 
+#include "base/secret.h"
 #include "engine/ring.h"
 #include "engine_worker/activation.h"
 #include "engine_worker/asked_pieces.h"
@@ -70,7 +72,7 @@ public:
         if (const std::uint32_t on_gpu = stage_->on_gpu(); on_gpu > 0) {
             say(engine::pipe::Placed{static_cast<std::uint16_t>(on_gpu), static_cast<std::uint16_t>(stage_->layers())});
         }
-        say(pipe::Loaded{whole.id});
+        say(pipe::Loaded{whole.id, stage_->kv()});
         return ok();
     }
 
@@ -79,9 +81,16 @@ public:
 
     void handle(const pipe::ToStage& message) {
         if (const auto* compute = std::get_if<pipe::Compute>(&message)) return on_compute(compute->rows);
+        if (const auto* fill = std::get_if<pipe::Fill>(&message)) return on_fill(fill->rows);
         const auto* truncate = std::get_if<pipe::Truncate>(&message);
         // A second load, a piece that nobody asked for, or a part of no sum.
         if (truncate == nullptr) Channel::end_at_bad_frame();
+        if (const auto at = fills_.find(truncate->sequence); at != fills_.end()) {
+            const std::size_t left = truncate->length * stage_->kv()->token_bytes();
+            at->second.resize(std::min(at->second.size(), left));
+            if (at->second.empty()) fills_.erase(at);
+            return;
+        }
         const auto length = static_cast<std::int32_t>(truncate->length);
         if (const Status done = stage_->truncate(truncate->sequence, length); !done) {
             end(channel_, StageFaultCode::engine, done.error().message);
@@ -122,10 +131,31 @@ private:
         return ok();
     }
 
+    // The library takes a sequence as a whole, so the pieces wait for the first row behind them.
+    void on_fill(const wire::StageKvRows& rows) {
+        const std::size_t row = stage_->kv() ? stage_->kv()->token_bytes() : 0;
+        Bytes& held = fills_[rows.sequence];
+        const bool fits = row > 0 && rows.sequence < load_.sequences && rows.tensor.size() == rows.rows * row &&
+                          held.size() == rows.position * row && rows.position + rows.rows <= load_.context;
+        if (!fits) end(channel_, StageFaultCode::protocol, "these layers do not keep what is to be filled in");
+        append(held, rows.tensor);
+    }
+    void place(std::uint16_t sequence) {
+        const auto at = fills_.find(sequence);
+        if (at == fills_.end()) return;
+        const KvCopy copy = KvCopy::of_tokens(*stage_->kv(), at->second);
+        wipe(at->second.data(), at->second.size());
+        fills_.erase(at);
+        if (const Status placed = stage_->place(sequence, copy); !placed) {
+            end(channel_, StageFaultCode::engine, placed.error().message);
+        }
+    }
+
     void on_compute(const wire::StageRows& rows) {
         const auto begin = std::chrono::steady_clock::now();
         std::vector<Place> places;
         for (const wire::StagePart& part : rows.parts) {
+            place(part.sequence);
             for (std::uint32_t i = 0; i < part.rows; ++i) {
                 places.push_back({static_cast<std::int32_t>(part.position + i), part.sequence, false});
             }
@@ -152,6 +182,7 @@ private:
     Inbox<pipe::ToStage> inbox_{channel_, pipe::decode_to_stage};
     std::unique_ptr<AskedPieces> pieces_;  // where the model is in pieces
     std::unique_ptr<Stage> stage_;
+    std::map<std::uint16_t, Bytes> fills_;  // bounded: the sequences, of a context each; not with the library yet
     std::optional<engine::Ring> ring_;
     double shown_ = -1;
 };

@@ -135,9 +135,14 @@ void Coordinator::on_connect_failed(Now now, std::uint64_t token) {
         lose(now, *found.place, of_rank(*found.member, "the node cannot be reached"));
 }
 
-void Coordinator::on_opened(Now now, Place& place, Member& member) {
+void Coordinator::on_opened(Now now, Place& place, Member& member, const wire::StageOpened& opened) {
     if (member.opened) return lose(now, place, of_rank(member, "it says OPENED twice"), Loss::breach);
+    const std::size_t layers = place.hop.layers.end - std::size_t{place.hop.layers.first};
+    if (opened.kv && (opened.kv->layers.size() != layers || place.members.size() > 1)) {
+        return lose(now, place, of_rank(member, "what it keeps is not of its layers"), Loss::breach);
+    }
     member.opened = true;
+    place.kv = opened.kv;
     place.opened = std::all_of(place.members.begin(), place.members.end(), [](const Member& m) { return m.opened; });
     if (!place.opened) return;
     place.opened_at = now.mono;
@@ -177,27 +182,42 @@ void Coordinator::dial_first() {
 // ---- operations --------------------------------------------------------------------------------------------------
 
 std::optional<std::uint64_t> Coordinator::step(Now now, wire::StageRows rows) {
-    if (!ready_ || over_ || in_flight() >= limits::stage_unsettled_max) return std::nullopt;
-    const std::uint64_t number = next_number_;
-    send(now, wire::StageStep{number, results_.last(), std::move(rows)});
-    return number;
+    return send(now, wire::StageStep{next_number_, results_.last(), std::move(rows)});
 }
 
 std::optional<std::uint64_t> Coordinator::truncate(Now now, std::uint16_t sequence, std::uint32_t length) {
-    if (!ready_ || over_ || in_flight() >= limits::stage_unsettled_max) return std::nullopt;
-    const std::uint64_t number = next_number_;
-    send(now, wire::StageTruncate{number, results_.last(), sequence, length});
-    return number;
+    return send(now, wire::StageTruncate{next_number_, results_.last(), sequence, length});
 }
 
-void Coordinator::send(Now now, Operation operation) {
+std::optional<std::uint64_t> Coordinator::fill(Now now, wire::StageKvRows rows) {
+    return send(now, wire::StageFill{next_number_, results_.last(), std::move(rows)});
+}
+
+std::optional<wire::KvShape> Coordinator::kv() const {
+    std::optional<wire::KvShape> out;
+    for (const Place& place : places_) {
+        if (!place.kv) return std::nullopt;
+        if (!out) {
+            out = place.kv;
+            continue;
+        }
+        const bool alike = out->turned_keys == place.kv->turned_keys && out->turned_values == place.kv->turned_values;
+        out->layers.insert(out->layers.end(), place.kv->layers.begin(), place.kv->layers.end());
+        if (!alike || !wire::kv_shape_fault(*out).empty()) return std::nullopt;
+    }
+    return out;
+}
+
+std::optional<std::uint64_t> Coordinator::send(Now now, Operation operation) {
+    if (!ready_ || over_ || in_flight() >= limits::stage_unsettled_max) return std::nullopt;
     const Status follows_on = intended_.take(operation);
     ASSERT(follows_on);
-    ++next_number_;
-    if (places_[0].done + 1 == number_of(operation)) places_[0].heard = now.mono;  // it owes from now on
+    const std::uint64_t number = next_number_++;
+    if (places_[0].done + 1 == number) places_[0].heard = now.mono;  // it owes from now on
     const Status kept = outlet_.add(std::move(operation));
     ASSERT(kept);  // stage_unsettled_max
     hand_on();
+    return number;
 }
 
 void Coordinator::hand_on() {
@@ -236,7 +256,7 @@ void Coordinator::on_message(Now now, ChannelId channel, const NodeId& from, wir
 }
 
 void Coordinator::on_control(Now now, Place& place, Member& member, const wire::StageMessage& message) {
-    if (std::holds_alternative<wire::StageOpened>(message)) return on_opened(now, place, member);
+    if (const auto* opened = std::get_if<wire::StageOpened>(&message)) return on_opened(now, place, member, *opened);
     if (member.rank != 0) {  // it computes for rank 0, and says nothing else here
         const auto* fault = std::get_if<wire::StageFault>(&message);
         if (fault == nullptr) return lose(now, place, of_rank(member, "it speaks out of turn"), Loss::breach);
@@ -285,6 +305,13 @@ void Coordinator::on_result(Now now, wire::StageMessage message) {
             return lose(now, last, "its results do not fit", Loss::breach);
         }
         settle(now);
+    } else if (const auto* fill = std::get_if<wire::StageFill>(&message)) {
+        // Each hop takes its part, so nothing is left.
+        if (fill->number > next_number_ - 1 || !fill->rows.tensor.empty() || !results_.take(Operation(*fill))) {
+            return lose(now, last, "its results do not fit", Loss::breach);
+        }
+        settle(now);
+        out_.emplace_back(Filled{fill->number});
     } else {
         lose(now, last, "it speaks out of turn", Loss::breach);
     }
@@ -325,6 +352,7 @@ void Coordinator::drop_channels(Place& place) {
         member.opened = false;
     }
     place.opened = false;
+    place.kv.reset();
 }
 
 void Coordinator::lose(Now now, Place& place, std::string why, Loss loss) {

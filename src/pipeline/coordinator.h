@@ -76,13 +76,17 @@ public:
         std::uint8_t hop;
         NodeId node;
     };
+    // A fill has passed all hops.
+    struct Filled {
+        std::uint64_t number;
+    };
     // Final. `node` is whom the fault is counted against; zero: nobody's.
     struct Over {
         std::uint8_t hop;
         NodeId node;
         std::string why;
     };
-    using Output = std::variant<Ready, Result, Replaced, StandbyLost, StandbyBack, Over>;
+    using Output = std::variant<Ready, Result, Filled, Replaced, StandbyLost, StandbyBack, Over>;
 
     // Dials every hop and standby. `rng` draws the session's name.
     Coordinator(Now now, CoordinatorConfig config, Rng& rng);
@@ -90,10 +94,13 @@ public:
     const wire::StageSessionId& session() const { return session_; }
     bool ready() const { return ready_; }
 
-    // Both give the number of the operation; nullopt: not ready, over, or too much under way. The rows must follow on
+    // These give the number of the operation; nullopt: not ready, over, or too much under way. The rows must follow on
     // (ASSERT by Intake's rule 2).
     std::optional<std::uint64_t> step(Now now, wire::StageRows rows);
     std::optional<std::uint64_t> truncate(Now now, std::uint16_t sequence, std::uint32_t length);
+    std::optional<std::uint64_t> fill(Now now, wire::StageKvRows rows);
+    // What the hops keep of a token, in the order of their layers; nullopt: one of them cannot be filled.
+    std::optional<wire::KvShape> kv() const;
     // Ends the session at every hop.
     void close();
 
@@ -125,9 +132,10 @@ private:
         std::size_t index = 0;             // of the hop that it is or stands by for
         std::vector<Member> members = {};  // rank 0 first
         bool opened = false;               // all of them
-        NodeId told_next = {};             // whom it sends to
-        std::uint64_t done = 0;            // the last operation that it handed on, as far as is known
-        Instant heard{};                   // on the control channel or by a result, or since it owes something
+        std::optional<wire::KvShape> kv = std::nullopt;
+        NodeId told_next = {};   // whom it sends to
+        std::uint64_t done = 0;  // the last operation that it handed on, as far as is known
+        Instant heard{};         // on the control channel or by a result, or since it owes something
         Instant open_until{};
         bool returned = false;  // it was lost before
         Instant opened_at{};
@@ -156,7 +164,7 @@ private:
     Found by_control(ChannelId channel);
     bool is_standby(const Place& place) const;
     void open(Now now, Place& place);
-    void on_opened(Now now, Place& place, Member& member);
+    void on_opened(Now now, Place& place, Member& member, const wire::StageOpened& opened);
     void on_control(Now now, Place& place, Member& member, const wire::StageMessage& message);
     void on_done(Now now, Place& place, const wire::StageDone& done);
     void settle(Now now);
@@ -172,7 +180,7 @@ private:
     void take_back(Now now);
     void drop_channels(Place& place);
     void over(std::size_t index, std::string why);
-    void send(Now now, Operation operation);
+    std::optional<std::uint64_t> send(Now now, Operation operation);
 
     CoordinatorConfig config_;
     wire::StageSessionId session_;

@@ -116,6 +116,12 @@ void Groups::truncate(Now now, engine::StageHandle handle, std::uint16_t sequenc
     advance(now, *group);
 }
 
+// Each rank of a group keeps a part of every row, and says of none that it can be filled in.
+void Groups::fill(Now now, engine::StageHandle handle, const wire::StageKvRows& rows) {
+    ASSERT(find(handle) == nullptr);
+    engine_.fill(now, handle, rows);
+}
+
 void Groups::close(Now now, engine::StageHandle handle) {
     if (Group* group = find(handle)) drop(*group);
     engine_.close(now, handle);

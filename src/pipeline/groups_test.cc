@@ -44,6 +44,7 @@ public:
     void truncate(Now, StageHandle, std::uint16_t, std::uint32_t length) override {
         log.push_back("truncate " + std::to_string(length));
     }
+    void fill(Now, StageHandle, const wire::StageKvRows&) override { log.emplace_back("fill"); }
     void close(Now, StageHandle) override { closed = true; }
     std::optional<engine::StageEvent> poll() override {
         if (events_.empty()) return std::nullopt;

@@ -16,20 +16,30 @@ Status Intake::take(const wire::StageReplay& replay) {
     return ok();
 }
 
+Status Intake::take(const wire::StageRefill& refill) {
+    if (primed_) return fail(Errc::invalid, "pipeline: REFILL to a hop that is not fresh");
+    TRY(fits(refill.rows));
+    grow(refill.rows);
+    return ok();
+}
+
 Status Intake::take(const Operation& operation) {
     if (!primed_) return fail(Errc::invalid, "pipeline: an operation before the last REPLAY");
     if (number_of(operation) != last_ + 1) return fail(Errc::invalid, "pipeline: an operation out of order");
     if (const auto* step = std::get_if<wire::StageStep>(&operation)) {
         TRY(fits(step->rows));
         grow(step->rows);
+    } else if (const auto* fill = std::get_if<wire::StageFill>(&operation)) {
+        TRY(fits(fill->rows));
+        grow(fill->rows);
     } else {
         const auto& truncate = std::get<wire::StageTruncate>(operation);
         if (truncate.sequence >= sequences_) return fail(Errc::invalid, "pipeline: a sequence that is not there");
         const auto at = lengths_.find(truncate.sequence);
-        if (truncate.length > (at == lengths_.end() ? 0 : at->second)) {
+        if (truncate.length > (at == lengths_.end() ? 0 : at->second.all)) {
             return fail(Errc::invalid, "pipeline: a truncation that would lengthen");
         }
-        if (at != lengths_.end()) at->second = truncate.length;
+        if (at != lengths_.end()) at->second = {truncate.length, false};
     }
     ++last_;
     return ok();
@@ -45,7 +55,7 @@ Status Intake::fits(const wire::StageRows& rows) const {
     for (const wire::StagePart& part : rows.parts) {
         if (part.sequence >= sequences_) return fail(Errc::invalid, "pipeline: a sequence that is not there");
         const auto at = lengths_.find(part.sequence);
-        const std::uint32_t length = at == lengths_.end() ? 0 : at->second;
+        const std::uint32_t length = at == lengths_.end() ? 0 : at->second.all;
         if (part.position != length) return fail(Errc::invalid, "pipeline: rows that do not follow on");
         if (context_ - length < part.rows) return fail(Errc::invalid, "pipeline: rows beyond the context");
         count += part.rows;
@@ -54,8 +64,26 @@ Status Intake::fits(const wire::StageRows& rows) const {
     return ok();
 }
 
+Status Intake::fits(const wire::StageKvRows& rows) const {
+    if (rows.sequence >= sequences_) return fail(Errc::invalid, "pipeline: a sequence that is not there");
+    const auto at = lengths_.find(rows.sequence);
+    const Length length = at == lengths_.end() ? Length{} : at->second;
+    if (length.all > 0 && !length.filling) return fail(Errc::invalid, "pipeline: keys and values behind rows");
+    if (rows.position != length.all) return fail(Errc::invalid, "pipeline: rows that do not follow on");
+    if (context_ - length.all < rows.rows) return fail(Errc::invalid, "pipeline: rows beyond the context");
+    return ok();
+}
+
 void Intake::grow(const wire::StageRows& rows) {
-    for (const wire::StagePart& part : rows.parts) lengths_[part.sequence] += part.rows;
+    for (const wire::StagePart& part : rows.parts) {
+        Length& length = lengths_[part.sequence];
+        length = {length.all + part.rows, false};
+    }
+}
+
+void Intake::grow(const wire::StageKvRows& rows) {
+    Length& length = lengths_[rows.sequence];
+    length = {length.all + rows.rows, true};
 }
 
 }  // namespace shoal::pipeline

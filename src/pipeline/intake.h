@@ -6,6 +6,7 @@
 //   2. Operations come by number without a gap. Rows start where their sequence ends and stay within the context; a
 //      tensor has the bytes of its rows.
 //   3. Rows of a REPLAY are of sequences at most as long as the context, from position 0 on.
+//   4. A sequence is filled from position 0 on, and at one go: not behind rows that were computed or truncated.
 //
 // Pure; one thread.
 #pragma once
@@ -22,6 +23,7 @@ public:
 
     // Errc::invalid: it does not fit; nothing has changed.
     Status take(const wire::StageReplay& replay);
+    Status take(const wire::StageRefill& refill);
     Status take(const Operation& operation);
 
     // For who joins. A hop that was replayed to in part starts over: the owner clears its engine then.
@@ -32,15 +34,21 @@ public:
     std::uint64_t last() const { return last_; }
 
 private:
+    struct Length {
+        std::uint32_t all = 0;
+        bool filling = false;  // the last thing was a fill
+    };
     Status fits(const wire::StageRows& rows) const;
+    Status fits(const wire::StageKvRows& rows) const;
     void grow(const wire::StageRows& rows);
+    void grow(const wire::StageKvRows& rows);
 
     std::size_t row_bytes_;
     std::uint32_t context_;
     std::uint16_t sequences_;
     bool primed_;
     std::uint64_t last_ = 0;
-    std::map<std::uint16_t, std::uint32_t> lengths_;  // bounded: sequences_
+    std::map<std::uint16_t, Length> lengths_;  // bounded: sequences_
 };
 
 }  // namespace shoal::pipeline

@@ -60,6 +60,7 @@ void Lead::open_session(Now now) {
     config.hops = config_.hops;
     config.standbys = config_.standbys;
     lengths_.clear();
+    filling_.clear();
     waiting_.reset();
     open_at_.reset();
     opened_at_ = now.mono;
@@ -99,13 +100,18 @@ void Lead::break_ends(Now now, engine::BrokenFor how_long) {
 void Lead::take(Now now, Coordinator::Output output) {
     if (auto* result = std::get_if<Coordinator::Result>(&output)) {
         ends_.returned(now, std::move(result->rows.tensor));
+    } else if (std::holds_alternative<Coordinator::Filled>(output)) {
+        ends_.filled(now);
     } else if (std::holds_alternative<Coordinator::Ready>(output)) {
         was_ready_ = carried_ = true;
         down_reason_.clear();
         pause_end_.reset();
+        ends_.holds(now, coordinator_->kv());
         report_("all layers of the model are together");
         if (held_ready_) events_.emplace_back(*std::exchange(held_ready_, std::nullopt));
     } else if (const auto* replaced = std::get_if<Coordinator::Replaced>(&output)) {
+        // Unless it is loading still: then what it keeps is not known, and nothing is filled in from now on.
+        ends_.holds(now, coordinator_->kv());
         report_("hop " + std::to_string(replaced->hop) + " is " + replaced->to.hex() + " now, no more " +
                 replaced->from.hex() + ": " + replaced->why);
     } else if (const auto* lost = std::get_if<Coordinator::StandbyLost>(&output)) {
@@ -118,27 +124,47 @@ void Lead::take(Now now, Coordinator::Output output) {
     }
 }
 
+// The ends are another process: what does not follow on is its fault, and no reason to stop this one.
+bool Lead::follows_on(std::uint16_t sequence, std::uint32_t position, std::uint16_t rows) {
+    const engine::LeadShape& shape = *ends_.shape();
+    return sequence < shape.sequences && position == lengths_[sequence] && rows <= shape.context - position;
+}
+
 // False: the coordinator has no room.
 bool Lead::hand_over(Now now, engine::LeadEngine::Work& work) {
     if (auto* forward = std::get_if<engine::Forward>(&work)) {
-        std::map<std::uint16_t, std::uint32_t> lengths = lengths_;
         for (const wire::StagePart& part : forward->rows.parts) {
-            // The ends are another process: what does not follow on is its fault, and no reason to stop this one.
-            if (part.position != lengths[part.sequence] || part.sequence >= ends_.shape()->sequences ||
-                part.rows > ends_.shape()->context - part.position) {
-                lose_session(now, "the engine sent rows that do not follow on");
-                return false;
-            }
-            lengths[part.sequence] += part.rows;
+            if (follows_on(part.sequence, part.position, part.rows)) continue;
+            lose_session(now, "the engine sent rows that do not follow on");
+            return false;
         }
+        const std::vector<wire::StagePart> parts = forward->rows.parts;
         if (!coordinator_->step(now, forward->rows)) return false;
-        lengths_ = std::move(lengths);
+        for (const wire::StagePart& part : parts) {
+            lengths_[part.sequence] += part.rows;
+            filling_.erase(part.sequence);
+        }
+        return true;
+    }
+    if (auto* fill = std::get_if<engine::Fill>(&work)) {
+        const wire::StageKvRows& rows = fill->rows;
+        const bool fits = follows_on(rows.sequence, rows.position, rows.rows) &&
+                          (rows.position == 0 || filling_.contains(rows.sequence));
+        const auto kv = coordinator_->kv();
+        if (!fits || !kv || rows.tensor.size() != rows.rows * kv->token_bytes()) {
+            lose_session(now, "the engine filled in what is not kept so");
+            return false;
+        }
+        if (!coordinator_->fill(now, rows)) return false;
+        lengths_[rows.sequence] = rows.position + rows.rows;
+        filling_.insert(rows.sequence);
         return true;
     }
     const auto& [sequence, length] = std::get<engine::Truncate>(work);
     if (lengths_[sequence] <= length) return true;
     if (!coordinator_->truncate(now, sequence, length)) return false;
     lengths_[sequence] = length;
+    filling_.erase(sequence);
     return true;
 }
 

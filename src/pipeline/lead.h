@@ -21,6 +21,7 @@
 
 #include <deque>
 #include <memory>
+#include <set>
 
 #include "engine/lead.h"
 #include "pipeline/coordinator.h"
@@ -52,6 +53,7 @@ public:
     engine::Health health() const override;
     // Not before all layers were together once.
     const engine::ModelInfo* model() const override { return was_ready_ ? ends_.model() : nullptr; }
+    engine::Prefixes* prefixes() override { return ends_.prefixes(); }
 
     // Why it is down or dead, one line; empty while it is not for want of layers.
     const std::string& down_reason() const { return down_reason_; }
@@ -76,6 +78,7 @@ private:
     void close_session();
     void lose_session(Now now, std::string why);
     void take(Now now, Coordinator::Output output);
+    bool follows_on(std::uint16_t sequence, std::uint32_t position, std::uint16_t rows);
     bool hand_over(Now now, engine::LeadEngine::Work& work);
     bool ready() const { return coordinator_ && coordinator_->ready(); }
     void break_ends(Now now, engine::BrokenFor how_long);
@@ -88,6 +91,7 @@ private:
     std::unique_ptr<Coordinator> coordinator_;
     std::optional<engine::LeadEngine::Work> waiting_;  // the coordinator had no room
     std::map<std::uint16_t, std::uint32_t> lengths_;   // bounded: sequences of the session; rows that each holds
+    std::set<std::uint16_t> filling_;                  // bounded: as lengths_; where a fill was the last thing
     std::optional<engine::Ready> held_ready_;          // of the ends, until the session is open
     bool was_ready_ = false;
     std::string down_reason_;  // while it is down, or dead, though the ends are not

@@ -40,6 +40,8 @@ struct ScriptedEnds final : engine::LeadEngine {
     std::vector<Bytes> back;
     std::vector<std::string> breaks, ends_for_good;
     std::uint16_t layers_ = layers;
+    std::size_t fills = 0;
+    std::optional<wire::KvShape> held;
 
     void submit(Now, engine::Job job) override { submitted.push_back(std::move(job)); }
     void cancel(Now, JobId job) override { cancelled.push_back(job); }
@@ -51,6 +53,8 @@ struct ScriptedEnds final : engine::LeadEngine {
     const engine::LeadShape* shape() const override { return shape_ ? &*shape_ : nullptr; }
     std::optional<Work> next_work() override { return next_of(work); }
     void returned(Now, Bytes tensor) override { back.push_back(std::move(tensor)); }
+    void filled(Now) override { ++fills; }
+    void holds(Now, const std::optional<wire::KvShape>& kv) override { held = kv; }
     void broken(Now, const std::string& why, engine::BrokenFor how_long) override {
         (how_long == engine::BrokenFor::good ? ends_for_good : breaks).push_back(why);
         work.clear();
@@ -152,7 +156,11 @@ protected:
     // Until all hops say OPENED and the rows' way is there and back.
     void open_session() {
         controls_ = answer_dials();
-        for (const ChannelId control : controls_) says(control, wire::StageOpened{});
+        for (const ChannelId control : controls_) {
+            const auto& of = std::get<wire::StageOpen>(channels_.at(control).said.at(0)).layers;
+            const wire::KvRows half{wire::KvRowType::f16, 4};
+            says(control, wire::StageOpened{wire::KvShape{{of.end - std::size_t{of.first}, {half, half}}, 0, 0}});
+        }
         const auto first = answer_dials();
         ASSERT_EQ(first.size(), 1U);
         rows_ = first[0];
@@ -495,6 +503,48 @@ TEST_F(LeadTest, RowsThatDoNotFollowOnLoseTheSessionOnly) {
     on_ends();
     EXPECT_EQ(lead_->health(), Health::ready);
     EXPECT_EQ(all<Ready>().size(), lost + 1);
+}
+
+TEST_F(LeadTest, WhatTheHopsKeepIsSaidAndFilledIn) {
+    start_and_open();
+    ASSERT_TRUE(ends_.held);
+    const std::size_t bytes = ends_.held->token_bytes();
+    ends_.work.emplace_back(engine::Fill{{0, 0, 4, Bytes(4 * bytes)}});
+    ends_.work.emplace_back(engine::Fill{{0, 4, 2, Bytes(2 * bytes)}});
+    ends_.forward(0, 6, 1);
+    on_ends();
+    const auto fills = said<wire::StageFill>(rows_);
+    ASSERT_EQ(fills.size(), 2U);
+    EXPECT_EQ(fills[1]->rows.tensor.size(), 2 * bytes);
+    ASSERT_EQ(said<wire::StageStep>(rows_).size(), 1U);
+    says(results_, wire::StageFill{1, 0, {0, 0, 4, {}}});
+    EXPECT_EQ(ends_.fills, 1U);
+    EXPECT_EQ(lead_->health(), Health::ready);
+}
+
+TEST_F(LeadTest, FillsThatDoNotFitLoseTheSessionOnly) {
+    start();
+    ends_.load();
+    on_ends();
+    std::size_t lost = 0;
+    const std::vector<wire::StageKvRows> bad = {{0, 4, 1, Bytes(1)},
+                                                {sequences, 0, 1, Bytes(1)},
+                                                {1, 0, 1, Bytes(1)},
+                                                {0, 3, 1, Bytes(1)},
+                                                {1, 0, context, {}}};
+    for (const wire::StageKvRows& rows : bad) {
+        open_session();
+        const std::size_t bytes = ends_.held->token_bytes();
+        ends_.forward(0, 0, 3);
+        wire::StageKvRows fill = rows;
+        fill.tensor.resize(fill.rows * bytes - (rows.sequence == 1 && rows.rows == 1 ? 2 : 0));
+        if (rows.rows == context) ++fill.rows;
+        ends_.work.emplace_back(engine::Fill{std::move(fill)});
+        on_ends();
+        ASSERT_EQ(all<Down>().size(), ++lost) << rows.sequence << " at " << rows.position;
+        EXPECT_NE(all<Down>().back()->reason.find("filled in what is not kept so"), std::string::npos);
+        tick(limits::engine_restart_max);
+    }
 }
 
 TEST_F(LeadTest, TheDeathOfTheEndsClosesTheSession) {

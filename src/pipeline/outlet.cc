@@ -8,10 +8,17 @@ std::uint64_t number_of(const Operation& operation) {
     return std::visit([](const auto& op) { return op.number; }, operation);
 }
 
-namespace {
-
 std::uint64_t settled_by(const Operation& operation) {
     return std::visit([](const auto& op) { return op.settled; }, operation);
+}
+
+namespace {
+
+// Of the rows that it holds.
+std::size_t bytes_of(const Operation& operation) {
+    if (const auto* step = std::get_if<wire::StageStep>(&operation)) return step->rows.tensor.size();
+    if (const auto* fill = std::get_if<wire::StageFill>(&operation)) return fill->rows.tensor.size();
+    return 0;
 }
 
 wire::StageMessage as_message(const Operation& operation) {
@@ -30,7 +37,7 @@ Status Outlet::add(Operation operation) {
     if (open_.size() >= limits::stage_unsettled_max) {
         return fail(Errc::exhausted, "pipeline: too many operations wait for a result");
     }
-    if (const auto* step = std::get_if<wire::StageStep>(&operation)) bytes_ += step->rows.tensor.size();
+    bytes_ += bytes_of(operation);
     open_.push_back(std::move(operation));
     return ok();
 }
@@ -41,6 +48,11 @@ void Outlet::add_replay(const wire::StageReplay& replay) {
     if (!replay.final) return;
     primed_ = true;
     settled_ = std::max(settled_, replay.settled);
+}
+
+void Outlet::add_refill(const wire::StageRefill& refill) {
+    ASSERT(!primed_);
+    keep(refill.rows);
 }
 
 void Outlet::settle(std::uint64_t number) {
@@ -56,15 +68,17 @@ void Outlet::settle_what_is() {
         open_.pop_front();
     }
     if (bytes_ <= bytes_max_ || dropped_) return;
-    for (const auto& [sequence, rows] : rows_) bytes_ -= rows.size();
-    rows_.clear();
+    for (const auto& [sequence, kept] : kept_) bytes_ -= kept.fills.size() + kept.rows.size();
+    kept_.clear();
     dropped_ = true;
 }
 
 void Outlet::apply(const Operation& operation) {
+    bytes_ -= bytes_of(operation);
     if (const auto* step = std::get_if<wire::StageStep>(&operation)) {
-        bytes_ -= step->rows.tensor.size();
         keep(step->rows);
+    } else if (const auto* fill = std::get_if<wire::StageFill>(&operation)) {
+        keep(fill->rows);
     } else {
         const auto& truncate = std::get<wire::StageTruncate>(operation);
         cut(truncate.sequence, truncate.length);
@@ -76,19 +90,36 @@ void Outlet::keep(const wire::StageRows& rows) {
     std::size_t at = 0;
     for (const wire::StagePart& part : rows.parts) {
         const std::size_t size = part.rows * row_bytes_;
-        append(rows_[part.sequence], ByteView(rows.tensor).subspan(at, size));
+        append(kept_[part.sequence].rows, ByteView(rows.tensor).subspan(at, size));
         bytes_ += size;
         at += size;
     }
 }
 
+void Outlet::keep(const wire::StageKvRows& rows) {
+    if (dropped_) return;
+    Kept& kept = kept_[rows.sequence];
+    append(kept.fills, rows.tensor);
+    kept.filled += rows.rows;
+    bytes_ += rows.tensor.size();
+}
+
+std::uint32_t Outlet::length(const Kept& kept) const {
+    return kept.filled + static_cast<std::uint32_t>(kept.rows.size() / row_bytes_);
+}
+
 void Outlet::cut(std::uint16_t sequence, std::uint32_t length) {
-    const auto at = rows_.find(sequence);
-    if (at == rows_.end()) return;
-    const std::size_t left = std::min(at->second.size(), length * row_bytes_);
-    bytes_ -= at->second.size() - left;
-    at->second.resize(left);
-    if (left == 0) rows_.erase(at);
+    const auto at = kept_.find(sequence);
+    if (at == kept_.end()) return;
+    Kept& kept = at->second;
+    const std::size_t before = kept.fills.size() + kept.rows.size();
+    if (length < kept.filled) {
+        kept.fills.resize(kept.fills.size() / kept.filled * length);
+        kept.filled = length;
+    }
+    kept.rows.resize(std::min(kept.rows.size(), (length - kept.filled) * row_bytes_));
+    bytes_ -= before - kept.fills.size() - kept.rows.size();
+    if (length == 0) kept_.erase(at);
 }
 
 Status Outlet::attach(const wire::StageJoined& joined) {
@@ -122,11 +153,11 @@ std::optional<wire::StageMessage> Outlet::poll() {
 }
 
 std::optional<wire::StageMessage> Outlet::poll_replay() {
+    if (auto fill = next_fill(*replayed_)) return *std::move(fill);
     wire::StageReplay piece;
     piece.rows = next_rows(*replayed_);
-    const bool all = std::all_of(rows_.begin(), rows_.end(), [&](const auto& entry) {
-        return (*replayed_)[entry.first] * row_bytes_ == entry.second.size();
-    });
+    const bool all = std::all_of(kept_.begin(), kept_.end(),
+                                 [&](const auto& entry) { return (*replayed_)[entry.first] == length(entry.second); });
     piece.settled = settled_;
     piece.final = all && primed_;
     if (!piece.final && piece.rows.parts.empty()) return std::nullopt;  // more will come from the hop before
@@ -138,16 +169,32 @@ std::optional<wire::StageMessage> Outlet::poll_replay() {
     return piece;
 }
 
+std::optional<wire::StageRefill> Outlet::next_fill(Lengths& sent) const {
+    for (const auto& [sequence, kept] : kept_) {
+        std::uint32_t& from = sent[sequence];
+        if (from >= kept.filled) continue;
+        const std::size_t row = kept.fills.size() / kept.filled;
+        const std::size_t room = row == 0 ? limits::stage_rows_max : limits::stage_tensor_bytes_max / row;
+        const auto count =
+            static_cast<std::uint32_t>(std::min<std::size_t>({room, limits::stage_rows_max, kept.filled - from}));
+        wire::StageRefill out{{sequence, from, static_cast<std::uint16_t>(count), {}}};
+        append(out.rows.tensor, ByteView(kept.fills).subspan(from * row, count * row));
+        from += count;
+        return out;
+    }
+    return std::nullopt;
+}
+
 wire::StageRows Outlet::next_rows(Lengths& sent) const {
     wire::StageRows out;
     std::size_t room = std::min<std::size_t>(limits::stage_rows_max, limits::stage_tensor_bytes_max / row_bytes_);
-    for (const auto& [sequence, rows] : rows_) {
-        const std::uint32_t from = sent[sequence];
-        const std::size_t count = std::min(room, rows.size() / row_bytes_ - from);
+    for (const auto& [sequence, kept] : kept_) {
+        std::uint32_t& from = sent[sequence];
+        const std::size_t count = std::min<std::size_t>(room, length(kept) - from);
         if (count == 0) continue;
         out.parts.push_back({sequence, from, static_cast<std::uint16_t>(count)});
-        append(out.tensor, ByteView(rows).subspan(from * row_bytes_, count * row_bytes_));
-        sent[sequence] += static_cast<std::uint32_t>(count);
+        append(out.tensor, ByteView(kept.rows).subspan((from - kept.filled) * row_bytes_, count * row_bytes_));
+        from += static_cast<std::uint32_t>(count);
         room -= count;
         if (room == 0) break;
     }

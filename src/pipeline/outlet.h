@@ -7,9 +7,9 @@
 // Rules
 //   1. An operation is settled when the coordinator has the results of it and of all before it. Every hop has then had
 //      it, so only a fresh hop can need its rows, and of those only what no truncation took since.
-//   2. A successor that joins says what it has. Fresh: it gets the settled rows as REPLAY, in pieces of stage_rows_max
-//      rows, then the operations. Else: the operations behind the one that it received last. All of it is made as it is
-//      polled: who has room for one message does not hold them all. Nothing is settled meanwhile.
+//   2. A successor that joins says what it has. Fresh: it gets what is settled as REFILL and REPLAY, in pieces of
+//      stage_rows_max rows, then the operations. Else: the operations behind the one that it received last. All of it
+//      is made as it is polled: who has room for one message does not hold them all. Nothing is settled meanwhile.
 //   3. What is kept is bounded by `bytes_max`. Above it the settled rows are dropped, and a fresh successor is refused.
 //   4. A hop that was fresh itself is primed by its own predecessor's last REPLAY; until then nothing here is settled,
 //      and rows go on as they come.
@@ -26,8 +26,9 @@
 
 namespace shoal::pipeline {
 
-using Operation = std::variant<wire::StageStep, wire::StageTruncate>;
+using Operation = std::variant<wire::StageStep, wire::StageTruncate, wire::StageFill>;
 std::uint64_t number_of(const Operation& operation);
+std::uint64_t settled_by(const Operation& operation);
 
 class Outlet {
 public:
@@ -38,6 +39,7 @@ public:
     // nothing is settled while a replay is on its way.
     Status add(Operation operation);
     void add_replay(const wire::StageReplay& replay);
+    void add_refill(const wire::StageRefill& refill);
     // Coordinator only: results up to this operation are here.
     void settle(std::uint64_t number);
 
@@ -55,6 +57,12 @@ public:
 
 private:
     using Lengths = std::map<std::uint16_t, std::uint32_t>;  // of each sequence, in rows
+    // Of a sequence, from position 0 on: what it was filled with, then the rows.
+    struct Kept {
+        std::uint32_t filled = 0;  // tokens
+        Bytes fills;               // as many rows; behind the last hop they have no bytes
+        Bytes rows;
+    };
 
     std::optional<wire::StageMessage> poll_replay();
     // From what `sent` has not, as much as one message takes; `sent` moves on.
@@ -62,6 +70,10 @@ private:
     void settle_what_is();
     void apply(const Operation& operation);
     void keep(const wire::StageRows& rows);
+    void keep(const wire::StageKvRows& rows);
+    std::uint32_t length(const Kept& kept) const;
+    // The next piece of what sequences were filled with.
+    std::optional<wire::StageRefill> next_fill(Lengths& sent) const;
     void cut(std::uint16_t sequence, std::uint32_t length);
 
     std::size_t row_bytes_;
@@ -71,8 +83,8 @@ private:
     std::uint64_t settled_ = 0;     // up to here operations are in rows_
     std::uint64_t may_settle_ = 0;  // up to here they may go there
     std::size_t bytes_ = 0;
-    std::map<std::uint16_t, Bytes> rows_;  // bounded: bytes_max_; the settled ones from position 0 on
-    std::deque<Operation> open_;           // bounded: limits::stage_unsettled_max
+    std::map<std::uint16_t, Kept> kept_;  // bounded: bytes_max_; what is settled
+    std::deque<Operation> open_;          // bounded: limits::stage_unsettled_max
     bool attached_ = false;
     std::optional<Lengths> replayed_;  // to a fresh successor that has not had the final REPLAY; bounded: sequences
     std::uint64_t sent_ = 0;           // operations up to here are not for this successor

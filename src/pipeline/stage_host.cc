@@ -6,20 +6,12 @@ namespace shoal::pipeline {
 
 using wire::StageFaultCode;
 
-namespace {
-
-std::uint64_t settled_of(const Operation& operation) {
-    return std::visit([](const auto& each) { return each.settled; }, operation);
-}
-
-}  // namespace
-
 struct StageHost::Session {
-    // What the engine has not answered yet, in order; truncations wait for what is before them.
+    // What the engine has not answered yet, in order; truncations and fills wait for what is before them.
     struct Pending {
-        std::variant<wire::StageReplay, Operation> what;  // the tensor is gone: the engine has it
-        ChannelId channel;                                // that brought it
-        bool stale = false;                               // of a replay that was broken off
+        std::variant<wire::StageReplay, wire::StageRefill, Operation> what;  // without what the engine has
+        ChannelId channel;                                                   // that brought it
+        bool stale = false;                                                  // of a replay that was broken off
     };
 
     wire::StageOpen open;
@@ -27,6 +19,7 @@ struct StageHost::Session {
     ChannelId control;
     engine::StageHandle handle;
     bool ready = false;
+    std::size_t kv_bytes = 0;  // that its layers keep of a token; 0: they cannot be filled
     Intake intake;
     Outlet outlet;
     std::deque<Pending> pending;  // bounded: stage_queued_max
@@ -37,7 +30,7 @@ struct StageHost::Session {
     int dials = 0;
     Instant alive_at = Instant::max();
     std::uint64_t handed_on = 0;       // the last operation
-    Instant done_at = Instant::max();  // when to say so; rule 6
+    Instant done_at = Instant::max();  // when to say so; rule 7
 
     Session(const wire::StageOpen& m, const NodeId& from, ChannelId channel, engine::StageHandle h,
             std::size_t history_max)
@@ -190,16 +183,44 @@ void StageHost::on_data(Now now, Session& session, ChannelId channel, wire::Stag
         }
         engine_.truncate(now, session.handle, truncate->sequence, truncate->length);
         pending.what = Operation(*truncate);
+    } else if (auto* with = std::get_if<wire::StageFill>(&message)) {
+        Operation operation = std::move(*with);
+        Status taken = session.intake.take(operation);
+        if (taken) taken = fill(now, session, std::get<wire::StageFill>(operation).rows);
+        if (!taken) return end(now, session, StageFaultCode::protocol, taken.error().message);
+        pending.what = std::move(operation);
+    } else if (auto* again = std::get_if<wire::StageRefill>(&message)) {
+        Status taken = session.intake.take(*again);
+        if (taken) taken = fill(now, session, again->rows);
+        if (!taken) return end(now, session, StageFaultCode::protocol, taken.error().message);
+        pending.what = std::move(*again);
     } else {
         return end(now, session, StageFaultCode::protocol, "not for a data channel");
     }
     if (const auto* operation = std::get_if<Operation>(&pending.what)) {
-        if (settled_of(*operation) >= session.handed_on) session.done_at = Instant::max();  // rule 6
+        if (settled_by(*operation) >= session.handed_on) session.done_at = Instant::max();  // rule 7
     }
     session.pending.push_back(std::move(pending));
     if (session.alive_at == Instant::max()) session.alive_at = now.mono + limits::stage_alive_interval;
-    pass_truncations(now, session);
+    pass_on(now, session);
     on_engine(now);
+}
+
+Status StageHost::fill(Now now, Session& session, wire::StageKvRows& rows) {
+    const std::size_t own = session.kv_bytes, all = rows.tensor.size() / rows.rows;
+    if (own == 0 || all < own) return fail(Errc::invalid, "pipeline: not what these layers keep of a token");
+    wire::StageKvRows ours{rows.sequence, rows.position, rows.rows, {}};
+    Bytes rest;
+    ours.tensor.reserve(rows.rows * own);
+    rest.reserve(rows.rows * (all - own));
+    for (std::size_t row = 0; row < rows.rows; ++row) {
+        const ByteView bytes = ByteView(rows.tensor).subspan(row * all, all);
+        append(ours.tensor, bytes.first(own));
+        append(rest, bytes.subspan(own));
+    }
+    rows.tensor = std::move(rest);
+    engine_.fill(now, session.handle, ours);
+    return ok();
 }
 
 void StageHost::on_successor(Now now, Session& session, const wire::StageMessage& message) {
@@ -222,7 +243,8 @@ void StageHost::on_engine(Now now) {
             Session* session = by_handle(ready->handle);
             if (session == nullptr) continue;
             session->ready = true;
-            say(session->control, wire::StageOpened{});
+            session->kv_bytes = ready->kv ? ready->kv->token_bytes() : 0;
+            say(session->control, wire::StageOpened{ready->kv});
         } else {
             const auto& failed = std::get<engine::StageFailed>(*event);
             if (Session* session = by_handle(failed.handle)) end(now, *session, failed.code, failed.text);
@@ -236,7 +258,7 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
     session.pending.pop_front();
     if (pending.stale) {
         out_.emplace_back(Took{pending.channel});
-        return pass_truncations(now, session);
+        return pass_on(now, session);
     }
     if (auto* replay = std::get_if<wire::StageReplay>(&pending.what)) {
         replay->rows.tensor = std::move(computed.tensor);
@@ -252,19 +274,21 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
     }
     hand_on(session);
     out_.emplace_back(Took{pending.channel});
-    pass_truncations(now, session);
+    pass_on(now, session);
 }
 
 // Those at the front wait for nothing that is computed.
-void StageHost::pass_truncations(Now now, Session& session) {
+void StageHost::pass_on(Now now, Session& session) {
     while (!session.pending.empty()) {
         auto& what = session.pending.front().what;
         if (auto* replay = std::get_if<wire::StageReplay>(&what)) {
             if (!replay->rows.parts.empty()) break;
             if (!session.pending.front().stale) session.outlet.add_replay(*replay);
+        } else if (const auto* refill = std::get_if<wire::StageRefill>(&what)) {
+            if (!session.pending.front().stale) session.outlet.add_refill(*refill);
         } else {
             auto& operation = std::get<Operation>(what);
-            if (!std::holds_alternative<wire::StageTruncate>(operation)) break;
+            if (std::holds_alternative<wire::StageStep>(operation)) break;
             const std::uint64_t number = number_of(operation);
             if (const Status kept = session.outlet.add(std::move(operation)); !kept) {
                 return end(now, session, StageFaultCode::busy, kept.error().message);

@@ -14,9 +14,10 @@
 //      stage_dials_max times, stage_dial_interval apart; then FAULT{next_lost}, and the coordinator names another.
 //   4. What the hop before sends is checked by Intake before the engine sees it; a misfit ends the session, since what
 //      follows would be wrong as well.
-//   5. While something is being computed, ALIVE leaves every stage_alive_interval. Rationale: silence means that this
+//   5. Of keys and values that fill a sequence the engine gets those of these layers, and the next hop the rest.
+//   6. While something is being computed, ALIVE leaves every stage_alive_interval. Rationale: silence means that this
 //      node is gone.
-//   6. What was handed on is said (DONE) after stage_done_delay, unless the coordinator has its result by then.
+//   7. What was handed on is said (DONE) after stage_done_delay, unless the coordinator has its result by then.
 //      Rationale: a message a token and hop, in the time in which the next hop computes, tells it nothing that the
 //      result does not.
 //
@@ -72,7 +73,9 @@ private:
     void on_data(Now now, Session& session, ChannelId channel, wire::StageMessage message);
     void on_successor(Now now, Session& session, const wire::StageMessage& message);
     void on_computed(Now now, Session& session, engine::StageComputed computed);
-    void pass_truncations(Now now, Session& session);
+    // Rule 5: leaves the rest. Errc::invalid: that is not what these layers keep.
+    Status fill(Now now, Session& session, wire::StageKvRows& rows);
+    void pass_on(Now now, Session& session);
     void handed_on(Now now, Session& session, std::uint64_t number);
     void hand_on(Session& session);
     void start_over(Now now, Session& session);

@@ -20,6 +20,8 @@ enum class Kind : std::uint8_t {
     done = 9,
     alive = 10,
     fault = 11,
+    fill = 12,
+    refill = 13,
     group_open = 32,
     group_join = 33,
     group_probe = 34,
@@ -102,7 +104,10 @@ struct BodyWriter {
         for (const NodeId& node : m.ranks) out.bytes(node.view());
         return Kind::group_open;
     }
-    Kind operator()(const StageOpened&) { return Kind::opened; }
+    Kind operator()(const StageOpened& m) {
+        put_kv_shape(out, m.kv);
+        return Kind::opened;
+    }
     Kind operator()(const StageJoin& m) {
         ASSERT(!m.session.is_zero() && m.hop >= 1 && m.hop <= limits::stage_hops_max + 1);
         out.bytes(m.session.view());
@@ -129,6 +134,17 @@ struct BodyWriter {
         out.u16(m.sequence);
         out.u32(m.length);
         return Kind::truncate;
+    }
+    Kind operator()(const StageFill& m) {
+        ASSERT(numbers_fault(m.number, m.settled).empty());
+        out.u64(m.number);
+        out.u64(m.settled);
+        put_kv_rows(out, m.rows);
+        return Kind::fill;
+    }
+    Kind operator()(const StageRefill& m) {
+        put_kv_rows(out, m.rows);
+        return Kind::refill;
     }
     Kind operator()(const StageReplay& m) {
         ASSERT(stage_rows_fault(m.rows, m.final).empty());
@@ -255,6 +271,29 @@ Result<StageMessage> read_truncate(Reader& in) {
     TRY(check(numbers_fault(m.number, m.settled)));
     TRY(check(place_fault(m.sequence, m.length)));
     return StageMessage(m);
+}
+
+Result<StageMessage> read_opened(Reader& in) {
+    StageOpened m;
+    m.kv = TRY(read_kv_shape(in));
+    TRY(in.finish("stage opened"));
+    return StageMessage(std::move(m));
+}
+
+Result<StageMessage> read_fill(Reader& in) {
+    StageFill m;
+    m.number = in.u64();
+    m.settled = in.u64();
+    m.rows = TRY(read_kv_rows(in));
+    TRY(in.finish("stage fill"));
+    TRY(check(numbers_fault(m.number, m.settled)));
+    return StageMessage(std::move(m));
+}
+
+Result<StageMessage> read_refill(Reader& in) {
+    StageRefill m{TRY(read_kv_rows(in))};
+    TRY(in.finish("stage refill"));
+    return StageMessage(std::move(m));
 }
 
 Result<StageMessage> read_replay(Reader& in) {
@@ -424,6 +463,32 @@ Result<StageRows> read_stage_rows(Reader& in, bool may_be_empty) {
     return rows;
 }
 
+std::string_view kv_rows_fault(const StageKvRows& rows) {
+    if (rows.sequence >= limits::stage_sequences_max) return "stage: sequence out of range";
+    if (rows.rows == 0 || rows.rows > limits::stage_rows_max) return "stage: too many rows in one operation, or none";
+    if (rows.position >= limits::context_tokens_max || limits::context_tokens_max - rows.position < rows.rows) {
+        return "stage: position out of range";
+    }
+    if (rows.tensor.size() % rows.rows != 0) return "stage: the tensor is not of its rows";
+    return rows.tensor.size() > limits::stage_tensor_bytes_max ? "stage: the tensor is too large" : std::string_view();
+}
+
+void put_kv_rows(Writer& out, const StageKvRows& rows) {
+    ASSERT(kv_rows_fault(rows).empty());
+    out.u16(rows.sequence);
+    out.u32(rows.position);
+    out.u16(rows.rows);
+    out.bytes_u32(rows.tensor);
+}
+
+Result<StageKvRows> read_kv_rows(Reader& in) {
+    StageKvRows rows{in.u16(), in.u32(), in.u16(), {}};
+    rows.tensor = to_bytes(in.bytes_u32(limits::stage_tensor_bytes_max));
+    TRY(in.check("stage"));
+    TRY(check(kv_rows_fault(rows)));
+    return rows;
+}
+
 Bytes encode_stage_message(const StageMessage& message) {
     Writer out;
     out.u8(0);
@@ -437,7 +502,7 @@ Result<StageMessage> decode_stage_message(ByteView in) {
     Reader reader(in);
     switch (static_cast<Kind>(reader.u8())) {
         case Kind::open: return read_open(reader, false);
-        case Kind::opened: return read_empty<StageOpened>(reader);
+        case Kind::opened: return read_opened(reader);
         case Kind::join: return read_join(reader);
         case Kind::joined: return read_joined(reader);
         case Kind::step: return read_step(reader);
@@ -447,6 +512,8 @@ Result<StageMessage> decode_stage_message(ByteView in) {
         case Kind::done: return read_done(reader);
         case Kind::alive: return read_empty<StageAlive>(reader);
         case Kind::fault: return read_fault(reader);
+        case Kind::fill: return read_fill(reader);
+        case Kind::refill: return read_refill(reader);
         case Kind::group_open: return read_open(reader, true);
         case Kind::group_join: return read_group_join(reader);
         case Kind::group_probe: return read_probe<GroupProbe>(reader);

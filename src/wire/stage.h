@@ -13,6 +13,7 @@
 #include "base/codec.h"
 #include "base/ids.h"
 #include "base/limits.h"
+#include "wire/kv_shape.h"
 
 namespace shoal::wire {
 
@@ -46,7 +47,9 @@ struct StageOpen {
     std::uint8_t rank = 0;
 };
 // The layers are loaded.
-struct StageOpened {};
+struct StageOpened {
+    std::optional<KvShape> kv = std::nullopt;  // what they keep of a token, where it can be moved: of these layers
+};
 // First on a data channel, from the hop before (0: the coordinator). `hop` is the one that is joined.
 struct StageJoin {
     StageSessionId session;
@@ -82,6 +85,24 @@ struct StageTruncate {
     std::uint64_t settled = 0;
     std::uint16_t sequence = 0;
     std::uint32_t length = 0;
+};
+// What some tokens of a sequence have left in the layers of the hop and in all behind them: for each token its row,
+// which is the keys and values of these layers in their order.
+struct StageKvRows {
+    std::uint16_t sequence = 0;
+    std::uint32_t position = 0;
+    std::uint16_t rows = 0;  // 1 to limits::stage_rows_max
+    Bytes tensor;            // empty behind the last hop
+};
+// Keep these in place of computing their tokens. Where a sequence is empty, or holds nothing but such ones.
+struct StageFill {
+    std::uint64_t number = 0;
+    std::uint64_t settled = 0;
+    StageKvRows rows;
+};
+// As a REPLAY that is not final, before those of the sequence's own rows.
+struct StageRefill {
+    StageKvRows rows;
 };
 // To a fresh hop, before any operation: rows that it must remember and whose results nobody waits for. After the one
 // that says `final` the hop is where the operation `settled` left the others.
@@ -162,15 +183,20 @@ void put_reduce_part(Writer& out, const ReducePart& part);
 // For a message that holds one: its end, and what reduce_part_fault says, are the caller's to check.
 ReducePart read_reduce_part(Reader& in);
 
-using StageMessage = std::variant<StageOpen, StageOpened, StageJoin, StageJoined, StageStep, StageTruncate, StageReplay,
-                                  StageReroute, StageDone, StageAlive, StageFault, GroupJoin, GroupProbe, GroupEcho,
-                                  GroupCompute, GroupTruncate, ReducePart, GroupAgree, GroupAlive>;
+using StageMessage =
+    std::variant<StageOpen, StageOpened, StageJoin, StageJoined, StageStep, StageTruncate, StageReplay, StageReroute,
+                 StageDone, StageAlive, StageFault, GroupJoin, GroupProbe, GroupEcho, GroupCompute, GroupTruncate,
+                 ReducePart, GroupAgree, GroupAlive, StageFill, StageRefill>;
 
 // The rows of a message. Errc::malformed, Errc::invalid: what stage_rows_fault says.
 void put_stage_rows(Writer& out, const StageRows& rows);
 Result<StageRows> read_stage_rows(Reader& in, bool may_be_empty = false);
 // Empty, or why these rows are none of a session with this width, type and so on.
 std::string_view stage_rows_fault(const StageRows& rows, bool may_be_empty);
+// The same of keys and values.
+void put_kv_rows(Writer& out, const StageKvRows& rows);
+Result<StageKvRows> read_kv_rows(Reader& in);
+std::string_view kv_rows_fault(const StageKvRows& rows);
 
 // The fields must be such as decode_stage_message would give (ASSERT).
 Bytes encode_stage_message(const StageMessage& message);

@@ -33,7 +33,23 @@ struct ToJson {
         for (const NodeId& node : m.ranks) out["ranks"].push_back(node.hex());
         return out;
     }
-    Json operator()(const StageOpened&) const { return {{"kind", 2}}; }
+    Json operator()(const StageOpened& m) const {
+        Json out = {{"kind", 2}};
+        if (!m.kv) return out;
+        Json layers = Json::array();
+        for (const KvLayer& each : m.kv->layers) {
+            layers.push_back({number(each.keys.type), each.keys.bytes, number(each.values.type), each.values.bytes});
+        }
+        out["kv"] = {{"turned", {m.kv->turned_keys, m.kv->turned_values}}, {"layers", layers}};
+        return out;
+    }
+    static Json kv_rows(const StageKvRows& m) {
+        return {{"sequence", m.sequence}, {"position", m.position}, {"rows", m.rows}, {"tensor", to_hex(m.tensor)}};
+    }
+    Json operator()(const StageFill& m) const {
+        return {{"kind", 12}, {"number", m.number}, {"settled", m.settled}, {"rows", kv_rows(m.rows)}};
+    }
+    Json operator()(const StageRefill& m) const { return {{"kind", 13}, {"rows", kv_rows(m.rows)}}; }
     Json operator()(const StageJoin& m) const { return {{"kind", 3}, {"session", m.session.hex()}, {"hop", m.hop}}; }
     Json operator()(const StageJoined& m) const { return {{"kind", 4}, {"fresh", m.fresh}, {"received", m.received}}; }
     Json operator()(const StageStep& m) const {
@@ -86,11 +102,25 @@ StageOpen open_from_json(const Json& f) {
     return out;
 }
 
+StageOpened opened_from_json(const Json& f) {
+    if (!f.contains("kv")) return {};
+    const Json& kv = f["kv"];
+    KvShape shape{{}, kv["turned"][0], kv["turned"][1]};
+    for (const Json& each : kv["layers"]) {
+        shape.layers.push_back({{unnumber<KvRowType>(each[0]), each[1]}, {unnumber<KvRowType>(each[2]), each[3]}});
+    }
+    return {std::move(shape)};
+}
+
+StageKvRows kv_rows_from_json(const Json& f) {
+    return {f["sequence"], f["position"], f["rows"], unhex(f["tensor"])};
+}
+
 StageMessage from_json(const Json& f) {
     switch (f["kind"].get<int>()) {
         case 1:
         case 32: return open_from_json(f);
-        case 2: return StageOpened{};
+        case 2: return opened_from_json(f);
         case 3: return StageJoin{unhex_id<StageSessionId>(f["session"]), f["hop"]};
         case 4: return StageJoined{f["fresh"], f["received"]};
         case 5: return StageStep{f["number"], f["settled"], rows_from_json(f["rows"])};
@@ -99,6 +129,8 @@ StageMessage from_json(const Json& f) {
         case 8: return StageReroute{unhex_id<NodeId>(f["next"])};
         case 9: return StageDone{f["number"]};
         case 10: return StageAlive{};
+        case 12: return StageFill{f["number"], f["settled"], kv_rows_from_json(f["rows"])};
+        case 13: return StageRefill{kv_rows_from_json(f["rows"])};
         case 33: return GroupJoin{unhex_id<StageSessionId>(f["session"]), f["hop"], f["rank"]};
         case 34: return GroupProbe{f["number"]};
         case 35: return GroupEcho{f["number"]};
@@ -138,7 +170,16 @@ RC_GTEST_PROP(Stage, EveryOperationComesBack, (std::uint64_t seed)) {
     const std::uint64_t number = 2 + rng.below(1'000'000);
     const std::uint64_t unsettled = 1 + rng.below(std::min(number, limits::stage_unsettled_max));
     StageMessage message = StageStep{number, number - unsettled, arbitrary_rows(rng)};
-    if (rng.below(2) == 0) message = StageReplay{rng.u64(), rng.below(2) == 0, arbitrary_rows(rng)};
+    const auto count = static_cast<std::uint16_t>(1 + rng.below(100));
+    const StageKvRows kv{static_cast<std::uint16_t>(rng.below(limits::stage_sequences_max)),
+                         static_cast<std::uint32_t>(rng.below(limits::context_tokens_max - count)), count,
+                         rng.bytes(count * rng.below(40))};
+    switch (rng.below(4)) {
+        case 0: message = StageReplay{rng.u64(), rng.below(2) == 0, arbitrary_rows(rng)}; break;
+        case 1: message = StageFill{number, number - unsettled, kv}; break;
+        case 2: message = StageRefill{kv}; break;
+        default: break;
+    }
     const auto back = decode_stage_message(encode_stage_message(message));
     RC_ASSERT(back.has_value());
     RC_ASSERT(std::visit(ToJson{}, *back) == std::visit(ToJson{}, message));

@@ -1,6 +1,6 @@
-"""B5: a lead is killed in the middle of an answer and started anew. Its hops give up what they held for the session that
-nobody leads any more, its memory and its engine, and serve the next one: the same tokens. And a hop whose file is another
-model of the same shape, which no row would show, computes nothing at all: its standby does."""
+"""B5: a lead is killed in the middle of an answer and started anew. Its hops give up what they held for the session
+that nobody leads any more, its memory and its engine, and serve the next one: the same tokens. And a hop whose file is
+another model of the same shape, which no row would show, computes nothing at all: its standby does."""
 
 import sys
 from pathlib import Path
