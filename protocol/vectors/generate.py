@@ -540,6 +540,35 @@ def kv_rows(sequence=3, position=5, rows=2, tensor=b"abcd"):
     return u16(sequence) + u32(position) + u16(rows) + t32(tensor)
 
 
+def read_of(sequence=3, tokens=64, what=1, layer=2, position=5, rows=2):
+    return u16(sequence) + u32(tokens) + u8(what) + u16(layer) + u32(position) + u16(rows)
+
+
+def stage_reads(good, bad):
+    def message(of, data=b"", number=9, settled=8):
+        return u8(14) + u64(number) + u64(settled) + of + t32(data)
+
+    fields = {"kind": 14, "number": 9, "settled": 8}
+    names = ("sequence", "tokens", "what", "layer", "position", "rows")
+    for name, of, data in (("hashes", (3, 64, 0, 0, 0, 0), b""),
+                           ("hashes_of_two_layers", (3, 64, 0, 0, 0, 0), run(1, 64)),
+                           ("keys", (3, 64, 1, 2, 5, 2), b""), ("keys_that_were_given", (3, 64, 1, 2, 5, 2), b"abcd"),
+                           ("values", (255, 1048576, 2, 511, 1048575, 1), b"abc")):
+        good(f"read_{name}", message(read_of(*of), data), **fields, **dict(zip(names, of)), bytes=data.hex())
+    for name, of, data in (("sequence_256", read_of(256), b""), ("no_tokens", read_of(tokens=0), b""),
+                           ("too_many_tokens", read_of(tokens=1048577), b""), ("layer_512", read_of(layer=512), b""),
+                           ("no_rows", read_of(rows=0), b""), ("too_many_rows", read_of(tokens=1000, rows=513), b""),
+                           ("beyond_the_tokens", read_of(position=63), b""), ("odd", read_of(), b"abc"),
+                           ("hashes_of_a_layer", read_of(what=0, position=0, rows=0), b""),
+                           ("hashes_of_rows", read_of(what=0, layer=0, position=0), b""),
+                           ("half_a_hash", read_of(what=0, layer=0, position=0, rows=0), run(1, 33)),
+                           ("too_many_hashes", read_of(what=0, layer=0, position=0, rows=0), zeros(513 * 32))):
+        bad(f"read_{name}", message(of, data))
+    bad("read_unknown", message(read_of(what=3)), "malformed")
+    bad("read_settled_itself", message(read_of(), settled=9))
+    bad("read_left_over", message(read_of()) + b"\0", "malformed")
+
+
 def stage_fills(good, bad):
     fields = {"sequence": 3, "position": 5, "rows": 2, "tensor": b"abcd".hex()}
     good("opened", u8(2) + u16(0), kind=2)
@@ -625,6 +654,7 @@ def stage_page():
     stage_opens(good, bad)
     stage_joins(good, bad)
     stage_fills(good, bad)
+    stage_reads(good, bad)
     stage_steps(good, bad)
     good("reroute", u8(8) + STAGE_NEXT, kind=8, next=STAGE_NEXT.hex())
     bad("reroute_to_nobody", u8(8) + zeros(32))

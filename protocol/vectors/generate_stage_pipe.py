@@ -32,6 +32,9 @@ ROW, TWO = run(0x40, 34), run(0x50, 68)
 FLOATS = bytes.fromhex("0000803f000000c0")  # 1, -2
 
 
+def read(*of): return frame(7, p("HIBHIH", *of))
+
+
 def fill(sequence=1, position=5, rows=2, tensor=b"abcd"):
     return frame(6, p("HIH", sequence, position, rows) + t32(tensor))
 
@@ -60,6 +63,10 @@ def good_to_stage():
             ("compute_most_rows", [(3, 1048064, 512)], bytes(512 * 34)),
             ("compute_most_sequences", [(i, i, 2) for i in range(256)], bytes(512 * 34))):
         yield name, "compute", {"parts": parts, "tensor": tensor.hex()}, compute(parts, tensor)
+    names = ("sequence", "tokens", "what", "layer", "position", "rows")
+    for name, of in (("read_hashes", (1, 64, 0, 0, 0, 0)), ("read_keys", (1, 64, 1, 2, 5, 2)),
+                     ("read_values", (255, 1048576, 2, 511, 1048575, 1))):
+        yield name, "read", dict(zip(names, of)), read(*of)
     for name, sequence, position in (("fill", 1, 5), ("fill_first", 0, 0), ("fill_last", 255, 1048574)):
         yield name, "fill", {"sequence": sequence, "position": position, "rows": 2, "tensor": b"abcd".hex()}, fill(
             sequence, position)
@@ -100,6 +107,8 @@ def good_from_stage():
             ("failed_refused", 0, "the model's width is 64, not 32"), ("failed_protocol", 2, ""),
             ("failed_engine", 3, "Größe 🐟"), ("failed_not_finite", 4, "a" * 512)):
         yield name, "failed", {"code": code, "text": text}, failed(code, text.encode())
+    yield "given", "given", {"bytes": ROW.hex()}, frame(22, t32(ROW))
+    yield "given_least", "given", {"bytes": "07"}, frame(22, t32(b"\7"))
     yield "working", "working", {}, frame(20, b"")
     for name, offset, count in (("want", 0, 1), ("want_most", 2**64 - 1, 1 << 18)):
         yield name, "want", {"piece": MODEL.hex(), "offset": offset, "bytes": count}, want(offset, count)
@@ -132,6 +141,11 @@ def bad_to_stage():
     yield "compute_tensor_too_large", frame(2, p("HHIHI", 1, 0, 0, 1, TENSOR_MAX + 1) + ROW)
     yield "compute_short", frame(2, p("H", 1))
     yield "compute_left_over", frame(2, rows([(0, 0, 1)], ROW) + b"\0")
+    yield "read_no_rows", read(1, 64, 1, 2, 5, 0)
+    yield "read_beyond_the_tokens", read(1, 64, 1, 2, 63, 2)
+    yield "read_unknown", read(1, 64, 3, 2, 5, 2)
+    yield "read_short", frame(7, p("HIBHI", 1, 64, 1, 2, 5))
+    yield "read_left_over", frame(7, p("HIBHIHB", 1, 64, 1, 2, 5, 2, 0))
     yield "fill_nothing", fill(tensor=b"")
     yield "fill_odd", fill(tensor=b"abc")
     yield "fill_no_rows", fill(rows=0)
@@ -168,6 +182,9 @@ def bad_from_stage():
     yield "want_too_much", want(0, (1 << 18) + 1)
     yield "want_no_piece", want(0, 1, bytes(32))
     yield "want_short", frame(24, MODEL + p("QH", 0, 1))
+    yield "given_nothing", frame(22, t32(b""))
+    yield "given_short", frame(22, p("I", 2) + b"a")
+    yield "given_left_over", frame(22, t32(ROW) + b"\0")
     yield "loaded_no_id", frame(17, bytes(32) + p("H", 0))
     yield "loaded_short", frame(17, MODEL + b"\0")
     yield "loaded_left_over", frame(17, MODEL + p("HB", 0, 0))

@@ -16,12 +16,14 @@ using wire::StageFaultCode;
 struct StageWorkers::Worker {
     struct Owed {
         std::size_t bytes = 0;
-        std::int64_t rows = 0;
+        std::int64_t rows = 0;  // 0: what is read
     };
     engine::StageHandle handle;
     ModelId model;  // that was asked for, and how many of its layers
+    std::uint16_t first = 0;
     std::size_t layers = 0;
     bool group = false;
+    std::optional<wire::KvShape> kv;
     wire::ActivationType type = wire::ActivationType::f16;
     std::unique_ptr<net::ChildProcess> child;
     engine::pipe::Frames frames{pipe::frame_bytes_max};
@@ -46,6 +48,7 @@ void StageWorkers::open(Now, engine::StageHandle handle, const engine::StageShap
     auto worker = std::make_unique<Worker>();
     worker->handle = handle;
     worker->model = shape.model;
+    worker->first = shape.layers.first;
     worker->layers = shape.layers.end - std::size_t{shape.layers.first};
     worker->group = shape.group.has_value();
     worker->type = shape.type;
@@ -102,7 +105,7 @@ void StageWorkers::watch(Worker& worker, Duration silence_max, bool second_half)
 void StageWorkers::watch_computing(Worker& worker) {
     Duration patience = limits::engine_silence_max;
     if (worker.slowest_row > Duration::zero()) {
-        const Duration call = worker.slowest_row * worker.computing.front().rows;
+        const Duration call = worker.slowest_row * std::max<std::int64_t>(worker.computing.front().rows, 1);
         patience = std::clamp<Duration>(silence_steps * call, options_.silence_min, limits::engine_silence_max);
     }
     watch(worker, patience);
@@ -127,6 +130,18 @@ void StageWorkers::truncate(Now, engine::StageHandle handle, std::uint16_t seque
 void StageWorkers::fill(Now, engine::StageHandle handle, const wire::StageKvRows& rows) {
     const auto at = workers_.find(handle);
     if (at != workers_.end() && !at->second->over) send(*at->second, pipe::Fill{rows});
+}
+
+void StageWorkers::read(Now, engine::StageHandle handle, const wire::StageReadOf& of) {
+    const auto at = workers_.find(handle);
+    if (at == workers_.end() || at->second->over) return;
+    Worker& worker = *at->second;
+    ASSERT(worker.kv);  // the host asks for nothing before Ready
+    wire::StageReadOf own = of;
+    if (of.what != wire::StageReadWhat::hashes) own.layer = static_cast<std::uint16_t>(of.layer - worker.first);
+    worker.computing.push_back({wire::read_bytes(own, *worker.kv), 0});
+    if (worker.computing.size() == 1) watch_computing(worker);
+    send(worker, pipe::Read{own});
 }
 
 void StageWorkers::reduce(Now, engine::StageHandle handle, wire::ReducePart part) {
@@ -196,6 +211,7 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
         if (worker.loaded) return false;
         worker.loaded = true;
         if (loaded->kv && (worker.group || loaded->kv->layers.size() != worker.layers)) return false;
+        worker.kv = loaded->kv;
         if (loaded->model == worker.model) {
             put(engine::StageReady{worker.handle, loaded->kv});
             flush(worker);
@@ -218,11 +234,21 @@ bool StageWorkers::on_message(Worker& worker, pipe::FromStage message) {
         if (wake_) wake_();
         return true;
     }
+    if (auto* given = std::get_if<pipe::Given>(&message)) return on_given(worker, std::move(*given));
     return on_computed(worker, std::get<pipe::Computed>(std::move(message)));
 }
 
+bool StageWorkers::on_given(Worker& worker, pipe::Given given) {
+    if (worker.computing.empty() || worker.computing.front().rows != 0) return false;
+    const Worker::Owed owed = worker.computing.front();
+    worker.computing.pop_front();
+    if (given.bytes.size() != owed.bytes) return false;
+    put(engine::StageGiven{worker.handle, std::move(given.bytes)});
+    return true;
+}
+
 bool StageWorkers::on_computed(Worker& worker, pipe::Computed computed) {
-    if (worker.computing.empty()) return false;
+    if (worker.computing.empty() || worker.computing.front().rows == 0) return false;
     const Worker::Owed owed = worker.computing.front();
     worker.computing.pop_front();
     if (computed.tensor.size() != owed.bytes) {

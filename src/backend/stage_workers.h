@@ -54,6 +54,7 @@ public:
     void compute(Now now, engine::StageHandle handle, const wire::StageRows& rows) override;
     void truncate(Now now, engine::StageHandle handle, std::uint16_t sequence, std::uint32_t length) override;
     void fill(Now now, engine::StageHandle handle, const wire::StageKvRows& rows) override;
+    void read(Now now, engine::StageHandle handle, const wire::StageReadOf& of) override;
     void close(Now now, engine::StageHandle handle) override;
     std::optional<engine::StageEvent> poll() override;
     void reduce(Now now, engine::StageHandle handle, wire::ReducePart part) override;
@@ -71,6 +72,7 @@ private:
     bool on_message(Worker& worker, engine::stage_pipe::FromStage message);
     bool answer(Worker& worker, const engine::pipe::Want& want);
     bool on_computed(Worker& worker, engine::stage_pipe::Computed computed);
+    bool on_given(Worker& worker, engine::stage_pipe::Given given);
     void send(Worker& worker, const engine::stage_pipe::ToStage& message);
     void flush(Worker& worker);
     // Rule 3: from now on something is owed.

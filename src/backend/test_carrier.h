@@ -64,14 +64,18 @@ public:
     std::size_t out = 0;     // Forwards, not answered
     std::size_t most_out = 0;
     std::size_t fills = 0;
+    std::size_t reads = 0;
 
 private:
     using Parts = std::vector<wire::StagePart>;
     using StageHandle = engine::StageHandle;
     using Truncate = engine::Truncate;
+    enum class Kind : std::uint8_t { rows, fill, read };
     struct Owed {
-        bool is_fill = false;
-        bool passed = false;  // a fill that both stages have
+        Kind kind = Kind::rows;
+        bool at_second = false;  // a read
+        bool passed = false;     // a fill that both stages have, or a read that has been given
+        Bytes bytes = {};
     };
 
     void hand_over(engine::LeadEngine::Work work) {
@@ -79,10 +83,11 @@ private:
         if (auto* forward = std::get_if<engine::Forward>(&work)) {
             most_out = std::max(most_out, ++out);
             behind_first_.emplace_back(forward->rows.parts);
-            owed_.push_back({});
+            owed_.emplace_back();
             return stages_.compute(now, handles_[0], forward->rows);
         }
         if (auto* fill = std::get_if<engine::Fill>(&work)) return hand_over(std::move(fill->rows));
+        if (const auto* read = std::get_if<engine::Read>(&work)) return hand_over(read->of);
         const Truncate truncate = std::get<Truncate>(work);
         stages_.truncate(now, handles_[0], truncate.sequence, truncate.length);
         behind_first_.emplace_back(truncate);
@@ -100,7 +105,7 @@ private:
         ++fills;
         stages_.fill(lead_.loop.now(), handles_[0], first);
         behind_first_.emplace_back(std::move(rest));
-        owed_.push_back({.is_fill = true});
+        owed_.push_back({.kind = Kind::fill});
         pass_on_what_is_next();
     }
     // At the second stage it comes behind the rows that were handed over before it.
@@ -108,22 +113,65 @@ private:
         for (; !behind_first_.empty() && !std::holds_alternative<Parts>(behind_first_.front());
              behind_first_.pop_front()) {
             const Now now = lead_.loop.now();
+            if (const auto* of = std::get_if<wire::StageReadOf>(&behind_first_.front())) {
+                if (is_of_first(*of)) return;  // it comes back from there
+                next_read(false).at_second = true;
+                stages_.read(now, handles_[1], *of);
+                continue;
+            }
             if (const auto* truncate = std::get_if<Truncate>(&behind_first_.front())) {
                 stages_.truncate(now, handles_[1], truncate->sequence, truncate->length);
                 continue;
             }
             stages_.fill(now, handles_[1], std::get<wire::StageKvRows>(behind_first_.front()));
-            const auto first =
-                std::find_if(owed_.begin(), owed_.end(), [](const Owed& owed) { return owed.is_fill && !owed.passed; });
+            const auto first = std::find_if(owed_.begin(), owed_.end(),
+                                            [](const Owed& owed) { return owed.kind == Kind::fill && !owed.passed; });
             first->passed = true;
-            answer_fills();
+            answer_what_passed();
         }
     }
-    void answer_fills() {
+    void answer_what_passed() {
         for (; !owed_.empty() && owed_.front().passed; owed_.pop_front()) {
             --out;
-            lead_.engine->filled(lead_.loop.now());
+            if (owed_.front().kind == Kind::fill) {
+                lead_.engine->filled(lead_.loop.now());
+            } else {
+                lead_.engine->given(lead_.loop.now(), std::move(owed_.front().bytes));
+            }
         }
+    }
+    void hand_over(const wire::StageReadOf& of) {
+        most_out = std::max(most_out, ++out);
+        ++reads;
+        owed_.push_back({.kind = Kind::read});
+        behind_first_.emplace_back(of);
+        if (is_of_first(of)) stages_.read(lead_.loop.now(), handles_[0], of);
+        pass_on_what_is_next();
+    }
+    bool is_of_first(const wire::StageReadOf& of) const {
+        return of.what == wire::StageReadWhat::hashes || of.layer < kv_[0]->layers.size();
+    }
+    Owed& next_read(bool at_second) {
+        return *std::find_if(owed_.begin(), owed_.end(), [at_second](const Owed& owed) {
+            return owed.kind == Kind::read && !owed.passed && owed.at_second == at_second;
+        });
+    }
+    void take(engine::StageGiven given) {
+        const bool second = given.handle == handles_[1];
+        Owed& owed = next_read(second);
+        append(owed.bytes, given.bytes);
+        owed.passed = true;
+        if (!second) {
+            const auto of = std::get<wire::StageReadOf>(behind_first_.front());
+            behind_first_.pop_front();
+            if (of.what == wire::StageReadWhat::hashes) {
+                owed.passed = false;
+                owed.at_second = true;
+                stages_.read(lead_.loop.now(), handles_[1], of);
+            }
+        }
+        answer_what_passed();
+        pass_on_what_is_next();
     }
     void take(engine::StageEvent event) {
         if (const auto* ready = std::get_if<engine::StageReady>(&event)) {
@@ -132,6 +180,8 @@ private:
             wire::KvShape all = *kv_[0];
             all.layers.insert(all.layers.end(), kv_[1]->layers.begin(), kv_[1]->layers.end());
             lead_.engine->holds(lead_.loop.now(), all);
+        } else if (auto* given = std::get_if<engine::StageGiven>(&event)) {
+            take(std::move(*given));
         } else if (auto* computed = std::get_if<engine::StageComputed>(&event)) {
             if (computed->handle == handles_[1]) {
                 if (!hold) return give_back(std::move(computed->tensor));
@@ -150,7 +200,7 @@ private:
         --out;
         owed_.pop_front();
         lead_.engine->returned(lead_.loop.now(), std::move(tensor));
-        answer_fills();
+        answer_what_passed();
     }
 
     Rig& lead_;
@@ -160,7 +210,7 @@ private:
     int ready_ = 0;
     std::array<std::optional<wire::KvShape>, 2> kv_;
     std::deque<Owed> owed_;  // what the lead waits for, in its order
-    std::deque<std::variant<Parts, Truncate, wire::StageKvRows>>
+    std::deque<std::variant<Parts, Truncate, wire::StageKvRows, wire::StageReadOf>>
         behind_first_;  // handed to the first stage, not to the second
 };
 

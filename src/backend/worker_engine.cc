@@ -226,6 +226,7 @@ bool WorkerEngine::on_message(engine::pipe::FromWorker message) {
     if (std::holds_alternative<engine::pipe::Cleared>(message)) return breaks_ > 0 && breaks_-- > 0;
     if (auto* forward = std::get_if<engine::Forward>(&message)) return on_work(std::move(*forward));
     if (auto* fill = std::get_if<engine::Fill>(&message)) return on_work(std::move(*fill));
+    if (const auto* read = std::get_if<engine::Read>(&message)) return on_work(*read);
     if (const auto* truncate = std::get_if<engine::Truncate>(&message)) return on_work(*truncate);
     if (const std::optional<bool> taken = on_prefix(message)) return *taken;
     // From here each message is about a job. One that is not open has ended here already: nothing to add to it.
@@ -296,6 +297,12 @@ void WorkerEngine::filled(Now) {
     if (health_ != Health::ready || forwards_ == 0) return;  // of a worker that is gone
     --forwards_;
     send(engine::pipe::Filled{});
+}
+
+void WorkerEngine::given(Now, Bytes bytes) {
+    if (health_ != Health::ready || forwards_ == 0) return;  // of a worker that is gone
+    --forwards_;
+    send(engine::pipe::Given{std::move(bytes)});
 }
 
 void WorkerEngine::holds(Now, const std::optional<wire::KvShape>& kv) {

@@ -77,6 +77,7 @@ public:
     std::optional<Work> next_work() override;
     void returned(Now now, Bytes tensor) override;
     void filled(Now now) override;
+    void given(Now now, Bytes bytes) override;
     void holds(Now now, const std::optional<wire::KvShape>& kv) override;
     void broken(Now now, const std::string& why, engine::BrokenFor how_long) override;
     // A lead's sequences lie on other machines as well.

@@ -79,6 +79,29 @@ void FakeStageEngine::fill(Now, StageHandle handle, const wire::StageKvRows& row
     }
 }
 
+// As hashes of layers serve sums of what they have seen.
+void FakeStageEngine::read(Now now, StageHandle handle, const wire::StageReadOf& of) {
+    const auto at = open_.find(handle);
+    if (at == open_.end()) return;
+    const auto& memory = at->second.memory.at(of.sequence);
+    Bytes out;
+    if (of.what == wire::StageReadWhat::hashes) {
+        for (const auto& layer : memory) {
+            Bytes sum(32);
+            store_le<std::uint64_t>(sum.data(), layer.at(of.tokens - 1));
+            append(out, sum);
+        }
+    } else {
+        const auto& layer = memory.at(of.layer - at->second.shape.layers.first);
+        for (std::uint32_t i = 0; i < of.rows; ++i) {
+            Bytes digest(8);
+            store_le<std::uint64_t>(digest.data(), layer.at(of.position + i));
+            append(out, ByteView(digest).subspan(of.what == wire::StageReadWhat::keys ? 0 : 4, 4));
+        }
+    }
+    due_.push_back({busy_until(now), StageGiven{handle, std::move(out)}});
+}
+
 Bytes FakeStageEngine::kept(StageHandle handle, std::uint16_t sequence, std::uint32_t tokens) const {
     const auto& memory = open_.at(handle).memory.at(sequence);
     Bytes out;

@@ -21,6 +21,7 @@ public:
     void compute(Now now, StageHandle handle, const wire::StageRows& rows) override;
     void truncate(Now now, StageHandle handle, std::uint16_t sequence, std::uint32_t length) override;
     void fill(Now now, StageHandle handle, const wire::StageKvRows& rows) override;
+    void read(Now now, StageHandle handle, const wire::StageReadOf& of) override;
     void close(Now now, StageHandle handle) override;
     std::optional<StageEvent> poll() override;
 

@@ -6,7 +6,7 @@
 //      most `steps` of the shape are out at once.
 //   2. Rows of a sequence follow on; Truncate sets it back, and Fill gives keys and values in place of rows, where
 //      holds() said what is kept. All take effect in the order in which next_work() gives them. Each Fill is answered
-//      by one filled(), and counts as a Forward does.
+//      by one filled(), each Read of what is kept by one given(); both count as a Forward does.
 //   3. broken() says that what was out counts as never sent, and all sequences as empty. Jobs that have said nothing
 //      yet end with engine_failed: somebody else may answer sooner. The others compute what they have again, by the
 //      next Forwards, and go on; which ends those as well is BrokenFor::good.
@@ -40,16 +40,20 @@ enum class BrokenFor : std::uint8_t { now, good };
 struct Fill {
     wire::StageKvRows rows;  // of all layers
 };
+struct Read {
+    wire::StageReadOf of;
+};
 
 class LeadEngine : public Engine {
 public:
-    using Work = std::variant<Forward, Truncate, Fill>;
+    using Work = std::variant<Forward, Truncate, Fill, Read>;
 
     // nullptr until the first Ready.
     virtual const LeadShape* shape() const = 0;
     virtual std::optional<Work> next_work() = 0;
     virtual void returned(Now now, Bytes tensor) = 0;
     virtual void filled(Now now) = 0;
+    virtual void given(Now now, Bytes bytes) = 0;
     // What the layers that are together keep of a token; nullopt: it cannot be filled in.
     virtual void holds(Now now, const std::optional<wire::KvShape>& kv) = 0;
     virtual void broken(Now now, const std::string& why, BrokenFor how_long) = 0;

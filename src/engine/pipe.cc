@@ -25,6 +25,7 @@ enum class Kind : std::uint8_t {
     piece = 12,
     filled = 13,
     holds = 14,
+    given = 15,
     loading = 16,
     ready = 17,
     started = 18,
@@ -43,9 +44,9 @@ enum class Kind : std::uint8_t {
     prefix_gone = 31,
     placed = 32,
     fill = 33,
+    read = 34,
     want = 36,
 };
-constexpr std::size_t length_bytes = 4;
 constexpr std::size_t submit_fixed_bytes = 1 + 8 + 32 + 4;
 static_assert(submit_fixed_bytes + limits::chat_body_bytes_max <= limits::engine_frame_bytes_max);
 static_assert(1 + 8 + 4 + 2 + text_bytes_max <= limits::engine_frame_bytes_max);
@@ -190,6 +191,14 @@ Status check(const Fill& m) {
 Status check(const Filled&) {
     return ok();
 }
+Status check(const Read& m) {
+    if (const std::string_view wrong = wire::read_of_fault(m.of); !wrong.empty()) return bad(wrong);
+    return m.of.sequence < limits::engine_sequences_max ? ok() : Status(bad("no such sequence"));
+}
+Status check(const Given& m) {
+    const bool fits = !m.bytes.empty() && m.bytes.size() <= limits::stage_tensor_bytes_max;
+    return fits ? ok() : Status(bad("bytes of an impossible size"));
+}
 Status check(const Holds& m) {
     const std::string_view fault = m.kv ? wire::kv_shape_fault(*m.kv) : std::string_view();
     return fault.empty() ? ok() : Status(bad(fault));
@@ -300,6 +309,16 @@ Status put(Writer& out, const Fill& m) {
 }
 Status put(Writer& out, const Filled&) {
     put_kind(out, Kind::filled);
+    return ok();
+}
+Status put(Writer& out, const Read& m) {
+    put_kind(out, Kind::read);
+    wire::put_read_of(out, m.of);
+    return ok();
+}
+Status put(Writer& out, const Given& m) {
+    put_kind(out, Kind::given);
+    out.bytes_u32(m.bytes);
     return ok();
 }
 Status put(Writer& out, const Holds& m) {
@@ -639,6 +658,10 @@ Result<ToWorker> decode_to_worker(ByteView frame) {
         }
         case Kind::piece: return whole<ToWorker>(in, read_piece(in), "pipe: piece");
         case Kind::filled: return whole<ToWorker>(in, Filled{}, "pipe: filled");
+        case Kind::given: {
+            Given m{to_bytes(in.bytes_u32(limits::stage_tensor_bytes_max))};
+            return whole<ToWorker>(in, std::move(m), "pipe: given");
+        }
         case Kind::holds: {
             Holds m{TRY(wire::read_kv_shape(in))};
             return whole<ToWorker>(in, std::move(m), "pipe: holds");
@@ -726,70 +749,16 @@ Result<FromWorker> decode_from_worker(ByteView frame) {
         case Kind::cleared: return whole<FromWorker>(in, Cleared{}, "pipe: cleared");
         case Kind::working: return whole<FromWorker>(in, Working{}, "pipe: working");
         case Kind::want: return whole<FromWorker>(in, read_want(in), "pipe: want");
+        case Kind::read: {
+            const Read m{TRY(wire::read_read_of(in))};
+            return whole<FromWorker>(in, m, "pipe: read");
+        }
         case Kind::fill: {
             Fill m{TRY(wire::read_kv_rows(in))};
             return whole<FromWorker>(in, std::move(m), "pipe: fill");
         }
         default: return decode_of_prefixes(kind, in);
     }
-}
-
-std::string_view placed_fault(const Placed& placed) {
-    const bool fits = placed.layers >= 1 && placed.layers <= placed.all && placed.all <= limits::model_layers_max;
-    return fits ? std::string_view() : "no such number of layers on a GPU";
-}
-
-void put_want(Writer& out, const Want& want) {
-    out.bytes(want.piece.view());
-    out.u64(want.offset);
-    out.u32(want.bytes);
-}
-void put_piece(Writer& out, const PieceBytes& piece) {
-    out.bytes_u32(piece.bytes);
-}
-Want read_want(Reader& in) {
-    Want out;
-    out.piece = wire::PieceId(in.array<32>());
-    out.offset = in.u64();
-    out.bytes = in.u32();
-    return out;
-}
-PieceBytes read_piece(Reader& in) {
-    return {to_bytes(in.bytes_u32(piece_bytes_max))};
-}
-std::string_view want_fault(const Want& want) {
-    if (want.piece.is_zero()) return "no piece";
-    return want.bytes >= 1 && want.bytes <= piece_bytes_max ? std::string_view() : "too many bytes, or none";
-}
-
-Bytes frame_of(ByteView kind_and_body) {
-    Writer frame(length_bytes + kind_and_body.size());
-    frame.bytes_u32(kind_and_body);
-    return frame.take();
-}
-
-Result<std::vector<Bytes>> Frames::feed(ByteView bytes) {
-    std::vector<Bytes> frames;
-    while (!bytes.empty()) {
-        const bool header = pending_.size() < length_bytes;
-        const std::size_t want = header ? length_bytes : length_bytes + load_le<std::uint32_t>(pending_.data());
-        const ByteView taken = bytes.first(std::min(bytes.size(), want - pending_.size()));
-        append(pending_, taken);
-        bytes = bytes.subspan(taken.size());
-        if (pending_.size() < want) break;
-        if (header) {
-            const std::uint32_t length = load_le<std::uint32_t>(pending_.data());
-            if (length == 0 || length > most_) {
-                return fail(Errc::malformed, "pipe: a frame of an impossible length");
-            }
-            pending_.reserve(length_bytes + length);
-            continue;
-        }
-        frames.emplace_back(pending_.begin() + length_bytes, pending_.end());
-        wipe(pending_.data(), pending_.size());
-        pending_.clear();
-    }
-    return frames;
 }
 
 }  // namespace shoal::engine::pipe

@@ -75,6 +75,10 @@ struct Returned {
 };
 // The oldest Fill is in its place.
 struct Filled {};
+// What the oldest Read asked for.
+struct Given {
+    Bytes bytes;
+};
 // What the layers that are elsewhere keep of a token (engine/lead.h, rule 2).
 struct Holds {
     std::optional<wire::KvShape> kv;
@@ -141,10 +145,10 @@ struct Fatal {
 };
 
 using ToWorker = std::variant<Load, Lead, Job, Cancel, Returned, Broken, PrefixGive, PrefixGiveUp, PrefixOpen,
-                              PrefixMore, PrefixClose, PieceBytes, Filled, Holds>;
+                              PrefixMore, PrefixClose, PieceBytes, Filled, Holds, Given>;
 using FromWorker =
     std::variant<Loading, Ready, Started, Text, Finished, Failed, Fatal, Working, Ends, Forward, Truncate, Cleared,
-                 PrefixAsk, PrefixRefused, PrefixPiece, PrefixGone, Placed, Want, Fill>;
+                 PrefixAsk, PrefixRefused, PrefixPiece, PrefixGone, Placed, Want, Fill, Read>;
 
 // A whole frame, length included. Errc::invalid: a field is outside what the page gives (for a Job: what
 // wire::check_chat_request says); Errc::exhausted: the request is longer than limits::chat_body_bytes_max.

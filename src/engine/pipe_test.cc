@@ -26,14 +26,14 @@ Bytes frame_of(const nlohmann::json& entry) {
 const char* kind_of(const ToWorker& message) {
     constexpr const char* names[] = {"load",         "lead",        "submit",         "cancel",      "returned",
                                      "broken",       "prefix_give", "prefix_give_up", "prefix_open", "prefix_more",
-                                     "prefix_close", "piece",       "filled",         "holds"};
+                                     "prefix_close", "piece",       "filled",         "holds",       "given"};
     return names[message.index()];
 }
 const char* kind_of(const FromWorker& message) {
-    constexpr const char* names[] = {
-        "loading",      "ready",       "started", "text",     "finished", "failed",     "fatal",
-        "working",      "ends",        "forward", "truncate", "cleared",  "prefix_ask", "prefix_refused",
-        "prefix_piece", "prefix_gone", "placed",  "want",     "fill"};
+    constexpr const char* names[] = {"loading",     "ready",   "started",    "text",           "finished",
+                                     "failed",      "fatal",   "working",    "ends",           "forward",
+                                     "truncate",    "cleared", "prefix_ask", "prefix_refused", "prefix_piece",
+                                     "prefix_gone", "placed",  "want",       "fill",           "read"};
     return names[message.index()];
 }
 
@@ -226,6 +226,8 @@ RC_GTEST_PROP(Pipe, EverythingThatIsSaidToALeadComesBack, (std::uint64_t seed)) 
     const Holds holds{wire::KvShape{{1 + rng.below(80), {keys, {}}}, 128, 0}};
     RC_ASSERT(through_a_pipe<Holds>(ToWorker(holds), decode_to_worker).kv == holds.kv);
     RC_ASSERT(!through_a_pipe<Holds>(ToWorker(Holds{}), decode_to_worker).kv);
+    const Bytes given = rng.bytes(1 + rng.below(3000));
+    RC_ASSERT(through_a_pipe<Given>(ToWorker(Given{given}), decode_to_worker).bytes == given);
     const bool for_good = rng.below(2) == 1;
     const auto broken = through_a_pipe<Broken>(ToWorker(Broken{for_good, reason}), decode_to_worker);
     RC_ASSERT(broken.reason == reason && broken.for_good == for_good);
@@ -247,6 +249,9 @@ RC_GTEST_PROP(Pipe, EverythingThatALeadSaysComesBack, (std::uint64_t seed)) {
     const Fill filled = through_a_pipe<Fill>(FromWorker(fill), decode_from_worker);
     RC_ASSERT(filled.rows.sequence == sequence && filled.rows.position == fill.rows.position);
     RC_ASSERT(filled.rows.rows == tokens && filled.rows.tensor == fill.rows.tensor);
+
+    const Read read{{sequence, length + 1, wire::StageReadWhat::values, 3, length, 1}};
+    RC_ASSERT(through_a_pipe<Read>(FromWorker(read), decode_from_worker).of == read.of);
 
     Want want{wire::PieceId(rng.array<32>()), rng.below(UINT64_MAX), 1};
     want.bytes += static_cast<std::uint32_t>(rng.below(piece_bytes_max));

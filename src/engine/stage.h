@@ -1,8 +1,9 @@
 // The door to a stage: a range of layers that turns hidden states into hidden states and remembers what it has seen.
 //
 // Rules
-//   1. Calls for one handle take effect in the order in which they are made, and each compute() gives one Computed, in
-//      that order, until a Failed, which is the last event of its handle. After close() no event of it follows.
+//   1. Calls for one handle take effect in the order in which they are made, and each compute() gives one Computed and
+//      each read() one Given, in that order, until a Failed, which is the last event of its handle. After close() no
+//      event of it follows.
 //   2. Rows of a sequence come at consecutive positions; truncate() sets the next one back.
 //   3. fill() puts keys and values in place of computing their tokens: in the form that Ready named, from position 0
 //      on, and not behind rows that were computed.
@@ -48,12 +49,17 @@ struct StageComputed {
     Bytes tensor;  // a row for each that went in, in that order
     Duration busy{};
 };
+// What read() asked for: a hash for each layer, or the rows.
+struct StageGiven {
+    StageHandle handle;
+    Bytes bytes;
+};
 struct StageFailed {
     StageHandle handle;
     wire::StageFaultCode code = wire::StageFaultCode::engine;
     std::string text;  // one line
 };
-using StageEvent = std::variant<StageReady, StageComputed, StageFailed>;
+using StageEvent = std::variant<StageReady, StageComputed, StageGiven, StageFailed>;
 
 class StageEngine {
 public:
@@ -64,6 +70,8 @@ public:
     virtual void compute(Now now, StageHandle handle, const wire::StageRows& rows) = 0;
     virtual void truncate(Now now, StageHandle handle, std::uint16_t sequence, std::uint32_t length) = 0;
     virtual void fill(Now now, StageHandle handle, const wire::StageKvRows& rows) = 0;
+    // Where Ready said what is kept, and of a layer that is here.
+    virtual void read(Now now, StageHandle handle, const wire::StageReadOf& of) = 0;
     virtual void close(Now now, StageHandle handle) = 0;
     virtual std::optional<StageEvent> poll() = 0;
 };

@@ -14,6 +14,7 @@ enum class Kind : std::uint8_t {
     load_rank = 4,
     reduce = 5,
     fill = 6,
+    read = 7,
     piece = 8,
     loading = 16,
     loaded = 17,
@@ -21,6 +22,7 @@ enum class Kind : std::uint8_t {
     failed = 19,
     working = 20,
     reduced = 21,
+    given = 22,
     want = 24,
     placed = 31,
 };
@@ -42,6 +44,11 @@ std::string_view truncate_fault(const Truncate& m) {
 
 std::string_view fill_fault(const Fill& m) {
     return m.rows.tensor.empty() ? "nothing to keep" : wire::kv_rows_fault(m.rows);
+}
+
+std::string_view given_fault(const Given& m) {
+    const bool fits = !m.bytes.empty() && m.bytes.size() <= limits::stage_tensor_bytes_max;
+    return fits ? std::string_view() : "bytes of an impossible size";
 }
 
 std::string_view loading_fault(const Loading& m) {
@@ -115,6 +122,15 @@ struct BodyWriter {
         ASSERT(fill_fault(m).empty());
         kind(Kind::fill);
         wire::put_kv_rows(out, m.rows);
+    }
+    void operator()(const Read& m) {
+        kind(Kind::read);
+        wire::put_read_of(out, m.of);
+    }
+    void operator()(const Given& m) {
+        ASSERT(given_fault(m).empty());
+        kind(Kind::given);
+        out.bytes_u32(m.bytes);
     }
     void operator()(const Loading& m) {
         ASSERT(loading_fault(m).empty());
@@ -262,6 +278,11 @@ Result<ToStage> decode_to_stage(ByteView frame) {
             TRY(check(fill_fault(m)));
             return ToStage(std::move(m));
         }
+        case Kind::read: {
+            const Read m{TRY(wire::read_read_of(in))};
+            TRY(in.finish("stage pipe: read"));
+            return ToStage(m);
+        }
         case Kind::piece: {
             pipe::PieceBytes m = pipe::read_piece(in);
             TRY(in.finish("stage pipe: piece"));
@@ -289,6 +310,12 @@ Result<FromStage> decode_from_stage(ByteView frame) {
             TRY(in.finish("stage pipe: placed"));
             TRY(check(pipe::placed_fault(m)));
             return FromStage(m);
+        }
+        case Kind::given: {
+            Given m{to_bytes(in.bytes_u32(limits::stage_tensor_bytes_max))};
+            TRY(in.finish("stage pipe: given"));
+            TRY(check(given_fault(m)));
+            return FromStage(std::move(m));
         }
         case Kind::reduced: return FromStage(TRY(read_part(in)));
         case Kind::working: TRY(in.finish("stage pipe: working")); return FromStage(pipe::Working{});

@@ -35,6 +35,12 @@ struct Truncate {
 struct Fill {
     wire::StageKvRows rows;  // of these layers
 };
+struct Read {
+    wire::StageReadOf of;  // its layer counts from the stage's first
+};
+struct Given {
+    Bytes bytes;
+};
 struct Loaded {
     ModelId model;
     std::optional<wire::KvShape> kv = std::nullopt;
@@ -48,9 +54,9 @@ struct Failed {
     std::string text;  // one line; at most limits::stage_fault_bytes_max
 };
 
-using ToStage = std::variant<Load, Compute, Truncate, wire::ReducePart, pipe::PieceBytes, Fill>;
+using ToStage = std::variant<Load, Compute, Truncate, wire::ReducePart, pipe::PieceBytes, Fill, Read>;
 using FromStage =
-    std::variant<Loading, Loaded, Computed, Failed, pipe::Working, wire::ReducePart, pipe::Want, pipe::Placed>;
+    std::variant<Loading, Loaded, Computed, Failed, pipe::Working, wire::ReducePart, pipe::Want, pipe::Placed, Given>;
 
 // A whole frame, length included. The fields must be such as the decoder would give (ASSERT).
 Bytes encode(const ToStage& message);

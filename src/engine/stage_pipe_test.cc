@@ -29,12 +29,13 @@ Bytes frame_of(const Json& entry) {
 }
 
 const char* kind_of(const ToStage& message) {
-    constexpr const char* names[] = {"load", "compute", "truncate", "reduce", "piece", "fill"};
+    constexpr const char* names[] = {"load", "compute", "truncate", "reduce", "piece", "fill", "read"};
     const auto* load = std::get_if<Load>(&message);
     return load != nullptr && load->ranks > 1 ? "load_rank" : names[message.index()];
 }
 const char* kind_of(const FromStage& message) {
-    constexpr const char* names[] = {"loading", "loaded", "computed", "failed", "working", "reduced", "want", "placed"};
+    constexpr const char* names[] = {"loading", "loaded", "computed", "failed", "working",
+                                     "reduced", "want",   "placed",   "given"};
     return names[message.index()];
 }
 
@@ -72,6 +73,11 @@ struct ToJson {
                 {"rows", m.rows.rows},
                 {"tensor", to_hex(m.rows.tensor)}};
     }
+    Json operator()(const Read& m) const {
+        return {{"sequence", m.of.sequence}, {"tokens", m.of.tokens},     {"what", static_cast<int>(m.of.what)},
+                {"layer", m.of.layer},       {"position", m.of.position}, {"rows", m.of.rows}};
+    }
+    Json operator()(const Given& m) const { return {{"bytes", to_hex(m.bytes)}}; }
     Json operator()(const Loaded& m) const {
         Json kv = Json::array();
         if (m.kv) {
@@ -144,6 +150,8 @@ TEST(StagePipe, NeverEncodesWhatWouldBeRefused) {
     EXPECT_DEATH(encode(ToStage(load)), "load_fault");
     EXPECT_DEATH(encode(ToStage(Compute{})), "stage_rows_fault");
     EXPECT_DEATH(encode(ToStage(Fill{})), "fill_fault");
+    EXPECT_DEATH(encode(ToStage(Read{})), "read_of_fault");
+    EXPECT_DEATH(encode(FromStage(Given{})), "given_fault");
     EXPECT_DEATH(encode(FromStage(Loaded{ModelId(ByteArray<32>{1}), wire::KvShape{}})), "kv_shape_fault");
     EXPECT_DEATH(encode(ToStage(wire::ReducePart{})), "reduce_part_fault");
     EXPECT_DEATH(encode(ToStage(Truncate{limits::stage_sequences_max, 0})), "truncate_fault");
@@ -247,7 +255,8 @@ Compute any_compute(TestRng& rng) {
 }
 
 ToStage any_to_stage(TestRng& rng) {
-    switch (rng.below(5)) {
+    switch (rng.below(6)) {
+        case 4: return Read{{7, 100, wire::StageReadWhat::keys, between<std::uint16_t>(rng, 0, 511), 50, 50}};
         case 0: return any_load(rng);
         case 3: return Fill{{between<std::uint16_t>(rng, 0, limits::stage_sequences_max - 1), 7, 3, rng.bytes(3 * 40)}};
         case 2: return any_part(rng);
@@ -269,7 +278,8 @@ Failed any_failed(TestRng& rng) {
 }
 
 FromStage any_from_stage(TestRng& rng) {
-    switch (rng.below(6)) {
+    switch (rng.below(7)) {
+        case 5: return Given{rng.bytes(1 + rng.below(3000))};
         case 4: return any_part(rng);
         case 0: return Loading{static_cast<float>(rng.uniform())};
         case 1:

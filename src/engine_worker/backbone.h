@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "engine_worker/kv_copy.h"
+#include "wire/stage.h"
 
 namespace shoal::engine_worker {
 
@@ -44,21 +45,23 @@ public:
 
     // nullptr: nothing can be put into a sequence.
     virtual const KvShape* kv_shape() const { return nullptr; }
-    // Of a snapshot that can be put into one.
-    virtual std::uint64_t place_bytes_max() const { return limits::prefix_snapshot_bytes_max; }
+    // Of a snapshot that can be moved.
+    virtual std::uint64_t moved_bytes_max() const { return limits::prefix_snapshot_bytes_max; }
     virtual Result<KvCopy> copy(llama_seq_id /*sequence*/) const {
         return fail(Errc::unsupported, "sequences cannot be copied");
     }
-    // In place of what the sequence holds. After an error it holds nothing. Only where places_by_steps() is not so.
+    // In place of what the sequence holds. After an error it holds nothing. Only where moves_by_steps() is not so.
     virtual Status place(llama_seq_id /*sequence*/, const KvCopy& /*copy*/) {
         return fail(Errc::unsupported, "nothing can be put into a sequence");
     }
-    // Where it goes elsewhere: a copy is put there in pieces, from token 0 on, each of which is a step and ends as one.
-    virtual bool places_by_steps() const { return false; }
+    // Where sequences are elsewhere: a copy is put there in pieces, from token 0 on, and what is there is read in
+    // pieces. Each is a step and ends as one.
+    virtual bool moves_by_steps() const { return false; }
     // Of the copy from token `from` on; gives how many tokens. From 0 on: in place of what the sequence holds.
     virtual std::uint32_t begin_place(llama_seq_id /*sequence*/, const KvCopy& /*copy*/, std::uint32_t /*from*/) {
         return 0;
     }
+    virtual void begin_read(const wire::StageReadOf& /*of*/) {}
 };
 
 }  // namespace shoal::engine_worker

@@ -20,6 +20,7 @@ Batcher::Batcher(Model& model, Backbone& backbone, Speculation speculation, Emit
       emit_(std::move(emit)),
       kept_tokens_max_(backbone.kept_tokens_max()),
       giver_(backbone, kept_, emit_),
+      far_giver_(backbone, kept_, emit_),
       clock_(std::move(clock)),
       free_cells_(model.cells) {
     if (model.one_kind_a_step) kept_tokens_max_ = 0;
@@ -33,7 +34,7 @@ bool Batcher::busy() const {
 }
 
 bool Batcher::is_known(JobId job) const {
-    return giver_.knows(job) ||
+    return giver_.knows(job) || far_giver_.knows(job) ||
            std::any_of(queue_.begin(), queue_.end(), [job](const Waiting& w) { return w.job.id == job; }) ||
            std::any_of(running_.begin(), running_.end(),
                        [job](const auto& r) { return r->job == job && !r->cancelled; });
@@ -64,7 +65,7 @@ void Batcher::submit(engine::Job job) {
 }
 
 void Batcher::cancel(JobId job) {
-    if (giver_.hurry(job)) return;
+    if (giver_.hurry(job) || far_giver_.hurry(job)) return;
     for (auto at = queue_.begin(); at != queue_.end(); ++at) {
         if (at->job.id != job) continue;
         queue_.erase(at);
@@ -245,12 +246,12 @@ bool Batcher::begin_step() {
         if (run->source && run->steps == 0) ask_for_prefix(*run);
     }
     // They take turns with what is computed.
-    if (!placed_last_ && begin_place()) return placed_last_ = true;
-    placed_last_ = false;
+    if (!moved_last_ && begin_move()) return moved_last_ = true;
+    moved_last_ = false;
     Step step;
     step.began = clock_();
     fill(step);
-    if (rows_.empty()) return begin_place();
+    if (rows_.empty()) return begin_move();
     cells_peak_ = std::max(cells_peak_, cells_in_use());
     steps_.push_back(std::move(step));
     // Which sequence is at fault cannot be told, so all end.
@@ -258,6 +259,13 @@ bool Batcher::begin_step() {
         fail_all(begun.error().message);
         return false;
     }
+    return true;
+}
+
+bool Batcher::begin_move() {
+    if (begin_place()) return true;
+    if (!far_giver_.begin()) return false;
+    steps_.emplace_back();
     return true;
 }
 
@@ -369,7 +377,12 @@ void Batcher::release(Running& run) {
     }
     backbone_.truncate(run.sequence, kept);
     if (run.end && kept > 0) {
-        giver_.finish(*run.end, *run.scope, std::span(run.tokens.expose()).first(run.prompt), run.sequence);
+        const auto prompt = std::span(run.tokens.expose()).first(run.prompt);
+        if (backbone_.moves_by_steps()) {
+            far_giver_.finish(*run.end, *run.scope, prompt, run.sequence);
+        } else {
+            giver_.finish(*run.end, *run.scope, prompt, run.sequence);
+        }
     } else if (run.end) {
         emit_(*run.end);
     }
@@ -390,6 +403,7 @@ void Batcher::fail_all(const std::string& why) {
     for (const auto& run : running_) fail(*run, why);
     running_.clear();
     steps_.clear();
+    far_giver_.lost();
     drop_kept(0);  // the backbone may have lost what it held
 }
 
@@ -406,6 +420,7 @@ void Batcher::start_over(const std::string& why) {
         return false;
     });
     steps_.clear();
+    far_giver_.lost();
     drop_kept(0);
 }
 
@@ -432,7 +447,7 @@ bool Batcher::is_of_use(const Running& run, const KeptPrefix& kept) const {
     const KvShape* shape = backbone_.kv_shape();
     if (shape == nullptr || !run.scope) return false;
     if (kept.tokens < PrefixGiver::tokens_min || kept.tokens % prefix_block_tokens != 0) return false;
-    if (kept.tokens <= run.fed || kept.tokens >= run.prompt || kept.bytes > backbone_.place_bytes_max()) return false;
+    if (kept.tokens <= run.fed || kept.tokens >= run.prompt || kept.bytes > backbone_.moved_bytes_max()) return false;
     return kept.bytes == snapshot_bytes(*shape, kept.tokens);
 }
 
@@ -471,7 +486,7 @@ void Batcher::refuse(Running& run, const std::string& why) {
 void Batcher::use_prefix(Running& run) {
     KvCopy copy = run.intake->take();
     run.intake.reset();
-    if (backbone_.places_by_steps()) {
+    if (backbone_.moves_by_steps()) {
         run.copy = std::move(copy);
         return;
     }

@@ -42,6 +42,7 @@
 #include <vector>
 
 #include "engine_worker/backbone.h"
+#include "engine_worker/far_giver.h"
 #include "engine_worker/kv_snapshot.h"
 #include "engine_worker/model.h"
 #include "engine_worker/prefix_cache.h"
@@ -84,8 +85,9 @@ public:
     // Rule 9: of what the job waits for. Of a job that does not wait it is dropped.
     void give(JobId job, ByteView bytes, bool last);
     void give_up(JobId job);
-    // What others wait for.
+    // What others wait for: of what is kept here, or elsewhere.
     PrefixGiver& giver() { return giver_; }
+    FarGiver& far_giver() { return far_giver_; }
 
 private:
     struct Waiting {
@@ -152,7 +154,8 @@ private:
     void ask_for_prefix(Running& run);
     void refuse(Running& run, const std::string& why);
     void use_prefix(Running& run);
-    // A piece of what some job waits for; false: none does.
+    // A piece of what some job waits for, or other engines do; false: none does.
+    bool begin_move();
     bool begin_place();
     void measure(const Step& step);
     void drop(const PrefixCache::Taken& kept);
@@ -189,6 +192,7 @@ private:
     PrefixCache kept_;
     std::uint32_t kept_tokens_max_;
     PrefixGiver giver_;
+    FarGiver far_giver_;
     Clock clock_;
     std::chrono::duration<double> token_time_{};  // of a prompt, lately; 0: not known yet
     // Each sequence is free, a job's or kept; and so is each cell.
@@ -197,7 +201,7 @@ private:
     std::uint32_t cells_peak_ = 0;  // in use at once since all were free
     bool prompts_last_ = false;     // for models of one kind a step: what the step before was
     bool short_last_ = false;       // rule 2: the prompts of the step before were short ones only
-    bool placed_last_ = false;      // the step before was a piece of what a job waits for
+    bool moved_last_ = false;       // the step before computed nothing
 };
 
 }  // namespace shoal::engine_worker

@@ -102,6 +102,32 @@ SnapshotHead SnapshotHashing::head() const {
     return {head_};
 }
 
+Bytes layer_hashes(const KvCopy& copy, std::uint32_t tokens) {
+    ASSERT(tokens > 0 && tokens <= copy.tokens());
+    Bytes out;
+    for (std::size_t layer = 0; layer < copy.shape().layers.size(); ++layer) {
+        crypto::Blake2b256 hash = layer_hash();
+        for (const KvSide side : {KvSide::keys, KvSide::values}) {
+            const std::size_t all = side_bytes(copy.shape(), layer, side, tokens);
+            for (std::size_t done = 0; done < all;) {
+                const ByteView together = copy.rows(layer, side, static_cast<std::uint32_t>(done / (all / tokens)));
+                const ByteView rows = together.first(std::min(together.size(), all - done));
+                hash.update(rows);
+                done += rows.size();
+            }
+        }
+        append(out, hash.digest());
+    }
+    return out;
+}
+
+SnapshotHead head_of_hashes(const KvShape& shape, std::uint32_t tokens, ByteView hashes) {
+    ASSERT(hashes.size() == shape.layers.size() * hash_bytes);
+    SnapshotHead out{header(shape, tokens)};
+    append(out.bytes, hashes);
+    return out;
+}
+
 std::uint64_t SnapshotOutlet::left() const {
     return snapshot_bytes(rows_.shape(), rows_.tokens()) - given_;
 }

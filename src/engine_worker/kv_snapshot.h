@@ -64,6 +64,11 @@ private:
     Bytes head_;
 };
 
+// Of engines that have some of the layers: their hashes of the first `tokens`, and the head of all of them. The number
+// of hashes is that of the layers.
+Bytes layer_hashes(const KvCopy& copy, std::uint32_t tokens);
+SnapshotHead head_of_hashes(const KvShape& shape, std::uint32_t tokens, ByteView hashes);
+
 // A snapshot as it is sent: the head, then the rows.
 class SnapshotOutlet {
 public:

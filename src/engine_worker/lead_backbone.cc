@@ -82,13 +82,20 @@ std::uint32_t LeadBackbone::begin_place(llama_seq_id sequence, const KvCopy& cop
     for (std::uint32_t i = 0; i < count; ++i) copy.append_token(out.tensor, from + i);
     lengths_[sequence] = from + count;
     steps_.emplace_back();
-    steps_.back().fills = true;
+    steps_.back().kind = Kind::fill;
     hand_(engine::Fill{std::move(out)});
     return count;
 }
 
-bool LeadBackbone::filled() {
-    if (steps_.empty() || !steps_.front().fills) return false;
+void LeadBackbone::begin_read(const wire::StageReadOf& of) {
+    ASSERT(steps_.size() < steps_max_);
+    steps_.emplace_back();
+    steps_.back().kind = Kind::read;
+    hand_(engine::Read{of});
+}
+
+bool LeadBackbone::ends(Kind kind) {
+    if (steps_.empty() || steps_.front().kind != kind) return false;
     steps_.pop_front();
     return true;
 }
@@ -149,7 +156,7 @@ Status LeadBackbone::returned(ByteView tensor) {
     ASSERT(!steps_.empty());
     const Step step = std::move(steps_.front());
     steps_.pop_front();
-    if (step.fills) return fail(Errc::invalid, "the stages gave rows that were none");
+    if (step.kind != Kind::rows) return fail(Errc::invalid, "the stages gave rows that were none");
     if (tensor.size() != step.rows * wire::activation_row_bytes(type_, embedding_.width())) {
         return fail(Errc::invalid, "the stages gave rows of another shape");
     }

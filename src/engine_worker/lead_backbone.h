@@ -37,15 +37,18 @@ public:
     bool holds(llama_seq_id sequence, std::uint32_t length) const override;
     const KvShape* kv_shape() const override { return kv_ ? &*kv_ : nullptr; }
     // What fills a sequence is kept by each hop for whoever takes the next one's place.
-    std::uint64_t place_bytes_max() const override { return limits::stage_history_bytes_max / 8; }
-    bool places_by_steps() const override { return true; }
+    std::uint64_t moved_bytes_max() const override { return limits::stage_history_bytes_max / 8; }
+    bool moves_by_steps() const override { return true; }
     std::uint32_t begin_place(llama_seq_id sequence, const KvCopy& copy, std::uint32_t from) override;
+
+    void begin_read(const wire::StageReadOf& of) override;
 
     // What the layers keep that are elsewhere. With layers of its own nothing is moved.
     void set_kv(std::optional<KvShape> kv);
 
-    // Of the oldest step under way: it has filled a sequence.
-    bool filled();
+    // The oldest step under way has filled a sequence, or has read one. False: it is none of these.
+    bool filled() { return ends(Kind::fill); }
+    bool given() { return ends(Kind::read); }
     // Of the oldest step under way: its hidden states are here. Errc::invalid: they are not its rows, or numbers that
     // are none; others as of OwnLayers. Then logits() gives those of its wanted rows until the next call.
     Status returned(ByteView tensor);
@@ -57,13 +60,15 @@ public:
     std::size_t under_way() const { return steps_.size(); }
 
 private:
+    enum class Kind : std::uint8_t { rows, fill, read };
     struct Step {
-        bool fills = false;  // a piece of a copy; nothing else is of meaning then
+        Kind kind = Kind::rows;  // of another kind nothing else is of meaning
         std::size_t rows = 0;
         std::vector<std::size_t> place;   // of each row in what went out
         std::vector<std::size_t> wanted;  // rows
     };
 
+    bool ends(Kind kind);
     Result<Bytes> what_goes_out(std::span<const std::int32_t> tokens, std::span<const wire::StagePart> parts);
     // f32, of the step's wanted rows behind the last layer.
     Result<std::vector<float>> wanted_states(const Step& step, ByteView tensor);

@@ -51,16 +51,21 @@ public:
             return batcher_.give(give->job, give->bytes, give->last);
         }
         if (const auto* give_up = std::get_if<pipe::PrefixGiveUp>(&message)) return batcher_.give_up(give_up->job);
-        // What the hops hold is not read.
         if (const auto* open = std::get_if<pipe::PrefixOpen>(&message)) {
-            return say(channel_, engine::PrefixGone{open->read});
+            return batcher_.far_giver().open(open->read, open->chain, open->tokens);
         }
-        if (std::holds_alternative<pipe::PrefixMore>(message) || std::holds_alternative<pipe::PrefixClose>(message)) {
-            return;
+        if (const auto* more = std::get_if<pipe::PrefixMore>(&message)) return batcher_.far_giver().more(more->read);
+        if (const auto* close = std::get_if<pipe::PrefixClose>(&message)) {
+            return batcher_.far_giver().close(close->read);
         }
         if (std::holds_alternative<pipe::Filled>(message)) {
             if (!backbone_.filled()) Channel::end_at_bad_frame();
             return batcher_.end_step([](std::size_t) { return nullptr; });
+        }
+        if (auto* given = std::get_if<pipe::Given>(&message)) {
+            if (!backbone_.given()) Channel::end_at_bad_frame();
+            batcher_.end_step([](std::size_t) { return nullptr; });
+            return batcher_.far_giver().given(std::move(given->bytes));
         }
         const auto* returned = std::get_if<pipe::Returned>(&message);
         // A second load, or rows that nobody waits for.

@@ -83,6 +83,11 @@ bool PrefixCache::describe(std::int32_t sequence, const ByteArray<32>& chain, st
     return false;
 }
 
+bool PrefixCache::holds(std::int32_t sequence, const ByteArray<32>& chain, std::uint32_t tokens) const {
+    return std::any_of(entries_.begin(), entries_.end(),
+                       [&](const Entry& entry) { return entry.sequence == sequence && entry.begins(chain, tokens); });
+}
+
 std::optional<PrefixCache::Described> PrefixCache::find(const ByteArray<32>& chain, std::uint32_t tokens) const {
     for (const Entry& entry : entries_) {
         if (entry.described != tokens) continue;

@@ -49,6 +49,8 @@ public:
     // Of the sequence, if it is still kept and begins so: the head of a snapshot of so many tokens (kv_snapshot.h). It
     // takes the place of one that was described before. False: it is not.
     bool describe(std::int32_t sequence, const ByteArray<32>& chain, std::uint32_t tokens, Bytes head);
+    // Whether it is kept, and begins so.
+    bool holds(std::int32_t sequence, const ByteArray<32>& chain, std::uint32_t tokens) const;
     // Rule 5.
     struct Described {
         std::int32_t sequence = 0;

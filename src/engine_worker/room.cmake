@@ -74,7 +74,8 @@ target_link_options(worker_flags INTERFACE ${options} -Wl,--allow-shlib-undefine
 file(GLOB worker_sources CONFIGURE_DEPENDS src/base/*.cc src/engine_worker/*.cc)
 list(FILTER worker_sources EXCLUDE REGEX "_(test|fuzz|bench|main)\\.cc$")
 list(APPEND worker_sources src/wire/chat.cc src/wire/kv_shape.cc src/wire/shard.cc src/wire/stage.cc src/wire/text.cc
-  src/engine/pipe.cc src/engine/ring.cc src/engine/stage_pipe.cc src/crypto/hash.cc src/crypto/init.cc)
+  src/engine/pipe.cc src/engine/pipe_frames.cc src/engine/ring.cc src/engine/stage_pipe.cc
+  src/crypto/hash.cc src/crypto/init.cc)
 add_library(shoal_engine_worker STATIC ${worker_sources})
 target_include_directories(shoal_engine_worker PUBLIC src)
 target_include_directories(shoal_engine_worker SYSTEM PUBLIC ${SHOAL_MINJA_INCLUDE})

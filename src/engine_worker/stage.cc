@@ -305,6 +305,10 @@ Result<std::span<const float>> Stage::run(std::span<const float> rows, std::span
     return std::span<const float>(out_);
 }
 
+Result<KvCopy> Stage::copy(std::int32_t sequence) const {
+    return copy_sequence(context_.get(), sequence);
+}
+
 Status Stage::place(std::int32_t sequence, const KvCopy& copy) {
     return place_sequence(context_.get(), sequence, copy);
 }

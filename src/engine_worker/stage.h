@@ -91,6 +91,8 @@ public:
 
     // What its layers keep of a token, where that can be moved (library_kv.h). Not of one rank's part.
     const std::optional<KvShape>& kv() const { return kv_; }
+    // What the sequence holds. Errors as of copy_sequence.
+    Result<KvCopy> copy(std::int32_t sequence) const;
     // In place of what the sequence holds. Errors as of place_sequence.
     Status place(std::int32_t sequence, const KvCopy& copy);
 

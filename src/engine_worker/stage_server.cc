@@ -11,6 +11,7 @@
 #include "engine_worker/activation.h"
 #include "engine_worker/asked_pieces.h"
 #include "engine_worker/inbox.h"
+#include "engine_worker/kv_snapshot.h"
 #include "engine_worker/stage.h"
 #include "engine_worker/working_sign.h"
 #include "wire/text.h"
@@ -82,9 +83,13 @@ public:
     void handle(const pipe::ToStage& message) {
         if (const auto* compute = std::get_if<pipe::Compute>(&message)) return on_compute(compute->rows);
         if (const auto* fill = std::get_if<pipe::Fill>(&message)) return on_fill(fill->rows);
+        if (const auto* read = std::get_if<pipe::Read>(&message)) return on_read(read->of);
         const auto* truncate = std::get_if<pipe::Truncate>(&message);
         // A second load, a piece that nobody asked for, or a part of no sum.
         if (truncate == nullptr) Channel::end_at_bad_frame();
+        if (copied_ && copied_->sequence == truncate->sequence && truncate->length < copied_->copy.tokens()) {
+            copied_.reset();
+        }
         if (const auto at = fills_.find(truncate->sequence); at != fills_.end()) {
             const std::size_t left = truncate->length * stage_->kv()->token_bytes();
             at->second.resize(std::min(at->second.size(), left));
@@ -135,6 +140,7 @@ private:
     void on_fill(const wire::StageKvRows& rows) {
         const std::size_t row = stage_->kv() ? stage_->kv()->token_bytes() : 0;
         Bytes& held = fills_[rows.sequence];
+        if (copied_ && copied_->sequence == rows.sequence) copied_.reset();
         const bool fits = row > 0 && rows.sequence < load_.sequences && rows.tensor.size() == rows.rows * row &&
                           held.size() == rows.position * row && rows.position + rows.rows <= load_.context;
         if (!fits) end(channel_, StageFaultCode::protocol, "these layers do not keep what is to be filled in");
@@ -149,6 +155,40 @@ private:
         if (const Status placed = stage_->place(sequence, copy); !placed) {
             end(channel_, StageFaultCode::engine, placed.error().message);
         }
+    }
+
+    // Of what the sequence holds, made when it is first read; what is computed behind it changes none of it.
+    const KvCopy& copy_of(const wire::StageReadOf& of) {
+        place(of.sequence);
+        if (copied_ && copied_->sequence == of.sequence && copied_->copy.tokens() >= of.tokens) return copied_->copy;
+        Result<KvCopy> copy = stage_->copy(of.sequence);
+        if (!copy) end(channel_, StageFaultCode::engine, copy.error().message);
+        const bool fits = copy->shape() == *stage_->kv() && copy->tokens() >= of.tokens;
+        if (!fits) end(channel_, StageFaultCode::protocol, "more is read than is held");
+        copied_.emplace(Copied{of.sequence, std::move(*copy)});
+        return copied_->copy;
+    }
+    void on_read(const wire::StageReadOf& of) {
+        if (of.sequence >= load_.sequences || !stage_->kv()) Channel::end_at_bad_frame();
+        const std::size_t all = wire::read_bytes(of, *stage_->kv());
+        if (all == 0) Channel::end_at_bad_frame();
+        const KvCopy& copy = copy_of(of);
+        Bytes out;
+        bool last = true;  // of what is named most is never read
+        if (of.what == wire::StageReadWhat::hashes) {
+            out = layer_hashes(copy, of.tokens);
+        } else {
+            const KvSide side = of.what == wire::StageReadWhat::keys ? KvSide::keys : KvSide::values;
+            while (out.size() < all) {
+                const auto token = static_cast<std::uint32_t>(of.position + out.size() / (all / of.rows));
+                const ByteView rows = copy.rows(of.layer, side, token);
+                append(out, rows.first(std::min(rows.size(), all - out.size())));
+            }
+            last = of.layer + 1U == stage_->kv()->layers.size() && of.position + of.rows == of.tokens &&
+                   (side == KvSide::values || stage_->kv()->layers.back().values.bytes == 0);
+        }
+        if (last) copied_.reset();
+        say(pipe::Given{std::move(out)});
     }
 
     void on_compute(const wire::StageRows& rows) {
@@ -182,6 +222,11 @@ private:
     Inbox<pipe::ToStage> inbox_{channel_, pipe::decode_to_stage};
     std::unique_ptr<AskedPieces> pieces_;  // where the model is in pieces
     std::unique_ptr<Stage> stage_;
+    struct Copied {
+        std::uint16_t sequence;
+        KvCopy copy;
+    };
+    std::optional<Copied> copied_;          // what is being read
     std::map<std::uint16_t, Bytes> fills_;  // bounded: the sequences, of a context each; not with the library yet
     std::optional<engine::Ring> ring_;
     double shown_ = -1;

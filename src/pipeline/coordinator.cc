@@ -193,6 +193,10 @@ std::optional<std::uint64_t> Coordinator::fill(Now now, wire::StageKvRows rows) 
     return send(now, wire::StageFill{next_number_, results_.last(), std::move(rows)});
 }
 
+std::optional<std::uint64_t> Coordinator::read(Now now, const wire::StageReadOf& of) {
+    return send(now, wire::StageRead{next_number_, results_.last(), of, {}});
+}
+
 std::optional<wire::KvShape> Coordinator::kv() const {
     std::optional<wire::KvShape> out;
     for (const Place& place : places_) {
@@ -312,6 +316,14 @@ void Coordinator::on_result(Now now, wire::StageMessage message) {
         }
         settle(now);
         out_.emplace_back(Filled{fill->number});
+    } else if (auto* read = std::get_if<wire::StageRead>(&message)) {
+        const auto shape = kv();
+        const bool whole = shape && read->bytes.size() == wire::read_bytes(read->of, *shape);
+        if (read->number > next_number_ - 1 || !whole || !results_.take(Operation(*read))) {
+            return lose(now, last, "its results do not fit", Loss::breach);
+        }
+        settle(now);
+        out_.emplace_back(Given{read->number, std::move(read->bytes)});
     } else {
         lose(now, last, "it speaks out of turn", Loss::breach);
     }

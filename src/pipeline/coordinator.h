@@ -80,13 +80,17 @@ public:
     struct Filled {
         std::uint64_t number;
     };
+    struct Given {
+        std::uint64_t number;
+        Bytes bytes;
+    };
     // Final. `node` is whom the fault is counted against; zero: nobody's.
     struct Over {
         std::uint8_t hop;
         NodeId node;
         std::string why;
     };
-    using Output = std::variant<Ready, Result, Filled, Replaced, StandbyLost, StandbyBack, Over>;
+    using Output = std::variant<Ready, Result, Filled, Given, Replaced, StandbyLost, StandbyBack, Over>;
 
     // Dials every hop and standby. `rng` draws the session's name.
     Coordinator(Now now, CoordinatorConfig config, Rng& rng);
@@ -99,6 +103,8 @@ public:
     std::optional<std::uint64_t> step(Now now, wire::StageRows rows);
     std::optional<std::uint64_t> truncate(Now now, std::uint16_t sequence, std::uint32_t length);
     std::optional<std::uint64_t> fill(Now now, wire::StageKvRows rows);
+    // Of what kv() says.
+    std::optional<std::uint64_t> read(Now now, const wire::StageReadOf& of);
     // What the hops keep of a token, in the order of their layers; nullopt: one of them cannot be filled.
     std::optional<wire::KvShape> kv() const;
     // Ends the session at every hop.

@@ -75,6 +75,15 @@ TEST_F(FillTest, RandomLossesChangeNoResult) {
                 if (fill(sequence, kept_elsewhere(static_cast<std::uint16_t>(1 + rng.below(40))))) {
                     filling.insert(sequence);
                 }
+            } else if (what == 11 && lengths_[sequence] > 0) {
+                const auto tokens = static_cast<std::uint32_t>(1 + rng.below(lengths_[sequence]));
+                wire::StageReadOf of{sequence, tokens, static_cast<wire::StageReadWhat>(rng.below(3))};
+                if (of.what != wire::StageReadWhat::hashes) {
+                    of.layer = static_cast<std::uint16_t>(rng.below(layers));
+                    of.position = static_cast<std::uint32_t>(rng.below(tokens));
+                    of.rows = static_cast<std::uint16_t>(1 + rng.below(std::min(tokens - of.position, 50U)));
+                }
+                (void)read(of);
             } else if (what == 10 && rng.below(3) == 0) {
                 const auto victim = static_cast<std::uint8_t>(1 + rng.below(hops));
                 if (dead.insert(victim).second) kill(node(victim));
@@ -87,6 +96,60 @@ TEST_F(FillTest, RandomLossesChangeNoResult) {
         ASSERT_FALSE(over_) << "seed " << seed << ": " << over_->why;
         ASSERT_EQ(replaced_.size(), dead.size());
     }
+}
+
+TEST_F(FillTest, WhatHopsHoldIsReadAsItIs) {
+    for (const std::size_t hops : {1U, 3U, 12U}) {
+        forget();
+        start(hops);
+        ASSERT_TRUE(grow(1, 40));
+        fill_in_pieces(0, 20, 20);
+        ASSERT_TRUE(grow(0, 5));
+        for (const std::uint16_t sequence : {std::uint16_t{0}, std::uint16_t{1}}) {
+            ASSERT_TRUE(read({sequence, 25}));
+            for (std::uint16_t layer = 0; layer < layers; ++layer) {
+                ASSERT_TRUE(read({sequence, 25, wire::StageReadWhat::keys, layer, 0, 25}));
+                ASSERT_TRUE(read({sequence, 25, wire::StageReadWhat::values, layer, 10, 3}));
+                pass(100ms);
+            }
+        }
+        // What is asked before a sequence is set back is what it held.
+        ASSERT_TRUE(read({1, 40, wire::StageReadWhat::keys, 3, 39, 1}));
+        ASSERT_TRUE(truncate(1, 10));
+        ASSERT_TRUE(grow(1, 2));
+        pass(2s);
+        EXPECT_TRUE(expected_.empty()) << hops << " hops";
+        EXPECT_TRUE(replaced_.empty());
+    }
+}
+
+TEST_F(FillTest, WhoGivesOtherBytesThanWereReadIsLost) {
+    start(3);
+    ASSERT_TRUE(grow(0, 10));
+    pass(1s);
+    spoil = [](const NodeId& from, const NodeId& to, wire::StageMessage& message) {
+        auto* asked = std::get_if<wire::StageRead>(&message);
+        if (asked != nullptr && from == node(3) && to == leader) asked->bytes.resize(asked->bytes.size() - 32);
+    };
+    ASSERT_TRUE(read({0, 10}));
+    pass(1s);
+    ASSERT_EQ(replaced_.size(), 1U);
+    EXPECT_EQ(replaced_[0].hop, 3);
+    EXPECT_TRUE(expected_.empty()) << "the standby gives it";
+}
+
+TEST_F(FillTest, WhatTwoHopsWouldGiveIsRefused) {
+    start(3);
+    ASSERT_TRUE(grow(0, 10));
+    pass(1s);
+    spoil = [](const NodeId& from, const NodeId& to, wire::StageMessage& message) {
+        auto* asked = std::get_if<wire::StageRead>(&message);
+        if (asked != nullptr && from == node(1) && to == node(2)) asked->bytes = Bytes(4 * asked->of.rows);
+    };
+    ASSERT_TRUE(read({0, 10, wire::StageReadWhat::keys, 5, 0, 10}));
+    pass(1s);
+    ASSERT_FALSE(replaced_.empty());
+    EXPECT_NE(replaced_[0].why.find("another hop has given it"), std::string::npos) << replaced_[0].why;
 }
 
 TEST_F(FillTest, MoreThanMayBeKeptIsSaidWhenItIsNeeded) {
@@ -206,6 +269,9 @@ TEST(Intake, ASequenceIsFilledFromItsBeginningAndAtOneGo) {
     EXPECT_TRUE(fill(0, 0, 100));
     EXPECT_FALSE(fill(0, 100, 1));
     EXPECT_FALSE(intake.take(wire::StageRefill{{0, 0, 1, {}}})) << "it is not fresh";
+    EXPECT_FALSE(intake.take(Operation(wire::StageRead{number + 1, number, {0, 101}, {}}))) << "more than it holds";
+    EXPECT_FALSE(intake.take(Operation(wire::StageRead{number + 1, number, {1, 1}, {}})));
+    EXPECT_TRUE(intake.take(Operation(wire::StageRead{number + 1, number, {0, 100}, {}})));
 }
 
 }  // namespace

@@ -122,6 +122,12 @@ void Groups::fill(Now now, engine::StageHandle handle, const wire::StageKvRows& 
     engine_.fill(now, handle, rows);
 }
 
+void Groups::read(Now now, engine::StageHandle handle, const wire::StageReadOf& of) {
+    ASSERT(find(handle) == nullptr);
+    engine_.read(now, handle, of);
+    on_engine(now);
+}
+
 void Groups::close(Now now, engine::StageHandle handle) {
     if (Group* group = find(handle)) drop(*group);
     engine_.close(now, handle);

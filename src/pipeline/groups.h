@@ -41,6 +41,7 @@ public:
     void compute(Now now, engine::StageHandle handle, const wire::StageRows& rows) override;
     void truncate(Now now, engine::StageHandle handle, std::uint16_t sequence, std::uint32_t length) override;
     void fill(Now now, engine::StageHandle handle, const wire::StageKvRows& rows) override;
+    void read(Now now, engine::StageHandle handle, const wire::StageReadOf& of) override;
     void close(Now now, engine::StageHandle handle) override;
     std::optional<engine::StageEvent> poll() override;
 

@@ -45,6 +45,7 @@ public:
         log.push_back("truncate " + std::to_string(length));
     }
     void fill(Now, StageHandle, const wire::StageKvRows&) override { log.emplace_back("fill"); }
+    void read(Now, StageHandle, const wire::StageReadOf&) override { log.emplace_back("read"); }
     void close(Now, StageHandle) override { closed = true; }
     std::optional<engine::StageEvent> poll() override {
         if (events_.empty()) return std::nullopt;

@@ -32,6 +32,8 @@ Status Intake::take(const Operation& operation) {
     } else if (const auto* fill = std::get_if<wire::StageFill>(&operation)) {
         TRY(fits(fill->rows));
         grow(fill->rows);
+    } else if (const auto* read = std::get_if<wire::StageRead>(&operation)) {
+        TRY(fits(read->of));
     } else {
         const auto& truncate = std::get<wire::StageTruncate>(operation);
         if (truncate.sequence >= sequences_) return fail(Errc::invalid, "pipeline: a sequence that is not there");
@@ -72,6 +74,12 @@ Status Intake::fits(const wire::StageKvRows& rows) const {
     if (rows.position != length.all) return fail(Errc::invalid, "pipeline: rows that do not follow on");
     if (context_ - length.all < rows.rows) return fail(Errc::invalid, "pipeline: rows beyond the context");
     return ok();
+}
+
+Status Intake::fits(const wire::StageReadOf& of) const {
+    const auto at = lengths_.find(of.sequence);
+    const std::uint32_t length = at == lengths_.end() ? 0 : at->second.all;
+    return of.tokens <= length ? ok() : fail(Errc::invalid, "pipeline: more is read than a sequence holds");
 }
 
 void Intake::grow(const wire::StageRows& rows) {

@@ -6,7 +6,8 @@
 //   2. Operations come by number without a gap. Rows start where their sequence ends and stay within the context; a
 //      tensor has the bytes of its rows.
 //   3. Rows of a REPLAY are of sequences at most as long as the context, from position 0 on.
-//   4. A sequence is filled from position 0 on, and at one go: not behind rows that were computed or truncated.
+//   4. Read is what a sequence holds.
+//   5. A sequence is filled from position 0 on, and at one go: not behind rows that were computed or truncated.
 //
 // Pure; one thread.
 #pragma once
@@ -40,6 +41,7 @@ private:
     };
     Status fits(const wire::StageRows& rows) const;
     Status fits(const wire::StageKvRows& rows) const;
+    Status fits(const wire::StageReadOf& of) const;
     void grow(const wire::StageRows& rows);
     void grow(const wire::StageKvRows& rows);
 

@@ -102,6 +102,8 @@ void Lead::take(Now now, Coordinator::Output output) {
         ends_.returned(now, std::move(result->rows.tensor));
     } else if (std::holds_alternative<Coordinator::Filled>(output)) {
         ends_.filled(now);
+    } else if (auto* given = std::get_if<Coordinator::Given>(&output)) {
+        ends_.given(now, std::move(given->bytes));
     } else if (std::holds_alternative<Coordinator::Ready>(output)) {
         was_ready_ = carried_ = true;
         down_reason_.clear();
@@ -159,6 +161,16 @@ bool Lead::hand_over(Now now, engine::LeadEngine::Work& work) {
         lengths_[rows.sequence] = rows.position + rows.rows;
         filling_.insert(rows.sequence);
         return true;
+    }
+    if (const auto* read = std::get_if<engine::Read>(&work)) {
+        const auto kv = coordinator_->kv();
+        const auto held = lengths_.find(read->of.sequence);
+        const bool fits = kv && held != lengths_.end() && read->of.tokens <= held->second;
+        if (!fits || wire::read_bytes(read->of, *kv) == 0) {
+            lose_session(now, "the engine reads what is not kept");
+            return false;
+        }
+        return coordinator_->read(now, read->of).has_value();
     }
     const auto& [sequence, length] = std::get<engine::Truncate>(work);
     if (lengths_[sequence] <= length) return true;

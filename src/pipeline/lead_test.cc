@@ -37,7 +37,7 @@ struct ScriptedEnds final : engine::LeadEngine {
     std::deque<Work> work;
     std::vector<engine::Job> submitted;
     std::vector<JobId> cancelled;
-    std::vector<Bytes> back;
+    std::vector<Bytes> back, reads;
     std::vector<std::string> breaks, ends_for_good;
     std::uint16_t layers_ = layers;
     std::size_t fills = 0;
@@ -54,6 +54,7 @@ struct ScriptedEnds final : engine::LeadEngine {
     std::optional<Work> next_work() override { return next_of(work); }
     void returned(Now, Bytes tensor) override { back.push_back(std::move(tensor)); }
     void filled(Now) override { ++fills; }
+    void given(Now, Bytes bytes) override { reads.push_back(std::move(bytes)); }
     void holds(Now, const std::optional<wire::KvShape>& kv) override { held = kv; }
     void broken(Now, const std::string& why, engine::BrokenFor how_long) override {
         (how_long == engine::BrokenFor::good ? ends_for_good : breaks).push_back(why);
@@ -520,6 +521,23 @@ TEST_F(LeadTest, WhatTheHopsKeepIsSaidAndFilledIn) {
     says(results_, wire::StageFill{1, 0, {0, 0, 4, {}}});
     EXPECT_EQ(ends_.fills, 1U);
     EXPECT_EQ(lead_->health(), Health::ready);
+}
+
+TEST_F(LeadTest, WhatHopsKeepIsReadAndNothingElse) {
+    start_and_open();
+    ends_.forward(0, 0, 4);
+    ends_.work.emplace_back(engine::Read{{0, 4}});
+    on_ends();
+    const auto reads = said<wire::StageRead>(rows_);
+    ASSERT_EQ(reads.size(), 1U);
+    says(results_, *said<wire::StageStep>(rows_)[0]);
+    says(results_, wire::StageRead{2, 0, {0, 4}, Bytes(32 * layers)});
+    ASSERT_EQ(ends_.reads.size(), 1U);
+    EXPECT_EQ(ends_.reads[0].size(), 32U * layers);
+    ends_.work.emplace_back(engine::Read{{0, 5}});
+    on_ends();
+    ASSERT_EQ(all<Down>().size(), 1U);
+    EXPECT_NE(all<Down>().back()->reason.find("reads what is not kept"), std::string::npos);
 }
 
 TEST_F(LeadTest, FillsThatDoNotFitLoseTheSessionOnly) {

@@ -18,6 +18,7 @@ namespace {
 std::size_t bytes_of(const Operation& operation) {
     if (const auto* step = std::get_if<wire::StageStep>(&operation)) return step->rows.tensor.size();
     if (const auto* fill = std::get_if<wire::StageFill>(&operation)) return fill->rows.tensor.size();
+    if (const auto* read = std::get_if<wire::StageRead>(&operation)) return read->bytes.size();
     return 0;
 }
 
@@ -79,9 +80,8 @@ void Outlet::apply(const Operation& operation) {
         keep(step->rows);
     } else if (const auto* fill = std::get_if<wire::StageFill>(&operation)) {
         keep(fill->rows);
-    } else {
-        const auto& truncate = std::get<wire::StageTruncate>(operation);
-        cut(truncate.sequence, truncate.length);
+    } else if (const auto* truncate = std::get_if<wire::StageTruncate>(&operation)) {
+        cut(truncate->sequence, truncate->length);
     }
 }
 

@@ -26,7 +26,7 @@
 
 namespace shoal::pipeline {
 
-using Operation = std::variant<wire::StageStep, wire::StageTruncate, wire::StageFill>;
+using Operation = std::variant<wire::StageStep, wire::StageTruncate, wire::StageFill, wire::StageRead>;
 std::uint64_t number_of(const Operation& operation);
 std::uint64_t settled_by(const Operation& operation);
 

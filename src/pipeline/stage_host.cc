@@ -12,6 +12,7 @@ struct StageHost::Session {
         std::variant<wire::StageReplay, wire::StageRefill, Operation> what;  // without what the engine has
         ChannelId channel;                                                   // that brought it
         bool stale = false;                                                  // of a replay that was broken off
+        bool passes = false;  // a read in which these layers have no part
     };
 
     wire::StageOpen open;
@@ -194,6 +195,14 @@ void StageHost::on_data(Now now, Session& session, ChannelId channel, wire::Stag
         if (taken) taken = fill(now, session, again->rows);
         if (!taken) return end(now, session, StageFaultCode::protocol, taken.error().message);
         pending.what = std::move(*again);
+    } else if (auto* asked = std::get_if<wire::StageRead>(&message)) {
+        Operation operation = std::move(*asked);
+        const Status taken = session.intake.take(operation);
+        const Result<bool> ours =
+            taken ? read(now, session, std::get<wire::StageRead>(operation)) : Result<bool>(taken.error());
+        if (!ours) return end(now, session, StageFaultCode::protocol, ours.error().message);
+        pending.passes = !*ours;
+        pending.what = std::move(operation);
     } else {
         return end(now, session, StageFaultCode::protocol, "not for a data channel");
     }
@@ -223,6 +232,16 @@ Status StageHost::fill(Now now, Session& session, wire::StageKvRows& rows) {
     return ok();
 }
 
+Result<bool> StageHost::read(Now now, Session& session, const wire::StageRead& read) {
+    const bool hashes = read.of.what == wire::StageReadWhat::hashes;
+    const wire::LayerRange& layers = session.open.layers;
+    if (!hashes && (read.of.layer < layers.first || read.of.layer >= layers.end)) return false;
+    if (session.kv_bytes == 0) return fail(Errc::invalid, "pipeline: what these layers keep cannot be read");
+    if (!hashes && !read.bytes.empty()) return fail(Errc::invalid, "pipeline: another hop has given it");
+    engine_.read(now, session.handle, read.of);
+    return true;
+}
+
 void StageHost::on_successor(Now now, Session& session, const wire::StageMessage& message) {
     const auto* joined = std::get_if<wire::StageJoined>(&message);
     if (joined == nullptr || session.outlet.attached()) return lose_next(now, session);
@@ -239,6 +258,8 @@ void StageHost::on_engine(Now now) {
     while (auto event = engine_.poll()) {
         if (auto* computed = std::get_if<engine::StageComputed>(&*event)) {
             if (Session* session = by_handle(computed->handle)) on_computed(now, *session, std::move(*computed));
+        } else if (auto* given = std::get_if<engine::StageGiven>(&*event)) {
+            if (Session* session = by_handle(given->handle)) on_given(now, *session, std::move(*given));
         } else if (const auto* ready = std::get_if<engine::StageReady>(&*event)) {
             Session* session = by_handle(ready->handle);
             if (session == nullptr) continue;
@@ -277,6 +298,22 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
     pass_on(now, session);
 }
 
+void StageHost::on_given(Now now, Session& session, engine::StageGiven given) {
+    ASSERT(!session.pending.empty());
+    Session::Pending pending = std::move(session.pending.front());
+    session.pending.pop_front();
+    Operation operation = std::move(std::get<Operation>(pending.what));
+    const std::uint64_t number = number_of(operation);
+    append(std::get<wire::StageRead>(operation).bytes, given.bytes);
+    if (const Status kept = session.outlet.add(std::move(operation)); !kept) {
+        return end(now, session, StageFaultCode::busy, kept.error().message);
+    }
+    handed_on(now, session, number);
+    hand_on(session);
+    out_.emplace_back(Took{pending.channel});
+    pass_on(now, session);
+}
+
 // Those at the front wait for nothing that is computed.
 void StageHost::pass_on(Now now, Session& session) {
     while (!session.pending.empty()) {
@@ -289,6 +326,7 @@ void StageHost::pass_on(Now now, Session& session) {
         } else {
             auto& operation = std::get<Operation>(what);
             if (std::holds_alternative<wire::StageStep>(operation)) break;
+            if (std::holds_alternative<wire::StageRead>(operation) && !session.pending.front().passes) break;
             const std::uint64_t number = number_of(operation);
             if (const Status kept = session.outlet.add(std::move(operation)); !kept) {
                 return end(now, session, StageFaultCode::busy, kept.error().message);

@@ -14,7 +14,8 @@
 //      stage_dials_max times, stage_dial_interval apart; then FAULT{next_lost}, and the coordinator names another.
 //   4. What the hop before sends is checked by Intake before the engine sees it; a misfit ends the session, since what
 //      follows would be wrong as well.
-//   5. Of keys and values that fill a sequence the engine gets those of these layers, and the next hop the rest.
+//   5. Of keys and values that fill a sequence the engine gets those of these layers, and the next hop the rest. What
+//      is read of these layers the engine gives, and it goes on with what the hops before have given.
 //   6. While something is being computed, ALIVE leaves every stage_alive_interval. Rationale: silence means that this
 //      node is gone.
 //   7. What was handed on is said (DONE) after stage_done_delay, unless the coordinator has its result by then.
@@ -73,8 +74,11 @@ private:
     void on_data(Now now, Session& session, ChannelId channel, wire::StageMessage message);
     void on_successor(Now now, Session& session, const wire::StageMessage& message);
     void on_computed(Now now, Session& session, engine::StageComputed computed);
+    void on_given(Now now, Session& session, engine::StageGiven given);
     // Rule 5: leaves the rest. Errc::invalid: that is not what these layers keep.
     Status fill(Now now, Session& session, wire::StageKvRows& rows);
+    // Whether its layers have a part in it. Errc::invalid: they have, and cannot give it.
+    Result<bool> read(Now now, Session& session, const wire::StageRead& read);
     void pass_on(Now now, Session& session);
     void handed_on(Now now, Session& session, std::uint64_t number);
     void hand_on(Session& session);

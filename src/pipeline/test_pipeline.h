@@ -185,6 +185,10 @@ protected:
             EXPECT_EQ(result->rows.tensor, expected_.at(result->number)) << "operation " << result->number;
             expected_.erase(result->number);
             arrived_.push_back(now_.mono);
+        } else if (auto* given = std::get_if<Coordinator::Given>(&output)) {
+            ASSERT_TRUE(expected_.contains(given->number));
+            EXPECT_EQ(given->bytes, expected_.at(given->number)) << "read " << given->number;
+            expected_.erase(given->number);
         } else if (const auto* filled = std::get_if<Coordinator::Filled>(&output)) {
             EXPECT_EQ(expected_.erase(filled->number), 1U);
         } else if (const auto* replaced = std::get_if<Coordinator::Replaced>(&output)) {
@@ -316,6 +320,17 @@ protected:
         reference_.fill(now_, whole_, rows);
         expected_.emplace(*number, Bytes());
         lengths_[sequence] += tokens;
+        settle();
+        return true;
+    }
+    bool read(const wire::StageReadOf& of) {
+        const auto number = coordinator_->read(now_, of);
+        if (!number) return false;
+        reference_.read(now_, whole_, of);
+        reference_.on_tick({Instant::max(), now_.wall});
+        while (auto event = reference_.poll()) {
+            if (auto* given = std::get_if<engine::StageGiven>(&*event)) expected_.emplace(*number, given->bytes);
+        }
         settle();
         return true;
     }

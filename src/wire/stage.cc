@@ -22,6 +22,7 @@ enum class Kind : std::uint8_t {
     fault = 11,
     fill = 12,
     refill = 13,
+    read = 14,
     group_open = 32,
     group_join = 33,
     group_probe = 34,
@@ -77,6 +78,15 @@ std::string_view numbers_fault(std::uint64_t number, std::uint64_t settled) {
     if (number == 0 || settled >= number) return "stage: operations out of order";
     return number - settled > limits::stage_unsettled_max ? "stage: too many operations without a result"
                                                           : std::string_view();
+}
+
+std::string_view read_fault(const StageRead& m) {
+    if (m.of.what == StageReadWhat::hashes) {
+        const bool fits = m.bytes.size() % 32 == 0 && m.bytes.size() / 32 <= limits::model_layers_max;
+        return fits ? std::string_view() : "stage: no number of hashes";
+    }
+    if (m.bytes.size() % m.of.rows != 0) return "stage: the bytes are not of the rows";
+    return m.bytes.size() > limits::stage_tensor_bytes_max ? "stage: too much is read" : std::string_view();
 }
 
 Status check(std::string_view fault) {
@@ -145,6 +155,14 @@ struct BodyWriter {
     Kind operator()(const StageRefill& m) {
         put_kv_rows(out, m.rows);
         return Kind::refill;
+    }
+    Kind operator()(const StageRead& m) {
+        ASSERT(numbers_fault(m.number, m.settled).empty() && read_fault(m).empty());
+        out.u64(m.number);
+        out.u64(m.settled);
+        put_read_of(out, m.of);
+        out.bytes_u32(m.bytes);
+        return Kind::read;
     }
     Kind operator()(const StageReplay& m) {
         ASSERT(stage_rows_fault(m.rows, m.final).empty());
@@ -293,6 +311,18 @@ Result<StageMessage> read_fill(Reader& in) {
 Result<StageMessage> read_refill(Reader& in) {
     StageRefill m{TRY(read_kv_rows(in))};
     TRY(in.finish("stage refill"));
+    return StageMessage(std::move(m));
+}
+
+Result<StageMessage> read_read(Reader& in) {
+    StageRead m;
+    m.number = in.u64();
+    m.settled = in.u64();
+    m.of = TRY(read_read_of(in));
+    m.bytes = to_bytes(in.bytes_u32(limits::stage_tensor_bytes_max));
+    TRY(in.finish("stage read"));
+    TRY(check(numbers_fault(m.number, m.settled)));
+    TRY(check(read_fault(m)));
     return StageMessage(std::move(m));
 }
 
@@ -489,6 +519,49 @@ Result<StageKvRows> read_kv_rows(Reader& in) {
     return rows;
 }
 
+std::string_view read_of_fault(const StageReadOf& of) {
+    if (of.sequence >= limits::stage_sequences_max) return "stage: sequence out of range";
+    if (of.tokens == 0 || of.tokens > limits::context_tokens_max) return "stage: tokens out of range";
+    if (of.what == StageReadWhat::hashes) {
+        const bool none = of.layer == 0 && of.position == 0 && of.rows == 0;
+        return none ? std::string_view() : "stage: hashes are of all layers";
+    }
+    if (of.layer >= limits::model_layers_max) return "stage: layer out of range";
+    if (of.rows == 0 || of.rows > limits::stage_rows_max) return "stage: too many rows in one operation, or none";
+    const bool within = of.position < of.tokens && of.tokens - of.position >= of.rows;
+    return within ? std::string_view() : "stage: position out of range";
+}
+
+void put_read_of(Writer& out, const StageReadOf& of) {
+    ASSERT(read_of_fault(of).empty());
+    out.u16(of.sequence);
+    out.u32(of.tokens);
+    out.u8(static_cast<std::uint8_t>(of.what));
+    out.u16(of.layer);
+    out.u32(of.position);
+    out.u16(of.rows);
+}
+
+Result<StageReadOf> read_read_of(Reader& in) {
+    StageReadOf of;
+    of.sequence = in.u16();
+    of.tokens = in.u32();
+    of.what = TRY(read_enum<StageReadWhat>(in, stage_read_what_max, "stage: what to read"));
+    of.layer = in.u16();
+    of.position = in.u32();
+    of.rows = in.u16();
+    TRY(in.check("stage"));
+    TRY(check(read_of_fault(of)));
+    return of;
+}
+
+std::size_t read_bytes(const StageReadOf& of, const KvShape& shape) {
+    if (of.what == StageReadWhat::hashes) return 32 * shape.layers.size();
+    if (of.layer >= shape.layers.size()) return 0;
+    const KvLayer& layer = shape.layers[of.layer];
+    return std::size_t{of.rows} * (of.what == StageReadWhat::keys ? layer.keys : layer.values).bytes;
+}
+
 Bytes encode_stage_message(const StageMessage& message) {
     Writer out;
     out.u8(0);
@@ -514,6 +587,7 @@ Result<StageMessage> decode_stage_message(ByteView in) {
         case Kind::fault: return read_fault(reader);
         case Kind::fill: return read_fill(reader);
         case Kind::refill: return read_refill(reader);
+        case Kind::read: return read_read(reader);
         case Kind::group_open: return read_open(reader, true);
         case Kind::group_join: return read_group_join(reader);
         case Kind::group_probe: return read_probe<GroupProbe>(reader);

@@ -100,6 +100,26 @@ struct StageFill {
     std::uint64_t settled = 0;
     StageKvRows rows;
 };
+// What is read of the first `tokens` of a sequence: the hashes of all layers (protocol/prefix.md), or rows of one.
+enum class StageReadWhat : std::uint8_t { hashes = 0, keys = 1, values = 2 };
+inline constexpr std::uint8_t stage_read_what_max = 2;
+struct StageReadOf {
+    std::uint16_t sequence = 0;
+    std::uint32_t tokens = 0;
+    StageReadWhat what = StageReadWhat::hashes;
+    // Of rows: the layer, and which of the tokens; of hashes all 0.
+    std::uint16_t layer = 0;
+    std::uint32_t position = 0;
+    std::uint16_t rows = 0;
+    friend bool operator==(const StageReadOf&, const StageReadOf&) = default;
+};
+// Give it. On its way `bytes` grows by a hash for each layer of each hop, or is filled by the hop that has the layer.
+struct StageRead {
+    std::uint64_t number = 0;
+    std::uint64_t settled = 0;
+    StageReadOf of;
+    Bytes bytes;
+};
 // As a REPLAY that is not final, before those of the sequence's own rows.
 struct StageRefill {
     StageKvRows rows;
@@ -186,7 +206,7 @@ ReducePart read_reduce_part(Reader& in);
 using StageMessage =
     std::variant<StageOpen, StageOpened, StageJoin, StageJoined, StageStep, StageTruncate, StageReplay, StageReroute,
                  StageDone, StageAlive, StageFault, GroupJoin, GroupProbe, GroupEcho, GroupCompute, GroupTruncate,
-                 ReducePart, GroupAgree, GroupAlive, StageFill, StageRefill>;
+                 ReducePart, GroupAgree, GroupAlive, StageFill, StageRefill, StageRead>;
 
 // The rows of a message. Errc::malformed, Errc::invalid: what stage_rows_fault says.
 void put_stage_rows(Writer& out, const StageRows& rows);
@@ -197,6 +217,12 @@ std::string_view stage_rows_fault(const StageRows& rows, bool may_be_empty);
 void put_kv_rows(Writer& out, const StageKvRows& rows);
 Result<StageKvRows> read_kv_rows(Reader& in);
 std::string_view kv_rows_fault(const StageKvRows& rows);
+// The same of what is read.
+void put_read_of(Writer& out, const StageReadOf& of);
+Result<StageReadOf> read_read_of(Reader& in);
+std::string_view read_of_fault(const StageReadOf& of);
+// Bytes of what is read, once all hops have it.
+std::size_t read_bytes(const StageReadOf& of, const KvShape& shape);
 
 // The fields must be such as decode_stage_message would give (ASSERT).
 Bytes encode_stage_message(const StageMessage& message);

@@ -49,6 +49,18 @@ struct ToJson {
     Json operator()(const StageFill& m) const {
         return {{"kind", 12}, {"number", m.number}, {"settled", m.settled}, {"rows", kv_rows(m.rows)}};
     }
+    Json operator()(const StageRead& m) const {
+        return {{"kind", 14},
+                {"number", m.number},
+                {"settled", m.settled},
+                {"sequence", m.of.sequence},
+                {"tokens", m.of.tokens},
+                {"what", number(m.of.what)},
+                {"layer", m.of.layer},
+                {"position", m.of.position},
+                {"rows", m.of.rows},
+                {"bytes", to_hex(m.bytes)}};
+    }
     Json operator()(const StageRefill& m) const { return {{"kind", 13}, {"rows", kv_rows(m.rows)}}; }
     Json operator()(const StageJoin& m) const { return {{"kind", 3}, {"session", m.session.hex()}, {"hop", m.hop}}; }
     Json operator()(const StageJoined& m) const { return {{"kind", 4}, {"fresh", m.fresh}, {"received", m.received}}; }
@@ -131,6 +143,12 @@ StageMessage from_json(const Json& f) {
         case 10: return StageAlive{};
         case 12: return StageFill{f["number"], f["settled"], kv_rows_from_json(f["rows"])};
         case 13: return StageRefill{kv_rows_from_json(f["rows"])};
+        case 14:
+            return StageRead{
+                f["number"],
+                f["settled"],
+                {f["sequence"], f["tokens"], unnumber<StageReadWhat>(f["what"]), f["layer"], f["position"], f["rows"]},
+                unhex(f["bytes"])};
         case 33: return GroupJoin{unhex_id<StageSessionId>(f["session"]), f["hop"], f["rank"]};
         case 34: return GroupProbe{f["number"]};
         case 35: return GroupEcho{f["number"]};
@@ -174,7 +192,15 @@ RC_GTEST_PROP(Stage, EveryOperationComesBack, (std::uint64_t seed)) {
     const StageKvRows kv{static_cast<std::uint16_t>(rng.below(limits::stage_sequences_max)),
                          static_cast<std::uint32_t>(rng.below(limits::context_tokens_max - count)), count,
                          rng.bytes(count * rng.below(40))};
-    switch (rng.below(4)) {
+    const auto what = static_cast<StageReadWhat>(rng.below(3));
+    StageReadOf of{kv.sequence, kv.position + count, what};
+    if (what != StageReadWhat::hashes) {
+        of.layer = static_cast<std::uint16_t>(rng.below(limits::model_layers_max));
+        of.position = kv.position;
+        of.rows = count;
+    }
+    switch (rng.below(5)) {
+        case 3: message = StageRead{number, number - unsettled, of, rng.bytes(of.rows * rng.below(40))}; break;
         case 0: message = StageReplay{rng.u64(), rng.below(2) == 0, arbitrary_rows(rng)}; break;
         case 1: message = StageFill{number, number - unsettled, kv}; break;
         case 2: message = StageRefill{kv}; break;

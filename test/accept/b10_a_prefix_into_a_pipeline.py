@@ -4,7 +4,7 @@
 """B10, over hops: a conversation that has to move from a node with the whole model to a lead over hops is not read
 anew. The lead fetches what that node computed and fills its hops' layers with it, each with its own; the answer is the
 one that is given when all is read. A hop that is killed in the middle of such an answer is replaced by its standby,
-which is filled as well.
+which is filled as well. And a lead hands on what its hops computed: to another lead, here over the same hops.
 
 Whether a fetch is worth it is decided within 4 % of what reading takes: the prompts are long and the model is slow."""
 
@@ -21,8 +21,10 @@ BLOCK = 16  # tokens that a prefix is a multiple of
 WORDS = 250  # of a prompt
 MODEL = "--layers 6 --embd 1024 --ff 2048 --heads 16 --kv-heads 2 --vocab 4096 --type f16"
 HOPS = [(0, 3), (3, 6)]
+LEAD = ("--activations", "f32", "--context", "4096", "--sequences", "2")
 ASK = {"temperature": 0, "seed": 3}
 TOKENS, KILL_AT = 60, 10
+MOVED_S = 2  # no first token of a short question takes so long where nobody stands still
 IN_VAIN = ("it gave nothing in time", "it is too slow", "it failed a short while ago")
 
 
@@ -122,14 +124,62 @@ def a_standby_is_filled_too(net):
     check(second.text == expected.text, f"another answer after the loss: {second.text!r}, {expected.text!r}")
 
 
+def stands_still(client, node):
+    """It is passed over afterwards. Half of all conversations have it for their home, and find it so."""
+    asked = streams(node)
+    node.process.signal(signal.SIGSTOP)
+    waited = 0
+    for attempt in range(40):
+        reply = client.api.chat(f"{attempt}?", max_tokens=2, **ASK)
+        check(reply.done, "a question was not moved from a node that stands still")
+        waited = max(waited, reply.times[0])
+        if waited > MOVED_S:
+            break
+    node.process.signal(signal.SIGCONT)
+    until(lambda: streams(node) > asked, "the node that stood still was asked", 20)
+
+
+def between_leads(net):
+    """Two leads, and nobody with the whole model: what one of them has its hops read the other fills in."""
+    for number in range(20, 26):
+        client = net.add_client("--reuse-prefixes")
+        net.wait_ready(client)
+        before = {node: streams(node) for node in net.models}
+        text = question(number)
+        first = client.api.chat(text, max_tokens=8, **ASK)
+        check(first.done, f"no whole answer: {first}")
+        holder = max(net.models, key=lambda node: streams(node) - before[node])
+        other = next(node for node in net.models if node is not holder)
+        known = len(lines(other, "fetched no prefix"))
+        stands_still(client, holder)
+        second = client.api.chat(second_turn(text, first), max_tokens=TOKENS, **ASK)
+        left = lines(other, "fetched no prefix")[known:]
+        if not left:
+            break
+        check(any(reason in left[-1] for reason in IN_VAIN), f"it was not fetched: {left[-1]}")
+    check(not left, f"no conversation could be moved: {left}")
+    fetched = lines(other, "fetched a prefix of")
+    check(fetched and holder.id() in fetched[-1], f"the log does not say what came from whom: {fetched}")
+    check(cached(second) >= first.usage["prompt_tokens"] - BLOCK, f"only {cached(second)} tokens were not read")
+    expected = net.client.api.chat(second_turn(text, first), max_tokens=TOKENS, **ASK)
+    check(second.text == expected.text, f"another answer than when all is read: {second.text!r}, {expected.text!r}")
+    print(f"between leads: {re.sub('^.*fetched', 'fetched', fetched[-1])}")
+
+
 def test(folder):
-    with Network(folder, relays=12, models=2, model_file=made_model("wide", MODEL), hops=HOPS, standbys=[HOPS[1]],
-                 lead_options=("--activations", "f32", "--context", "4096", "--sequences", "2")) as net:
+    (folder / "whole").mkdir()
+    (folder / "leads").mkdir()
+    with Network(folder / "whole", relays=12, models=2, model_file=made_model("wide", MODEL), hops=HOPS,
+                 standbys=[HOPS[1]], lead_options=LEAD) as net:
         net.wait_models(2)
         client = net.add_client("--reuse-prefixes")
         net.wait_ready(client)
         is_filled_in(net, client)
         a_standby_is_filled_too(net)
+    with Network(folder / "leads", relays=12, models=2, leads=2, model_file=made_model("wide", MODEL), hops=HOPS,
+                 lead_options=LEAD) as net:
+        net.wait_models(2)
+        between_leads(net)
 
 
 main(test, seconds_max=600)
