@@ -465,7 +465,7 @@ std::string_view stage_rows_fault(const StageRows& rows, bool may_be_empty) {
         }
         count += part.rows;
     }
-    if (count > limits::stage_rows_max) return "stage: too many rows in one operation";
+    if (count == 0 || count > limits::stage_rows_max) return "stage: too many rows in one operation, or none";
     // A row of the least width in the smallest type.
     if (rows.tensor.size() < count * 34 || rows.tensor.size() % count != 0)
         return "stage: the tensor is not of its rows";
