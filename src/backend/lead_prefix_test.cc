@@ -45,8 +45,9 @@ protected:
         out.expected = fresh.text_of(1);
         made = std::make_unique<Whole>(std::move(out));
     }
-    void start(std::uint16_t steps, std::optional<wire::LayerRange> middle = std::nullopt) {
-        WorkerOptions options = small_engine(fixture("slow"), command);
+    void start(std::uint16_t steps, std::optional<wire::LayerRange> middle = std::nullopt,
+               Duration silence_max = limits::engine_silence_max) {
+        WorkerOptions options = Rig::with_silence(small_engine(fixture("slow"), command), silence_max);
         options.lead = WorkerOptions::Lead{wire::ActivationType::f32, steps, middle};
         lead = std::make_unique<PrefixRig>(options);
         ASSERT_TRUE(lead->until_ready());
@@ -159,6 +160,20 @@ TEST_F(LeadPrefixTest, AJobWhoseStagesAreLostWhileItIsFilledInEnds) {
     lead->start(2, second_turn(), std::nullopt);
     ASSERT_NE(until_finished(2), nullptr);
     EXPECT_EQ(lead->text_of(2), expected);
+}
+
+TEST_F(LeadPrefixTest, ALeadWhoseJobWaitsIsNotTakenForOneThatHangs) {
+    constexpr Duration silence_max = std::chrono::seconds(2);
+    start(2, std::nullopt, silence_max);
+    ASSERT_FALSE(HasFatalFailure());
+    ASSERT_FALSE(wanted(1).empty());
+    bool passed = false;
+    const net::Timer wait = lead->loop.at(lead->loop.now().mono + 3 * silence_max, [&passed] { passed = true; });
+    ASSERT_TRUE(lead->until([&] { return passed; }));
+    EXPECT_TRUE(lead->all<engine::Down>().empty());
+    lead->door().give_up(lead->loop.now(), JobId(1));
+    ASSERT_NE(until_finished(1), nullptr);
+    EXPECT_EQ(lead->text_of(1), expected);
 }
 
 // The layers of its own hold what the stages do not, and nobody fills them in.

@@ -308,8 +308,14 @@ TEST_F(LeadTest, WhatIsBrokenForGoodEndsAnswersToo) {
     ASSERT_TRUE(rig->until([&] { return !rig->text_of(1).empty(); })) << carrier->failure;
     carrier->close_session();
     rig->engine->broken(rig->loop.now(), "hop 2 was lost", engine::BrokenFor::now);
+    for (std::uint64_t job = 3; job < 9; ++job) submit(job, job, true);  // more than there are sequences
     rig->engine->broken(rig->loop.now(), "hop 2 is still lost", engine::BrokenFor::good);
     ASSERT_TRUE(until_ended(1));
+    for (std::uint64_t job = 3; job < 9; ++job) {
+        ASSERT_TRUE(until_ended(job));
+        ASSERT_NE(rig->of<Failed>(job), nullptr);
+        EXPECT_EQ(rig->of<Failed>(job)->message, "hop 2 is still lost");
+    }
     ASSERT_NE(rig->of<Failed>(1), nullptr);
     EXPECT_EQ(rig->of<Failed>(1)->message, "hop 2 is still lost");
     ASSERT_TRUE(open_session()) << carrier->failure;

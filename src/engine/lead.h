@@ -9,7 +9,7 @@
 //      by one filled(), each Read of what is kept by one given(); both count as a Forward does.
 //   3. broken() says that what was out counts as never sent, and all sequences as empty. Jobs that have said nothing
 //      yet end with engine_failed: somebody else may answer sooner. The others compute what they have again, by the
-//      next Forwards, and go on; which ends those as well is BrokenFor::good.
+//      next Forwards, and go on; jobs that had not begun wait. BrokenFor::good ends these and those as well.
 //
 // Thread: the one that owns the object.
 #pragma once

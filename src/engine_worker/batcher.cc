@@ -407,6 +407,10 @@ void Batcher::fail_all(const std::string& why) {
     drop_kept(0);  // the backbone may have lost what it held
 }
 
+void Batcher::fail_waiting(const std::string& why) {
+    for (const Waiting& waiting : std::exchange(queue_, {})) fail_job(waiting.job.id, AskFault::engine_failed, why);
+}
+
 void Batcher::start_over(const std::string& why) {
     std::erase_if(running_, [&](const auto& run) {
         if (run->cancelled || run->completion == 0 || ++run->starts_over > starts_over_max) {

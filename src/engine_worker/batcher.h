@@ -81,6 +81,8 @@ public:
     // that run end, or those with a token of their reply go on by rule 10.
     void fail_all(const std::string& why);
     void start_over(const std::string& why);
+    // What waits ends as well.
+    void fail_waiting(const std::string& why);
 
     // Rule 9: of what the job waits for. Of a job that does not wait it is dropped.
     void give(JobId job, ByteView bytes, bool last);

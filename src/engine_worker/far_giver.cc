@@ -7,11 +7,22 @@
 
 namespace shoal::engine_worker {
 
+namespace {
+
+// A row goes into a piece.
+bool rows_fit(const KvShape& shape) {
+    return std::all_of(shape.layers.begin(), shape.layers.end(), [](const KvLayer& layer) {
+        return std::max(layer.keys.bytes, layer.values.bytes) <= limits::prefix_piece_bytes;
+    });
+}
+
+}  // namespace
+
 void FarGiver::finish(const engine::Finished& finished, const PrefixScope& scope, std::span<const std::int32_t> prompt,
                       std::int32_t sequence) {
     const std::size_t tokens = prompt.size() / prefix_block_tokens * prefix_block_tokens;
     const KvShape* shape = backbone_.kv_shape();
-    const bool names = shape != nullptr && tokens >= PrefixGiver::tokens_min &&
+    const bool names = shape != nullptr && rows_fit(*shape) && tokens >= PrefixGiver::tokens_min &&
                        snapshot_bytes(*shape, static_cast<std::uint32_t>(tokens)) <= backbone_.moved_bytes_max();
     if (!names) return emit_(finished);
     naming_.push_back(
@@ -38,7 +49,7 @@ void FarGiver::open(PrefixReadId read, const ByteArray<32>& chain, std::uint32_t
     if (reads_.size() >= limits::prefix_reads_max || !found || backbone_.kv_shape() == nullptr) {
         return emit_(engine::PrefixGone{read});
     }
-    reads_[read.value()] = {chain, tokens, engine::pipe::prefix_pieces_ahead - 1};
+    reads_[read.value()] = {chain, tokens, *backbone_.kv_shape(), engine::pipe::prefix_pieces_ahead - 1};
     emit_(engine::PrefixPiece{read, *found->head, false});
 }
 
@@ -79,7 +90,7 @@ bool FarGiver::ask_rows() {
         Reading& reading = at->second;
         const KvShape* shape = backbone_.kv_shape();
         const auto found = kept_.find(reading.chain, reading.tokens);
-        if (!found || shape == nullptr) {
+        if (!found || shape == nullptr || *shape != reading.shape) {
             emit_(engine::PrefixGone{PrefixReadId(at->first)});
             reads_.erase(at);
             continue;

@@ -57,6 +57,7 @@ private:
     struct Reading {
         ByteArray<32> chain{};
         std::uint32_t tokens = 0;
+        KvShape shape;
         unsigned wanted = 0;  // pieces
         std::size_t layer = 0;
         KvSide side = KvSide::keys;

@@ -80,11 +80,19 @@ std::uint32_t LeadBackbone::begin_place(llama_seq_id sequence, const KvCopy& cop
     wire::StageKvRows out{static_cast<std::uint16_t>(sequence), from, count, {}};
     out.tensor.reserve(count * copy.shape().token_bytes());
     for (std::uint32_t i = 0; i < count; ++i) copy.append_token(out.tensor, from + i);
-    lengths_[sequence] = from + count;
+    lengths_[sequence] = filled_[sequence] = from + count;
     steps_.emplace_back();
     steps_.back().kind = Kind::fill;
     hand_(engine::Fill{std::move(out)});
     return count;
+}
+
+std::uint64_t LeadBackbone::moved_bytes_max() const {
+    constexpr std::uint64_t one = limits::stage_history_bytes_max / 8, all = limits::stage_history_bytes_max / 4;
+    std::uint64_t tokens = 0;
+    for (const auto& [sequence, filled] : filled_) tokens += filled;
+    const std::uint64_t bytes = kv_ ? tokens * kv_->token_bytes() : 0;
+    return std::min(one, all - std::min(all, bytes));
 }
 
 void LeadBackbone::begin_read(const wire::StageReadOf& of) {
@@ -104,6 +112,7 @@ void LeadBackbone::truncate(llama_seq_id sequence, std::uint32_t length) {
     std::uint32_t& held = lengths_[sequence];
     if (held <= length) return;
     held = length;
+    if (const auto at = filled_.find(sequence); at != filled_.end()) at->second = std::min(at->second, length);
     if (own_) {
         const Status truncated = own_->truncate(sequence, static_cast<std::int32_t>(length));
         if (!truncated) give_up_(truncated.error());
@@ -124,6 +133,7 @@ bool LeadBackbone::holds(llama_seq_id sequence, std::uint32_t length) const {
 void LeadBackbone::reset() {
     steps_.clear();
     lengths_.clear();
+    filled_.clear();
     if (!own_) return;
     if (const Status cleared = own_->clear(); !cleared) give_up_(cleared.error());
 }

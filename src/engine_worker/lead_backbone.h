@@ -36,8 +36,9 @@ public:
     std::uint32_t beside_tokens_max() const override { return beside_tokens(embedding_.width()); }
     bool holds(llama_seq_id sequence, std::uint32_t length) const override;
     const KvShape* kv_shape() const override { return kv_ ? &*kv_ : nullptr; }
-    // What fills a sequence is kept by each hop for whoever takes the next one's place.
-    std::uint64_t moved_bytes_max() const override { return limits::stage_history_bytes_max / 8; }
+    // What fills a sequence is kept by each hop for whoever takes the next one's place. A quarter of what it may keep is
+    // for all that was filled in.
+    std::uint64_t moved_bytes_max() const override;
     bool moves_by_steps() const override { return true; }
     std::uint32_t begin_place(llama_seq_id sequence, const KvCopy& copy, std::uint32_t from) override;
 
@@ -83,6 +84,7 @@ private:
     std::optional<KvShape> kv_;
     std::deque<Step> steps_;                         // bounded: steps_max_
     std::map<llama_seq_id, std::uint32_t> lengths_;  // bounded: sequences; rows that each was given
+    std::map<llama_seq_id, std::uint32_t> filled_;   // bounded: as lengths_; of these, filled in
     std::vector<float> logits_;  // of the step that came back last, one row for each that was wanted
     std::vector<std::size_t> logits_of_;
 };

@@ -41,6 +41,7 @@ public:
             backbone_.reset();
             if (broken->for_good) {
                 batcher_.fail_all(broken->reason);
+                batcher_.fail_waiting(broken->reason);
             } else {
                 batcher_.start_over(broken->reason);
             }
@@ -86,7 +87,14 @@ public:
             channel_.flush();
             // What could be begun is under way: the next thing comes from the node.
             do {
-                handle(inbox.next());
+                // A job that waits for a prefix computes nothing, and is no reason to take this process for hung.
+                std::optional<pipe::ToWorker> message;
+                while (!message && batcher_.waits()) {
+                    message = inbox.next_within(limits::engine_working_interval);
+                    sign_.beat();
+                    channel_.flush();
+                }
+                handle(message ? std::move(*message) : inbox.next());
             } while (inbox.any());
         }
     }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <list>
 #include <map>
 
 #include "base/secret.h"
@@ -87,9 +88,7 @@ public:
         const auto* truncate = std::get_if<pipe::Truncate>(&message);
         // A second load, a piece that nobody asked for, or a part of no sum.
         if (truncate == nullptr) Channel::end_at_bad_frame();
-        if (copied_ && copied_->sequence == truncate->sequence && truncate->length < copied_->copy.tokens()) {
-            copied_.reset();
-        }
+        forget_copy(truncate->sequence, truncate->length);
         if (const auto at = fills_.find(truncate->sequence); at != fills_.end()) {
             const std::size_t left = truncate->length * stage_->kv()->token_bytes();
             at->second.resize(std::min(at->second.size(), left));
@@ -140,7 +139,7 @@ private:
     void on_fill(const wire::StageKvRows& rows) {
         const std::size_t row = stage_->kv() ? stage_->kv()->token_bytes() : 0;
         Bytes& held = fills_[rows.sequence];
-        if (copied_ && copied_->sequence == rows.sequence) copied_.reset();
+        forget_copy(rows.sequence, 0);
         const bool fits = row > 0 && rows.sequence < load_.sequences && rows.tensor.size() == rows.rows * row &&
                           held.size() == rows.position * row && rows.position + rows.rows <= load_.context;
         if (!fits) end(channel_, StageFaultCode::protocol, "these layers do not keep what is to be filled in");
@@ -160,13 +159,21 @@ private:
     // Of what the sequence holds, made when it is first read; what is computed behind it changes none of it.
     const KvCopy& copy_of(const wire::StageReadOf& of) {
         place(of.sequence);
-        if (copied_ && copied_->sequence == of.sequence && copied_->copy.tokens() >= of.tokens) return copied_->copy;
+        const auto at = std::find_if(copies_.begin(), copies_.end(),
+                                     [&](const Copied& each) { return each.sequence == of.sequence; });
+        if (at != copies_.end() && at->copy.tokens() >= of.tokens) return at->copy;
+        forget_copy(of.sequence, 0);
         Result<KvCopy> copy = stage_->copy(of.sequence);
         if (!copy) end(channel_, StageFaultCode::engine, copy.error().message);
         const bool fits = copy->shape() == *stage_->kv() && copy->tokens() >= of.tokens;
         if (!fits) end(channel_, StageFaultCode::protocol, "more is read than is held");
-        copied_.emplace(Copied{of.sequence, std::move(*copy)});
-        return copied_->copy;
+        if (copies_.size() == limits::prefix_reads_max) copies_.pop_front();
+        copies_.push_back({of.sequence, std::move(*copy)});
+        return copies_.back().copy;
+    }
+    // One that has rows behind `length`.
+    void forget_copy(std::uint16_t sequence, std::uint32_t length) {
+        copies_.remove_if([&](const Copied& each) { return each.sequence == sequence && length < each.copy.tokens(); });
     }
     void on_read(const wire::StageReadOf& of) {
         if (of.sequence >= load_.sequences || !stage_->kv()) Channel::end_at_bad_frame();
@@ -187,7 +194,7 @@ private:
             last = of.layer + 1U == stage_->kv()->layers.size() && of.position + of.rows == of.tokens &&
                    (side == KvSide::values || stage_->kv()->layers.back().values.bytes == 0);
         }
-        if (last) copied_.reset();
+        if (last) forget_copy(of.sequence, 0);
         say(pipe::Given{std::move(out)});
     }
 
@@ -226,7 +233,7 @@ private:
         std::uint16_t sequence;
         KvCopy copy;
     };
-    std::optional<Copied> copied_;          // what is being read
+    std::list<Copied> copies_;              // bounded: limits::prefix_reads_max; what is being read
     std::map<std::uint16_t, Bytes> fills_;  // bounded: the sequences, of a context each; not with the library yet
     std::optional<engine::Ring> ring_;
     double shown_ = -1;

@@ -29,6 +29,7 @@ Coordinator::Coordinator(Now now, CoordinatorConfig config, Rng& rng)
         ASSERT(config_.hops[i].layers.first == config_.hops[i - 1].layers.end);
     }
     for (const StageNode& hop : config_.hops) places_.push_back(place_of(hop, places_.size()));
+    kept_.resize(places_.size());
     for (const StageNode& standby : config_.standbys) {
         const auto hop = std::find_if(places_.begin(), places_.end(),
                                       [&](const Place& place) { return place.hop.layers == standby.layers; });
@@ -142,14 +143,26 @@ void Coordinator::on_opened(Now now, Place& place, Member& member, const wire::S
         return lose(now, place, of_rank(member, "what it keeps is not of its layers"), Loss::breach);
     }
     member.opened = true;
-    place.kv = opened.kv;
+    if (member.rank == 0) place.kv = opened.kv;
     place.opened = std::all_of(place.members.begin(), place.members.end(), [](const Member& m) { return m.opened; });
     if (!place.opened) return;
     place.opened_at = now.mono;
     place.open_until = Instant::max();
     if (place.returned) out_.emplace_back(StandbyBack{static_cast<std::uint8_t>(place.index + 1), place.hop.node});
     if (is_standby(place)) return;
+    if (!suits(place)) return lose(now, place.index, "it keeps tokens in another form than the hop before it did");
+    keep_as(place.index, place.kv);
     go_on(now);
+}
+
+bool Coordinator::suits(const Place& place) const {
+    return !moved_ || !place.opened || place.kv == kept_[place.index];
+}
+
+void Coordinator::keep_as(std::size_t index, const std::optional<wire::KvShape>& kv) {
+    if (kept_[index] == kv) return;
+    kept_[index] = kv;
+    if (ready_) out_.emplace_back(KeepsOther{});
 }
 
 void Coordinator::go_on(Now now) {
@@ -190,23 +203,25 @@ std::optional<std::uint64_t> Coordinator::truncate(Now now, std::uint16_t sequen
 }
 
 std::optional<std::uint64_t> Coordinator::fill(Now now, wire::StageKvRows rows) {
+    moved_ = true;
     return send(now, wire::StageFill{next_number_, results_.last(), std::move(rows)});
 }
 
 std::optional<std::uint64_t> Coordinator::read(Now now, const wire::StageReadOf& of) {
+    moved_ = true;
     return send(now, wire::StageRead{next_number_, results_.last(), of, {}});
 }
 
 std::optional<wire::KvShape> Coordinator::kv() const {
     std::optional<wire::KvShape> out;
-    for (const Place& place : places_) {
-        if (!place.kv) return std::nullopt;
+    for (const std::optional<wire::KvShape>& kv : kept_) {
+        if (!kv) return std::nullopt;
         if (!out) {
-            out = place.kv;
+            out = kv;
             continue;
         }
-        const bool alike = out->turned_keys == place.kv->turned_keys && out->turned_values == place.kv->turned_values;
-        out->layers.insert(out->layers.end(), place.kv->layers.begin(), place.kv->layers.end());
+        const bool alike = out->turned_keys == kv->turned_keys && out->turned_values == kv->turned_values;
+        out->layers.insert(out->layers.end(), kv->layers.begin(), kv->layers.end());
         if (!alike || !wire::kv_shape_fault(*out).empty()) return std::nullopt;
     }
     return out;
@@ -289,43 +304,52 @@ void Coordinator::on_done(Now now, Place& place, const wire::StageDone& done) {
     if (before <= next_done && next_done < done.number) (next != nullptr ? next->heard : results_heard_) = now.mono;
 }
 
+bool Coordinator::answers(const Operation& result) const {
+    const Operation* sent = outlet_.unsettled(number_of(result));
+    if (sent == nullptr || sent->index() != result.index()) return false;
+    if (const auto* step = std::get_if<wire::StageStep>(&result)) {
+        return step->rows.parts == std::get<wire::StageStep>(*sent).rows.parts;
+    }
+    if (const auto* truncate = std::get_if<wire::StageTruncate>(&result)) {
+        const auto& was = std::get<wire::StageTruncate>(*sent);
+        return truncate->sequence == was.sequence && truncate->length == was.length;
+    }
+    if (const auto* fill = std::get_if<wire::StageFill>(&result)) {
+        // Each hop takes its part, so nothing is left.
+        const wire::StageKvRows& was = std::get<wire::StageFill>(*sent).rows;
+        const bool same = fill->rows.sequence == was.sequence && fill->rows.position == was.position;
+        return same && fill->rows.rows == was.rows && fill->rows.tensor.empty();
+    }
+    const auto& read = std::get<wire::StageRead>(result);
+    const auto shape = kv();
+    return read.of == std::get<wire::StageRead>(*sent).of && shape &&
+           read.bytes.size() == wire::read_bytes(read.of, *shape);
+}
+
 void Coordinator::on_result(Now now, wire::StageMessage message) {
     const std::size_t last = hops() - 1;
     results_heard_ = now.mono;
-    if (auto* step = std::get_if<wire::StageStep>(&message)) {
-        const std::uint64_t number = step->number;
-        // Nobody's but its: an honest hop holds its own engine to this, and no engine takes such rows.
-        if (!engine::all_finite(config_.type, step->rows.tensor)) {
-            return lose(now, last, "its results are numbers that are none", Loss::breach);
-        }
-        Operation operation = std::move(*step);
-        if (number > next_number_ - 1 || !results_.take(operation)) {
-            return lose(now, last, "its results do not fit", Loss::breach);
-        }
-        settle(now);
-        out_.emplace_back(Result{number, std::move(std::get<wire::StageStep>(operation).rows)});
-    } else if (const auto* truncate = std::get_if<wire::StageTruncate>(&message)) {
-        if (truncate->number > next_number_ - 1 || !results_.take(Operation(*truncate))) {
-            return lose(now, last, "its results do not fit", Loss::breach);
-        }
-        settle(now);
-    } else if (const auto* fill = std::get_if<wire::StageFill>(&message)) {
-        // Each hop takes its part, so nothing is left.
-        if (fill->number > next_number_ - 1 || !fill->rows.tensor.empty() || !results_.take(Operation(*fill))) {
-            return lose(now, last, "its results do not fit", Loss::breach);
-        }
-        settle(now);
-        out_.emplace_back(Filled{fill->number});
-    } else if (auto* read = std::get_if<wire::StageRead>(&message)) {
-        const auto shape = kv();
-        const bool whole = shape && read->bytes.size() == wire::read_bytes(read->of, *shape);
-        if (read->number > next_number_ - 1 || !whole || !results_.take(Operation(*read))) {
-            return lose(now, last, "its results do not fit", Loss::breach);
-        }
-        settle(now);
-        out_.emplace_back(Given{read->number, std::move(read->bytes)});
-    } else {
-        lose(now, last, "it speaks out of turn", Loss::breach);
+    std::optional<Operation> result;
+    std::visit(
+        [&result](auto& each) {
+            if constexpr (std::is_constructible_v<Operation, decltype(std::move(each))>) result = std::move(each);
+        },
+        message);
+    if (!result) return lose(now, last, "it speaks out of turn", Loss::breach);
+    const std::uint64_t number = number_of(*result);
+    auto* step = std::get_if<wire::StageStep>(&*result);
+    // Nobody's but its: an honest hop holds its own engine to this, and no engine takes such rows.
+    if (step != nullptr && !engine::all_finite(config_.type, step->rows.tensor)) {
+        return lose(now, last, "its results are numbers that are none", Loss::breach);
+    }
+    if (!answers(*result) || !results_.take(*result)) return lose(now, last, "its results do not fit", Loss::breach);
+    settle(now);
+    if (step != nullptr) {
+        out_.emplace_back(Result{number, std::move(step->rows)});
+    } else if (std::holds_alternative<wire::StageFill>(*result)) {
+        out_.emplace_back(Filled{number});
+    } else if (auto* read = std::get_if<wire::StageRead>(&*result)) {
+        out_.emplace_back(Given{number, std::move(read->bytes)});
     }
 }
 
@@ -414,7 +438,7 @@ void Coordinator::lose(Now now, std::size_t index, std::string why, Loss loss) {
         channels_out_.emplace_back(CloseChannel{*results_channel_});
         results_channel_.reset();
     }
-    const auto fits = [&](const Place& standby) { return standby.index == index; };
+    const auto fits = [&](const Place& standby) { return standby.index == index && suits(standby); };
     auto standby =
         std::find_if(standbys_.begin(), standbys_.end(), [&](const Place& each) { return fits(each) && each.opened; });
     if (standby == standbys_.end()) standby = std::find_if(standbys_.begin(), standbys_.end(), fits);
@@ -426,6 +450,7 @@ void Coordinator::lose(Now now, std::size_t index, std::string why, Loss loss) {
     standbys_.erase(standby);
     place.done = results_.last();
     place.heard = now.mono;
+    if (place.opened) keep_as(index, place.kv);
     go_on(now);
 }
 

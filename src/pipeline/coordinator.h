@@ -20,6 +20,9 @@
 //      lost again, up to stage_return_max; once it has been there for that long, soon again. Who broke the protocol
 //      stays out. Rationale: a machine that was started anew is as good as before; one that comes and goes must not
 //      keep its standbys loading.
+//   7. Once something was filled or read, who takes a hop's place must keep what that hop keeps: it is primed with such
+//      rows. Before that the owner is told.
+//   8. A result is of the operation that was sent under its number, and nothing else.
 //
 // Pure; one thread. Cost of a loss: the standby's prefill of what the session holds, at the speed of its layers.
 #pragma once
@@ -76,6 +79,8 @@ public:
         std::uint8_t hop;
         NodeId node;
     };
+    // What the hops keep of a token is not what it was (kv()).
+    struct KeepsOther {};
     // A fill has passed all hops.
     struct Filled {
         std::uint64_t number;
@@ -90,7 +95,7 @@ public:
         NodeId node;
         std::string why;
     };
-    using Output = std::variant<Ready, Result, Filled, Given, Replaced, StandbyLost, StandbyBack, Over>;
+    using Output = std::variant<Ready, Result, Filled, Given, KeepsOther, Replaced, StandbyLost, StandbyBack, Over>;
 
     // Dials every hop and standby. `rng` draws the session's name.
     Coordinator(Now now, CoordinatorConfig config, Rng& rng);
@@ -171,6 +176,11 @@ private:
     bool is_standby(const Place& place) const;
     void open(Now now, Place& place);
     void on_opened(Now now, Place& place, Member& member, const wire::StageOpened& opened);
+    // Rule 7: whether what it keeps is what that hop keeps.
+    bool suits(const Place& place) const;
+    void keep_as(std::size_t index, const std::optional<wire::KvShape>& kv);
+    // Whether this can come of the operation that was sent under its number.
+    bool answers(const Operation& result) const;
     void on_control(Now now, Place& place, Member& member, const wire::StageMessage& message);
     void on_done(Now now, Place& place, const wire::StageDone& done);
     void settle(Now now);
@@ -190,9 +200,11 @@ private:
 
     CoordinatorConfig config_;
     wire::StageSessionId session_;
-    std::vector<Place> places_;         // bounded: limits::stage_hops_max
-    std::list<Place> standbys_;         // bounded: as the configuration; not used yet
-    std::vector<Returning> returning_;  // bounded: as the configuration
+    std::vector<Place> places_;                       // bounded: limits::stage_hops_max
+    std::list<Place> standbys_;                       // bounded: as the configuration; not used yet
+    std::vector<Returning> returning_;                // bounded: as the configuration
+    std::vector<std::optional<wire::KvShape>> kept_;  // what each hop keeps of a token
+    bool moved_ = false;                              // something was filled or read
     bool ready_ = false;
     bool over_ = false;
     std::uint64_t next_token_;

@@ -83,7 +83,7 @@ TEST_F(FillTest, RandomLossesChangeNoResult) {
                     of.position = static_cast<std::uint32_t>(rng.below(tokens));
                     of.rows = static_cast<std::uint16_t>(1 + rng.below(std::min(tokens - of.position, 50U)));
                 }
-                (void)read(of);
+                if (read(of)) filling.erase(sequence);
             } else if (what == 10 && rng.below(3) == 0) {
                 const auto victim = static_cast<std::uint8_t>(1 + rng.below(hops));
                 if (dead.insert(victim).second) kill(node(victim));
@@ -136,6 +136,140 @@ TEST_F(FillTest, WhoGivesOtherBytesThanWereReadIsLost) {
     ASSERT_EQ(replaced_.size(), 1U);
     EXPECT_EQ(replaced_[0].hop, 3);
     EXPECT_TRUE(expected_.empty()) << "the standby gives it";
+}
+
+// A result is of what was sent, whatever it says of itself.
+TEST_F(FillTest, WhoAnswersSomethingElseThanWasAskedIsLost) {
+    const std::vector<std::function<void(wire::StageMessage&)>> lies = {
+        [](wire::StageMessage& m) {
+            const auto& step = std::get<wire::StageStep>(m);
+            m = wire::StageRead{step.number, step.settled, {0, 1, wire::StageReadWhat::keys, 511, 0, 1}, {}};
+        },
+        [](wire::StageMessage& m) {
+            const auto& step = std::get<wire::StageStep>(m);
+            m = wire::StageFill{step.number, step.settled, {0, step.rows.parts[0].position, 1, {}}};
+        },
+        [](wire::StageMessage& m) {
+            const auto& step = std::get<wire::StageStep>(m);
+            m = wire::StageTruncate{step.number, step.settled, 0, 0};
+        },
+        [](wire::StageMessage& m) {
+            auto& step = std::get<wire::StageStep>(m);
+            step.rows.parts[0].rows = 1;
+            step.rows.tensor.resize(row_bytes);
+        }};
+    for (const auto& lie : lies) {
+        forget();
+        spoil = nullptr;
+        start(3);
+        ASSERT_TRUE(grow(0, 10));
+        pass(1s);
+        spoil = [&lie](const NodeId& from, const NodeId& to, wire::StageMessage& message) {
+            if (from == node(3) && to == leader && std::holds_alternative<wire::StageStep>(message)) lie(message);
+        };
+        ASSERT_TRUE(grow(0, 2));
+        pass(2s);
+        ASSERT_EQ(replaced_.size(), 1U);
+        EXPECT_EQ(replaced_[0].hop, 3);
+        EXPECT_NE(replaced_[0].why.find("do not fit"), std::string::npos) << replaced_[0].why;
+        EXPECT_TRUE(expected_.empty());
+        EXPECT_FALSE(over_);
+    }
+}
+
+TEST_F(FillTest, WhoGivesOtherRowsThanWereReadIsLost) {
+    start(3);
+    ASSERT_TRUE(grow(0, 10));
+    pass(1s);
+    spoil = [](const NodeId& from, const NodeId& to, wire::StageMessage& message) {
+        auto* asked = std::get_if<wire::StageRead>(&message);
+        if (asked == nullptr || from != node(3) || to != leader) return;
+        asked->of.rows = 9;
+        asked->bytes.resize(9 * 4);
+    };
+    ASSERT_TRUE(read({0, 10, wire::StageReadWhat::keys, 2, 0, 10}));
+    pass(1s);
+    ASSERT_EQ(replaced_.size(), 1U);
+    EXPECT_EQ(replaced_[0].hop, 3);
+}
+
+TEST_F(FillTest, HashesOfTooManyLayersAreRefused) {
+    start(3);
+    ASSERT_TRUE(grow(0, 10));
+    pass(1s);
+    spoil = [](const NodeId& from, const NodeId& to, wire::StageMessage& message) {
+        auto* asked = std::get_if<wire::StageRead>(&message);
+        if (asked != nullptr && from == node(1) && to == node(2)) asked->bytes.resize(32 * limits::model_layers_max);
+    };
+    ASSERT_TRUE(read({0, 10}));
+    pass(1s);
+    ASSERT_FALSE(replaced_.empty());
+    EXPECT_NE(replaced_[0].why.find("too many layers"), std::string::npos) << replaced_[0].why;
+}
+
+// The rows are of one form from then on: a standby that keeps another one would go on with something else.
+TEST_F(FillTest, WhoKeepsAnotherFormTakesNoPlaceOnceSomethingWasFilledIn) {
+    for (const bool filled : {false, true}) {
+        forget();
+        spoil = [](const NodeId& from, const NodeId&, wire::StageMessage& message) {
+            auto* opened = std::get_if<wire::StageOpened>(&message);
+            if (opened != nullptr && from == node(102)) opened->kv->turned_keys = 64;
+        };
+        start(3);
+        ASSERT_TRUE(coordinator_->kv());
+        if (filled) fill_in_pieces(0, 10, 10);
+        ASSERT_TRUE(grow(1, 1));
+        pass(1s);
+        kill(node(2));
+        ASSERT_TRUE(grow(1, 1));
+        pass(3s);
+        EXPECT_EQ(over_.has_value(), filled);
+        EXPECT_EQ(others_, filled ? 0U : 1U) << "the owner is told";
+        if (!filled) {
+            EXPECT_FALSE(coordinator_->kv());
+        }
+    }
+}
+
+// The last hop keeps nothing of a fill for anybody, and must know all the same that it has begun.
+TEST_F(FillTest, ARefillThatIsBrokenOffBeginsAnew) {
+    start(2);
+    fill_in_pieces(0, 1200, 100);
+    pass(1s);
+    ASSERT_TRUE(grow(0, 3));  // says that the fills are settled
+    pass(1s);
+    int refills = 0;
+    spoil = [&](const NodeId& from, const NodeId& to, wire::StageMessage& message) {
+        if (from != node(1) || to != node(102) || !std::holds_alternative<wire::StageRefill>(message)) return;
+        if (++refills == 2) break_off(from, to);
+    };
+    kill(node(2));
+    pass(2s);
+    ASSERT_TRUE(grow(0, 1));
+    pass(3s);
+    EXPECT_GT(refills, 2);
+    EXPECT_TRUE(expected_.empty());
+    EXPECT_EQ(replaced_.size(), 1U) << replaced_.back().why;
+    EXPECT_FALSE(over_);
+}
+
+TEST_F(FillTest, AReplayOfMoreThanIsKeptEndsTheSession) {
+    history_max_ = 40 * kv_bytes;
+    start(3);
+    spoil = [](const NodeId& from, const NodeId& to, wire::StageMessage& message) {
+        auto* refill = std::get_if<wire::StageRefill>(&message);
+        if (refill != nullptr && from == node(1) && to == node(102))
+            refill->rows.tensor.resize(refill->rows.rows * 4096);
+    };
+    fill_in_pieces(0, 30, 10);
+    ASSERT_TRUE(grow(0, 1));
+    pass(1s);
+    kill(node(2));
+    ASSERT_TRUE(grow(0, 1));
+    pass(1s);
+    ASSERT_TRUE(over_ || replaced_.size() > 1);
+    const std::string why = over_ ? over_->why : replaced_[1].why;
+    EXPECT_NE(why.find("longer than what is kept"), std::string::npos) << why;
 }
 
 TEST_F(FillTest, WhatTwoHopsWouldGiveIsRefused) {
@@ -271,7 +405,11 @@ TEST(Intake, ASequenceIsFilledFromItsBeginningAndAtOneGo) {
     EXPECT_FALSE(intake.take(wire::StageRefill{{0, 0, 1, {}}})) << "it is not fresh";
     EXPECT_FALSE(intake.take(Operation(wire::StageRead{number + 1, number, {0, 101}, {}}))) << "more than it holds";
     EXPECT_FALSE(intake.take(Operation(wire::StageRead{number + 1, number, {1, 1}, {}})));
-    EXPECT_TRUE(intake.take(Operation(wire::StageRead{number + 1, number, {0, 100}, {}})));
+    EXPECT_TRUE(truncate(0));
+    EXPECT_TRUE(fill(0, 0, 50));
+    EXPECT_TRUE(intake.take(Operation(wire::StageRead{number + 1, number, {0, 50}, {}})));
+    ++number;
+    EXPECT_FALSE(fill(0, 50, 1)) << "behind what was read";
 }
 
 }  // namespace

@@ -34,6 +34,7 @@ Status Intake::take(const Operation& operation) {
         grow(fill->rows);
     } else if (const auto* read = std::get_if<wire::StageRead>(&operation)) {
         TRY(fits(read->of));
+        lengths_[read->of.sequence].filling = false;
     } else {
         const auto& truncate = std::get<wire::StageTruncate>(operation);
         if (truncate.sequence >= sequences_) return fail(Errc::invalid, "pipeline: a sequence that is not there");

@@ -7,7 +7,7 @@
 //      tensor has the bytes of its rows.
 //   3. Rows of a REPLAY are of sequences at most as long as the context, from position 0 on.
 //   4. Read is what a sequence holds.
-//   5. A sequence is filled from position 0 on, and at one go: not behind rows that were computed or truncated.
+//   5. A sequence is filled from position 0 on, and at one go: not behind rows that were computed, truncated or read.
 //
 // Pure; one thread.
 #pragma once
@@ -30,6 +30,8 @@ public:
     // For who joins. A hop that was replayed to in part starts over: the owner clears its engine then.
     wire::StageJoined joined() const { return {!primed_, primed_ ? last_ : 0}; }
     bool primed() const { return primed_; }
+    // Something of a sequence has come.
+    bool began() const { return !lengths_.empty(); }
     // Forgets what an unfinished replay brought.
     void start_over();
     std::uint64_t last() const { return last_; }

@@ -111,9 +111,9 @@ void Lead::take(Now now, Coordinator::Output output) {
         ends_.holds(now, coordinator_->kv());
         report_("all layers of the model are together");
         if (held_ready_) events_.emplace_back(*std::exchange(held_ready_, std::nullopt));
-    } else if (const auto* replaced = std::get_if<Coordinator::Replaced>(&output)) {
-        // Unless it is loading still: then what it keeps is not known, and nothing is filled in from now on.
+    } else if (std::holds_alternative<Coordinator::KeepsOther>(output)) {
         ends_.holds(now, coordinator_->kv());
+    } else if (const auto* replaced = std::get_if<Coordinator::Replaced>(&output)) {
         report_("hop " + std::to_string(replaced->hop) + " is " + replaced->to.hex() + " now, no more " +
                 replaced->from.hex() + ": " + replaced->why);
     } else if (const auto* lost = std::get_if<Coordinator::StandbyLost>(&output)) {
@@ -170,7 +170,9 @@ bool Lead::hand_over(Now now, engine::LeadEngine::Work& work) {
             lose_session(now, "the engine reads what is not kept");
             return false;
         }
-        return coordinator_->read(now, read->of).has_value();
+        if (!coordinator_->read(now, read->of)) return false;
+        filling_.erase(read->of.sequence);
+        return true;
     }
     const auto& [sequence, length] = std::get<engine::Truncate>(work);
     if (lengths_[sequence] <= length) return true;

@@ -43,17 +43,31 @@ Status Outlet::add(Operation operation) {
     return ok();
 }
 
-void Outlet::add_replay(const wire::StageReplay& replay) {
+Status Outlet::add_replay(const wire::StageReplay& replay) {
     ASSERT(!primed_);
     keep(replay.rows);
-    if (!replay.final) return;
-    primed_ = true;
-    settled_ = std::max(settled_, replay.settled);
+    if (replay.final) {
+        primed_ = true;
+        settled_ = std::max(settled_, replay.settled);
+    }
+    return within_bounds();
 }
 
-void Outlet::add_refill(const wire::StageRefill& refill) {
+Status Outlet::add_refill(const wire::StageRefill& refill) {
     ASSERT(!primed_);
     keep(refill.rows);
+    return within_bounds();
+}
+
+// Of a replay nothing may be dropped: who comes behind is being primed with it.
+Status Outlet::within_bounds() const {
+    return bytes_ <= bytes_max_ ? ok() : fail(Errc::exhausted, "pipeline: a replay is longer than what is kept");
+}
+
+const Operation* Outlet::unsettled(std::uint64_t number) const {
+    const auto at = std::find_if(open_.begin(), open_.end(),
+                                 [number](const Operation& operation) { return number_of(operation) == number; });
+    return at == open_.end() ? nullptr : &*at;
 }
 
 void Outlet::settle(std::uint64_t number) {

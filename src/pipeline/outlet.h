@@ -38,8 +38,9 @@ public:
     // The next in order. What is settled by it moves over. Errc::exhausted: more is unsettled than may be, since
     // nothing is settled while a replay is on its way.
     Status add(Operation operation);
-    void add_replay(const wire::StageReplay& replay);
-    void add_refill(const wire::StageRefill& refill);
+    // Errc::exhausted: more than may be kept.
+    Status add_replay(const wire::StageReplay& replay);
+    Status add_refill(const wire::StageRefill& refill);
     // Coordinator only: results up to this operation are here.
     void settle(std::uint64_t number);
 
@@ -52,6 +53,8 @@ public:
     // The next one for the successor; nullopt: nothing now, or nobody is there.
     std::optional<wire::StageMessage> poll();
 
+    // That is not settled; nullptr: none has this number.
+    const Operation* unsettled(std::uint64_t number) const;
     std::uint64_t settled() const { return settled_; }
     std::size_t bytes() const { return bytes_; }
 
@@ -68,6 +71,7 @@ private:
     // From what `sent` has not, as much as one message takes; `sent` moves on.
     wire::StageRows next_rows(Lengths& sent) const;
     void settle_what_is();
+    Status within_bounds() const;
     void apply(const Operation& operation);
     void keep(const wire::StageRows& rows);
     void keep(const wire::StageKvRows& rows);

@@ -20,7 +20,8 @@ struct StageHost::Session {
     ChannelId control;
     engine::StageHandle handle;
     bool ready = false;
-    std::size_t kv_bytes = 0;  // that its layers keep of a token; 0: they cannot be filled
+    std::size_t kv_bytes = 0;    // that its layers keep of a token; 0: they cannot be filled
+    std::size_t fill_bytes = 0;  // of a row that comes from the hop before; 0: none has
     Intake intake;
     Outlet outlet;
     std::deque<Pending> pending;  // bounded: stage_queued_max
@@ -129,7 +130,7 @@ void StageHost::on_join(Now now, ChannelId channel, const wire::StageJoin& join)
 
 // What an unfinished replay brought is brought again: the engine starts from nothing, and so does a fresh next hop.
 void StageHost::start_over(Now now, Session& session) {
-    if (session.pending.empty() && session.outlet.bytes() == 0) return;
+    if (session.pending.empty() && !session.intake.began()) return;
     for (std::uint16_t i = 0; i < session.open.sequences; ++i) engine_.truncate(now, session.handle, i, 0);
     session.intake.start_over();
     for (Session::Pending& pending : session.pending) pending.stale = true;
@@ -218,6 +219,9 @@ void StageHost::on_data(Now now, Session& session, ChannelId channel, wire::Stag
 Status StageHost::fill(Now now, Session& session, wire::StageKvRows& rows) {
     const std::size_t own = session.kv_bytes, all = rows.tensor.size() / rows.rows;
     if (own == 0 || all < own) return fail(Errc::invalid, "pipeline: not what these layers keep of a token");
+    // One size for the whole session: how much a hop holds for the next one follows from the tokens.
+    if (session.fill_bytes != 0 && session.fill_bytes != all) return fail(Errc::invalid, "pipeline: rows of two sizes");
+    session.fill_bytes = all;
     wire::StageKvRows ours{rows.sequence, rows.position, rows.rows, {}};
     Bytes rest;
     ours.tensor.reserve(rows.rows * own);
@@ -238,6 +242,8 @@ Result<bool> StageHost::read(Now now, Session& session, const wire::StageRead& r
     if (!hashes && (read.of.layer < layers.first || read.of.layer >= layers.end)) return false;
     if (session.kv_bytes == 0) return fail(Errc::invalid, "pipeline: what these layers keep cannot be read");
     if (!hashes && !read.bytes.empty()) return fail(Errc::invalid, "pipeline: another hop has given it");
+    const std::size_t all = read.bytes.size() / 32 + layers.end - layers.first;
+    if (hashes && all > limits::model_layers_max) return fail(Errc::invalid, "pipeline: hashes of too many layers");
     engine_.read(now, session.handle, read.of);
     return true;
 }
@@ -283,7 +289,9 @@ void StageHost::on_computed(Now now, Session& session, engine::StageComputed com
     }
     if (auto* replay = std::get_if<wire::StageReplay>(&pending.what)) {
         replay->rows.tensor = std::move(computed.tensor);
-        session.outlet.add_replay(*replay);
+        if (const Status kept = session.outlet.add_replay(*replay); !kept) {
+            return end(now, session, StageFaultCode::busy, kept.error().message);
+        }
     } else {
         Operation operation = std::move(std::get<Operation>(pending.what));
         const std::uint64_t number = number_of(operation);
@@ -317,23 +325,23 @@ void StageHost::on_given(Now now, Session& session, engine::StageGiven given) {
 // Those at the front wait for nothing that is computed.
 void StageHost::pass_on(Now now, Session& session) {
     while (!session.pending.empty()) {
-        auto& what = session.pending.front().what;
-        if (auto* replay = std::get_if<wire::StageReplay>(&what)) {
+        const Session::Pending& front = session.pending.front();
+        Status kept = ok();
+        if (const auto* replay = std::get_if<wire::StageReplay>(&front.what)) {
             if (!replay->rows.parts.empty()) break;
-            if (!session.pending.front().stale) session.outlet.add_replay(*replay);
-        } else if (const auto* refill = std::get_if<wire::StageRefill>(&what)) {
-            if (!session.pending.front().stale) session.outlet.add_refill(*refill);
+            if (!front.stale) kept = session.outlet.add_replay(*replay);
+        } else if (const auto* refill = std::get_if<wire::StageRefill>(&front.what)) {
+            if (!front.stale) kept = session.outlet.add_refill(*refill);
         } else {
-            auto& operation = std::get<Operation>(what);
+            const auto& operation = std::get<Operation>(front.what);
             if (std::holds_alternative<wire::StageStep>(operation)) break;
-            if (std::holds_alternative<wire::StageRead>(operation) && !session.pending.front().passes) break;
+            if (std::holds_alternative<wire::StageRead>(operation) && !front.passes) break;
             const std::uint64_t number = number_of(operation);
-            if (const Status kept = session.outlet.add(std::move(operation)); !kept) {
-                return end(now, session, StageFaultCode::busy, kept.error().message);
-            }
-            handed_on(now, session, number);
+            kept = session.outlet.add(operation);
+            if (kept) handed_on(now, session, number);
         }
-        out_.emplace_back(Took{session.pending.front().channel});
+        if (!kept) return end(now, session, StageFaultCode::busy, kept.error().message);
+        out_.emplace_back(Took{front.channel});
         session.pending.pop_front();
     }
     if (session.pending.empty()) session.alive_at = Instant::max();

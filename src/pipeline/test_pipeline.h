@@ -143,6 +143,19 @@ protected:
             machines_.at(to.node)->host->on_closed(now_, to.channel);
         });
     }
+    // The channels from one machine to another end, and both live.
+    void break_off(const NodeId& from, const NodeId& to) {
+        std::vector<End> ends;
+        for (const auto& [end, peer] : peers_) {
+            if (end.node == from && peer.node == to) ends.push_back(end);
+        }
+        for (const End& end : ends) {
+            const End there = peers_.at(end);
+            close(end);
+            peers_.emplace(end, there);
+            close(there);
+        }
+    }
     void kill(const NodeId& id) {
         machines_.at(id)->alive = false;
         std::vector<End> ends;
@@ -185,6 +198,8 @@ protected:
             EXPECT_EQ(result->rows.tensor, expected_.at(result->number)) << "operation " << result->number;
             expected_.erase(result->number);
             arrived_.push_back(now_.mono);
+        } else if (std::holds_alternative<Coordinator::KeepsOther>(output)) {
+            ++others_;
         } else if (auto* given = std::get_if<Coordinator::Given>(&output)) {
             ASSERT_TRUE(expected_.contains(given->number));
             EXPECT_EQ(given->bytes, expected_.at(given->number)) << "read " << given->number;
@@ -344,6 +359,7 @@ protected:
         back_.clear();
         expected_.clear();
         over_.reset();
+        others_ = 0;
         for (std::uint16_t i = 0; i < sequences; ++i) reference_.truncate(now_, whole_, i, 0);
     }
 
@@ -372,6 +388,7 @@ protected:
     std::set<NodeId> absent_;
     bool more_standbys_ = false;
     std::size_t lost_standbys_ = 0;
+    std::size_t others_ = 0;
     std::vector<NodeId> back_;
     std::map<NodeId, std::size_t> dials_;  // of the coordinator
     std::size_t window_ = 32;

@@ -1,5 +1,6 @@
 """B5: a hop whose machine has too little memory for its layers and their cache says so, and its standby takes its
 place; with room it stands by. A hop whose disk is full computes as before. (The disk: for who may mount one.)"""
+# build: accept
 
 import subprocess
 import sys

@@ -5,8 +5,8 @@ import struct
 from dataclasses import dataclass
 
 CELL_HEAD = 8  # circuit id 4, command 1, flags 1, length 2
-OPEN, JOIN, STEP, TRUNCATE, REPLAY, FAULT = 1, 3, 5, 6, 7, 11
-FIXED = {2: 0, 3: 17, 4: 9, 6: 22, 8: 32, 9: 16, 10: 0, OPEN: 96}  # bytes behind the kind
+OPEN, OPENED, JOIN, STEP, TRUNCATE, REPLAY, FAULT = 1, 2, 3, 5, 6, 7, 11
+FIXED = {3: 17, 4: 9, 6: 22, 8: 32, 9: 16, 10: 0, OPEN: 96}  # bytes behind the kind
 TYPE_AND_WIDTH = 16 + 32 + 2 + 2 + 1  # where they are in OPEN
 VALUE_BYTES = {0: 4, 1: 2}            # of f32 and f16; q8_0 is not read here
 
@@ -60,6 +60,9 @@ def read(direction, peer, raw, row_bytes):
     kind, places, rows, end = raw[0], (), (), None
     if kind in FIXED:
         end = 1 + FIXED[kind]
+    elif kind == OPENED:
+        layers = struct.unpack_from("<H", raw, 1)[0]
+        end = 3 + (8 + 10 * layers if layers else 0)
     elif kind == FAULT:
         end = 4 + struct.unpack_from("<H", raw, 2)[0]
     elif kind in (STEP, REPLAY):
