@@ -36,8 +36,8 @@ public:
     std::uint32_t beside_tokens_max() const override { return beside_tokens(embedding_.width()); }
     bool holds(llama_seq_id sequence, std::uint32_t length) const override;
     const KvShape* kv_shape() const override { return kv_ ? &*kv_ : nullptr; }
-    // What fills a sequence is kept by each hop for whoever takes the next one's place. A quarter of what it may keep is
-    // for all that was filled in.
+    // What fills a sequence is kept by each hop for whoever takes the next one's place. A quarter of what it may keep
+    // is for all that was filled in.
     std::uint64_t moved_bytes_max() const override;
     bool moves_by_steps() const override { return true; }
     std::uint32_t begin_place(llama_seq_id sequence, const KvCopy& copy, std::uint32_t from) override;
