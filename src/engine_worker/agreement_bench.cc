@@ -1,7 +1,10 @@
 // How much of a model's answers changes when hidden states travel as f16 or q8_0 (B7): the most likely token at every
 // position of texts that are given (teacher-forced), against f32, over a split into three stages with the head apart.
 //
-//   engine_worker_bench BACKENDS MODEL [TOKENS]      lines of: name value
+//   engine_worker_bench BACKENDS MODEL [TOKENS [DRAFT]]      lines of: name value
+//
+// With a draft model also how often its likeliest token is the model's, and how often its second choice is where it is
+// not (B8): what a tree of guesses could win over a chain.
 //
 // The texts are the model's own answers, drawn at temperature 1; then, as the unfavourable case, tokens drawn at
 // random, where nothing is likely. Every run draws the same ones. Rows travel as they do in the product: to the first
@@ -131,6 +134,49 @@ Result<Tokens> predictions(Split& split, ActivationType type, const Tokens& text
     return out;
 }
 
+struct Choices {
+    std::int32_t first = 0, second = 0;
+};
+Choices two_likeliest(std::span<const float> row) {
+    Choices out{0, 1};
+    if (row[1] > row[0]) std::swap(out.first, out.second);
+    for (std::size_t i = 2; i < row.size(); ++i) {
+        const auto token = static_cast<std::int32_t>(i);
+        if (row[i] > row[static_cast<std::size_t>(out.first)]) {
+            out = {token, out.first};
+        } else if (row[i] > row[static_cast<std::size_t>(out.second)]) {
+            out.second = token;
+        }
+    }
+    return out;
+}
+
+// How good the guesses of a draft are, token by token.
+Status compare_draft(Split& split, Split& draft, const std::vector<Tokens>& texts) {
+    std::size_t positions = 0, first = 0, second = 0;
+    for (const Tokens& text : texts) {
+        const Tokens wanted = TRY(predictions(split, ActivationType::f32, text));
+        for (std::size_t fed = 0; fed < text.size(); fed += engine::prompt_tokens_shared) {
+            const auto next =
+                std::span(text).subspan(fed, std::min<std::size_t>(text.size() - fed, engine::prompt_tokens_shared));
+            const std::vector<float> logits =
+                TRY(draft.logits(ActivationType::f32, next, static_cast<std::int32_t>(fed)));
+            for (std::size_t i = 0; i < next.size(); ++i, ++positions) {
+                const Choices guess =
+                    two_likeliest(std::span(logits).subspan(i * draft.vocabulary(), draft.vocabulary()));
+                first += guess.first == wanted[fed + i] ? 1 : 0;
+                second += guess.second == wanted[fed + i] ? 1 : 0;
+            }
+        }
+    }
+    const auto of = [](std::size_t part, std::size_t all) {
+        return static_cast<double>(part) / static_cast<double>(all);
+    };
+    std::printf("draft.first %.6f\ndraft.second_of_the_rest %.6f\n", of(first, positions),
+                of(second, positions - first));
+    return ok();
+}
+
 Status compare(Split& split, const std::string& of, const std::vector<Tokens>& texts) {
     std::size_t positions = 0, same_f16 = 0, same_q8_0 = 0;
     for (const Tokens& text : texts) {
@@ -165,8 +211,7 @@ void print_bytes(std::uint32_t width) {
     }
 }
 
-Status run(const std::string& backends, const std::string& path, std::size_t tokens) {
-    TRY(load_backends(backends));
+Result<EndsOfModel> open_ends(const std::string& path) {
     const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (file < 0) return fail(Errc::not_found, "cannot open " + path);
     engine::pipe::Load load;
@@ -174,7 +219,13 @@ Status run(const std::string& backends, const std::string& path, std::size_t tok
     load.sequences = 1;
     load.threads = 1;
     OpenedModel opened = TRY(open_whole_model(file, [](double) {}));
-    const EndsOfModel ends = TRY(load_ends(std::move(opened), load));
+    return load_ends(std::move(opened), load);
+}
+
+// `draft`: empty for none.
+Status run(const std::string& backends, const std::string& path, std::size_t tokens, const std::string& draft) {
+    TRY(load_backends(backends));
+    const EndsOfModel ends = TRY(open_ends(path));
     const std::unique_ptr<Split> split = TRY(Split::make(ends.whole));
     std::vector<Tokens> own, random;
     std::size_t own_tokens = 0, random_tokens = 0;
@@ -187,6 +238,12 @@ Status run(const std::string& backends, const std::string& path, std::size_t tok
     }
     TRY(compare(*split, "own", own));
     TRY(compare(*split, "random", random));
+    if (!draft.empty()) {
+        const EndsOfModel its_ends = TRY(open_ends(draft));
+        const std::unique_ptr<Split> its = TRY(Split::make(its_ends.whole));
+        if (its->vocabulary() != split->vocabulary()) return fail(Errc::invalid, "the draft has another vocabulary");
+        TRY(compare_draft(*split, *its, own));
+    }
     print_bytes(split->width());
     return ok();
 }
@@ -196,11 +253,12 @@ Status run(const std::string& backends, const std::string& path, std::size_t tok
 
 int main(int count, char** words) {
     if (count < 3) {
-        std::fprintf(stderr, "engine_worker_bench BACKENDS MODEL [TOKENS]\n");
+        std::fprintf(stderr, "engine_worker_bench BACKENDS MODEL [TOKENS [DRAFT]]\n");
         return 2;
     }
     const long tokens = count > 3 ? std::strtol(words[3], nullptr, 10) : 10'000;
-    const auto done = shoal::engine_worker::run(words[1], words[2], tokens > 0 ? static_cast<std::size_t>(tokens) : 1);
+    const auto done = shoal::engine_worker::run(words[1], words[2], tokens > 0 ? static_cast<std::size_t>(tokens) : 1,
+                                                count > 4 ? words[4] : "");
     if (!done) std::fprintf(stderr, "engine_worker_bench: %s\n", done.error().message.c_str());
     return done ? 0 : 1;
 }
