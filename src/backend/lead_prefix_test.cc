@@ -146,6 +146,20 @@ TEST_F(LeadPrefixTest, AJobThatIsCancelledWhileItIsFilledInLeavesNothingBehind) 
     EXPECT_EQ(lead->text_of(2), expected);
 }
 
+TEST_F(LeadPrefixTest, AJobWhoseStagesKeepSomethingElseMeanwhileReadsItsPrompt) {
+    start(1);
+    ASSERT_FALSE(HasFatalFailure());
+    ASSERT_FALSE(wanted(1).empty());
+    lead->give(1, made->snapshot);
+    ASSERT_TRUE(lead->until([&] { return carrier->fills > 0; }));
+    lead->engine->holds(lead->loop.now(), std::nullopt);
+    const Finished* finished = until_finished(1);
+    ASSERT_NE(finished, nullptr);
+    EXPECT_EQ(finished->usage.reused.value(), 0U);
+    EXPECT_EQ(lead->text_of(1), expected);
+    EXPECT_TRUE(lead->all<engine::Down>().empty());
+}
+
 TEST_F(LeadPrefixTest, AJobWhoseStagesAreLostWhileItIsFilledInEnds) {
     start(1);
     ASSERT_FALSE(HasFatalFailure());

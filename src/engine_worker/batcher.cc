@@ -244,6 +244,7 @@ bool Batcher::begin_step() {
     admit();
     for (auto& run : running_) {
         if (run->source && run->steps == 0) ask_for_prefix(*run);
+        if (run->copy) drop_what_fits_no_more(*run);
     }
     // They take turns with what is computed.
     if (!moved_last_ && begin_move()) return moved_last_ = true;
@@ -267,6 +268,17 @@ bool Batcher::begin_move() {
     if (!far_giver_.begin()) return false;
     steps_.emplace_back();
     return true;
+}
+
+// Other stages have taken over since, and keep tokens in another form.
+void Batcher::drop_what_fits_no_more(Running& run) {
+    const KvShape* shape = backbone_.kv_shape();
+    if (shape != nullptr && *shape == run.copy->shape()) return;
+    if (run.placed > 0) {
+        backbone_.truncate(run.sequence, 0);
+        run.fed = 0;
+    }
+    run.copy.reset();
 }
 
 bool Batcher::begin_place() {

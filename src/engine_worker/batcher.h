@@ -159,6 +159,7 @@ private:
     // A piece of what some job waits for, or other engines do; false: none does.
     bool begin_move();
     bool begin_place();
+    void drop_what_fits_no_more(Running& run);
     void measure(const Step& step);
     void drop(const PrefixCache::Taken& kept);
     void drop_kept(std::uint32_t tokens_left);
