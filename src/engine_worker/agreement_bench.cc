@@ -41,9 +41,9 @@ public:
         StageOptions options;
         options.cells = text_tokens_max;
         options.rows_max = engine::prompt_tokens_shared;
-        for (std::uint32_t i = 0; i < stages; ++i) {
-            const std::uint32_t layers = whole.shape().layers;
-            const Shard shard = TRY(whole.cut_without_head({layers * i / stages, layers * (i + 1) / stages}));
+        const std::uint32_t layers = whole.shape().layers, parts = std::min(stages, layers);
+        for (std::uint32_t i = 0; i < parts; ++i) {
+            const Shard shard = TRY(whole.cut_without_head({layers * i / parts, layers * (i + 1) / parts}));
             split->stages_.push_back(TRY(Stage::load(shard, options, [](double) {})));
         }
         split->head_ = TRY(Head::load(whole, options.threads));
