@@ -17,14 +17,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import Network, check, main, until
 from harness.network import made_model
+from harness.prefixes import BLOCK, IN_VAIN, MODEL, cached, lines, question, second_turn, streams
 
-BLOCK = 16  # tokens that a prefix is a multiple of
-WORDS = 250  # of a prompt
-# Weights of f16: how many tokens are read at once then changes what is computed by last bits only.
-MODEL = "--layers 6 --embd 1024 --ff 2048 --heads 16 --kv-heads 2 --vocab 4096 --type f16"
 ASK = {"max_tokens": 12, "temperature": 0, "seed": 3}
 LIAR = 0
-IN_VAIN = ("it gave nothing in time", "it is too slow", "it failed a short while ago")
 STANDS_STILL_S = 9  # a client waits ten for a node to accept a question
 
 
@@ -40,25 +36,6 @@ def test(folder):
     with Network(folder / "liar", relays=12, models=2, model_file=model, liars={LIAR: "prefix"}) as net:
         net.wait_models(2)
         what_was_altered_is_refused(net)
-
-
-def question(number):
-    """Of about a thousand tokens, another one for each number."""
-    return " ".join(f"w{(number * 7919 + i * 104729) % 9973}" for i in range(WORDS))
-
-
-def second_turn(text, first):
-    return [{"role": "user", "content": text}, {"role": "assistant", "content": first.text},
-            {"role": "user", "content": "And then?"}]
-
-
-def cached(reply):
-    check(reply.done, f"no whole answer: {reply}")
-    return reply.usage["prompt_tokens_details"]["cached_tokens"]
-
-
-def streams(node):
-    return sum(line.get("command") == "STREAM_OPEN" for line in node.trace())
 
 
 def asked_node(net, client, prompt):
@@ -86,10 +63,6 @@ def pass_over(client, node):
     node.process.signal(signal.SIGCONT)
     # What was sent to it meanwhile shows that it had been asked.
     until(lambda: streams(node) > known, "the node that stood still was asked", 20)
-
-
-def lines(node, words):
-    return [line for line in node.process.output().splitlines() if words in line]
 
 
 def nothing_without_the_option(net):

@@ -16,39 +16,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import Network, check, main, until
 from harness.network import made_model
+from harness.prefixes import BLOCK, IN_VAIN, MODEL, cached, lines, question, second_turn, streams
 
-BLOCK = 16  # tokens that a prefix is a multiple of
-WORDS = 250  # of a prompt
-MODEL = "--layers 6 --embd 1024 --ff 2048 --heads 16 --kv-heads 2 --vocab 4096 --type f16"
 HOPS = [(0, 3), (3, 6)]
 LEAD = ("--activations", "f32", "--context", "4096", "--sequences", "2")
 ASK = {"temperature": 0, "seed": 3}
 TOKENS, KILL_AT = 60, 10
 MOVED_S = 2  # no first token of a short question takes so long where nobody stands still
-IN_VAIN = ("it gave nothing in time", "it is too slow", "it failed a short while ago")
-
-
-def question(number):
-    """Of about a thousand tokens, another one for each number."""
-    return " ".join(f"w{(number * 7919 + i * 104729) % 9973}" for i in range(WORDS))
-
-
-def second_turn(text, first):
-    return [{"role": "user", "content": text}, {"role": "assistant", "content": first.text},
-            {"role": "user", "content": "And then?"}]
-
-
-def cached(reply):
-    check(reply.done, f"no whole answer: {reply}")
-    return reply.usage["prompt_tokens_details"]["cached_tokens"]
-
-
-def lines(node, words):
-    return [line for line in node.process.output().splitlines() if words in line]
-
-
-def streams(node):
-    return sum(line.get("command") == "STREAM_OPEN" for line in node.trace())
 
 
 def pass_over(net, client):
