@@ -195,7 +195,9 @@ TEST_F(LeadPrefixTest, ALeadWithLayersOfItsOwnAsksForNothing) {
     start(2, wire::LayerRange{2, 6});
     ASSERT_FALSE(HasFatalFailure());
     EXPECT_TRUE(wanted(1).empty());
-    ASSERT_NE(until_finished(1), nullptr);
+    const Finished* finished = until_finished(1);
+    ASSERT_NE(finished, nullptr);
+    EXPECT_FALSE(finished->kept) << "a part of the layers is no snapshot";
     EXPECT_EQ(lead->text_of(1), expected);
 }
 

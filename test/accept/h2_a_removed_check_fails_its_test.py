@@ -26,8 +26,12 @@ def is_chosen(one):
 
 def unchanged_passes(chosen):
     """A test that fails anyway would find every mutant."""
-    for name in sorted({one["test"] for one in chosen if "test" in one}):
-        case = mutants.unit_test(name)
+    cases = {}
+    for one in chosen:
+        if "test" in one:
+            cases.setdefault(one["test"], set()).add(one.get("case", "*"))
+    for name, of in sorted(cases.items()):
+        case = mutants.unit_test(name, case=":".join(sorted(of)))
         check(case is None, f"{name} fails on the unchanged source: {case}")
     for name in sorted({one["accept"] for one in chosen if "accept" in one}):
         status, output = mutants.acceptance_test(name)
