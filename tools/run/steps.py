@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,9 @@ BUILD = ROOT / "build"
 LOGS = BUILD / "logs"
 TAIL_LINES = 40
 PROGRESS = re.compile(r"\[(\d+/\d+)\]")
+
+
+stopping = threading.Event()  # what other threads run ends within a second
 
 
 class StepFailed(Exception):
@@ -59,14 +63,14 @@ def stop_group(process):
 
 
 def _wait(process, path, timeout, on_progress):
-    """Waits for the end; returns the exit status, or None when the time is over."""
+    """Waits for the end; returns the exit status, or None when the time is over or `stopping` is set."""
     began = time.monotonic()
     try:
         while True:
             try:
                 return process.wait(timeout=1)
             except subprocess.TimeoutExpired:
-                if timeout and time.monotonic() - began > timeout:
+                if stopping.is_set() or (timeout and time.monotonic() - began > timeout):
                     return None
                 on_progress(path, int(time.monotonic() - began))
     finally:
@@ -93,7 +97,8 @@ def run_logged(command, path, timeout=None, env=None, on_progress=lambda path, s
             return 127
         status = _wait(process, path, timeout, on_progress)
         if status is None:
-            log.write(f"ran past its limit of {timeout} s and was ended\n".encode())
+            why = "was stopped" if stopping.is_set() else f"ran past its limit of {timeout} s and was ended"
+            log.write(f"{why}\n".encode())
             return 124
         return status
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import fuzz
 import lint
 from build import build
-from steps import BUILD, ROOT, StepFailed, jobs, log_path, run_logged, say
+from steps import BUILD, ROOT, StepFailed, jobs, log_path, run_logged, say, stopping
 from tally import Tally, count_gtest
 
 UNIT_TEST_SECONDS_MAX = 600
@@ -59,9 +59,16 @@ def try_build(tally, preset, targets=()):
 
 
 def in_parallel(work, items):
+    """What waits is given up, and what runs is ended, when one of them raises or the user presses Ctrl-C."""
     with concurrent.futures.ThreadPoolExecutor(jobs()) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(work, item) for item in items]):
-            done.result()
+        try:
+            for done in concurrent.futures.as_completed([pool.submit(work, item) for item in items]):
+                done.result()
+        except BaseException:
+            stopping.set()
+            pool.shutdown(cancel_futures=True)
+            stopping.clear()
+            raise
 
 
 # ---- unit tests ------------------------------------------------------------------------------------------------------

@@ -48,6 +48,21 @@ class Steps(Quiet):
         self.assertEqual(self.run_logged("sh", "-c", "sleep 60 & wait", timeout=1), 124)
         self.assertLess(time.monotonic() - began, 30)
 
+    def test_what_waits_is_given_up_and_what_runs_is_ended_with_the_first_that_raises(self):
+        seen = []
+
+        def work(item):
+            seen.append(item)
+            if item == "raises":
+                raise KeyboardInterrupt
+            self.run_logged("sleep", "60")
+
+        began = time.monotonic()
+        with mock.patch.object(suite, "jobs", lambda: 2), self.assertRaises(KeyboardInterrupt):
+            suite.in_parallel(work, ["sleeps", "raises", *("waits" for _ in range(20))])
+        self.assertLess(time.monotonic() - began, 30)
+        self.assertLess(len(seen), 22)
+
     def test_a_step_that_fails_shows_the_end_of_its_log(self):
         with self.assertRaises(steps.StepFailed):
             steps.step("x", ["sh", "-c", "seq 100; exit 1"])
