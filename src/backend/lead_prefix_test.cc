@@ -64,6 +64,13 @@ protected:
         EXPECT_EQ(lead->wanted.back().chain, made->chain);
         return made->snapshot;
     }
+    // A part of what the job waits for is on its way to the stages.
+    void until_filling(std::uint64_t job) {
+        const Bytes snapshot = wanted(job);
+        ASSERT_EQ(snapshot.size(), source.kept.bytes);
+        lead->give(job, snapshot);
+        ASSERT_TRUE(lead->until([&] { return carrier->fills > 0; }));
+    }
     const Finished* until_finished(std::uint64_t job) {
         EXPECT_TRUE(lead->until([&] { return lead->ended(job) || !carrier->failure.empty(); })) << carrier->failure;
         return lead->of<Finished>(job);
@@ -134,10 +141,8 @@ TEST_F(LeadPrefixTest, WhatWasAlteredReachesNoStage) {
 TEST_F(LeadPrefixTest, AJobThatIsCancelledWhileItIsFilledInLeavesNothingBehind) {
     start(1);
     ASSERT_FALSE(HasFatalFailure());
-    const Bytes snapshot = wanted(1);
-    ASSERT_EQ(snapshot.size(), source.kept.bytes);
-    lead->give(1, snapshot);
-    ASSERT_TRUE(lead->until([&] { return carrier->fills > 0; }));
+    until_filling(1);
+    ASSERT_FALSE(HasFatalFailure());
     lead->engine->cancel(lead->loop.now(), JobId(1));
     ASSERT_TRUE(lead->until([&] { return lead->ended(1); }));
     lead->start(2, second_turn(), std::nullopt);
@@ -149,9 +154,8 @@ TEST_F(LeadPrefixTest, AJobThatIsCancelledWhileItIsFilledInLeavesNothingBehind) 
 TEST_F(LeadPrefixTest, AJobWhoseStagesKeepSomethingElseMeanwhileReadsItsPrompt) {
     start(1);
     ASSERT_FALSE(HasFatalFailure());
-    ASSERT_FALSE(wanted(1).empty());
-    lead->give(1, made->snapshot);
-    ASSERT_TRUE(lead->until([&] { return carrier->fills > 0; }));
+    until_filling(1);
+    ASSERT_FALSE(HasFatalFailure());
     lead->engine->holds(lead->loop.now(), std::nullopt);
     const Finished* finished = until_finished(1);
     ASSERT_NE(finished, nullptr);
@@ -163,10 +167,8 @@ TEST_F(LeadPrefixTest, AJobWhoseStagesKeepSomethingElseMeanwhileReadsItsPrompt) 
 TEST_F(LeadPrefixTest, AJobWhoseStagesAreLostWhileItIsFilledInEnds) {
     start(1);
     ASSERT_FALSE(HasFatalFailure());
-    const Bytes snapshot = wanted(1);
-    ASSERT_EQ(snapshot.size(), source.kept.bytes);
-    lead->give(1, snapshot);
-    ASSERT_TRUE(lead->until([&] { return carrier->fills > 0; }));
+    until_filling(1);
+    ASSERT_FALSE(HasFatalFailure());
     carrier->close_session();
     lead->engine->broken(lead->loop.now(), "hop 2 was lost", engine::BrokenFor::now);
     ASSERT_TRUE(lead->until([&] { return lead->ended(1); }));

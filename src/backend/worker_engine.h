@@ -80,7 +80,6 @@ public:
     void given(Now now, Bytes bytes) override;
     void holds(Now now, const std::optional<wire::KvShape>& kv) override;
     void broken(Now now, const std::string& why, engine::BrokenFor how_long) override;
-    // A lead's sequences lie on other machines as well.
     engine::Prefixes* prefixes() override { return &prefixes_; }
 
     // Layers that a GPU computes, and all that this engine does; nullptr: none.

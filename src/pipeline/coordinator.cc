@@ -150,7 +150,9 @@ void Coordinator::on_opened(Now now, Place& place, Member& member, const wire::S
     place.open_until = Instant::max();
     if (place.returned) out_.emplace_back(StandbyBack{static_cast<std::uint8_t>(place.index + 1), place.hop.node});
     if (is_standby(place)) return;
-    if (!suits(place)) return lose(now, place.index, "it keeps tokens in another form than the hop before it did");
+    if (!suits(place)) {
+        return lose(now, place.index, "it keeps tokens in another form than the node whose place it takes");
+    }
     keep_as(place.index, place.kv);
     go_on(now);
 }

@@ -281,45 +281,43 @@ void StageHost::on_engine(Now now) {
 
 void StageHost::on_computed(Now now, Session& session, engine::StageComputed computed) {
     ASSERT(!session.pending.empty());
-    Session::Pending pending = std::move(session.pending.front());
-    session.pending.pop_front();
-    if (pending.stale) {
-        out_.emplace_back(Took{pending.channel});
-        return pass_on(now, session);
-    }
-    if (auto* replay = std::get_if<wire::StageReplay>(&pending.what)) {
+    Session::Pending& front = session.pending.front();
+    Status kept = ok();
+    if (front.stale) {
+        // What it would be part of has begun anew.
+    } else if (auto* replay = std::get_if<wire::StageReplay>(&front.what)) {
         replay->rows.tensor = std::move(computed.tensor);
-        if (const Status kept = session.outlet.add_replay(*replay); !kept) {
-            return end(now, session, StageFaultCode::busy, kept.error().message);
-        }
+        kept = session.outlet.add_replay(*replay);
     } else {
-        Operation operation = std::move(std::get<Operation>(pending.what));
-        const std::uint64_t number = number_of(operation);
-        std::get<wire::StageStep>(operation).rows.tensor = std::move(computed.tensor);
-        if (const Status kept = session.outlet.add(std::move(operation)); !kept) {
-            return end(now, session, StageFaultCode::busy, kept.error().message);
-        }
-        handed_on(now, session, number);
+        auto& step = std::get<wire::StageStep>(std::get<Operation>(front.what));
+        step.rows.tensor = std::move(computed.tensor);
+        kept = add(now, session, std::move(step));
     }
-    hand_on(session);
-    out_.emplace_back(Took{pending.channel});
-    pass_on(now, session);
+    answered(now, session, kept);
 }
 
 void StageHost::on_given(Now now, Session& session, engine::StageGiven given) {
     ASSERT(!session.pending.empty());
-    Session::Pending pending = std::move(session.pending.front());
-    session.pending.pop_front();
-    Operation operation = std::move(std::get<Operation>(pending.what));
-    const std::uint64_t number = number_of(operation);
-    append(std::get<wire::StageRead>(operation).bytes, given.bytes);
-    if (const Status kept = session.outlet.add(std::move(operation)); !kept) {
-        return end(now, session, StageFaultCode::busy, kept.error().message);
-    }
-    handed_on(now, session, number);
+    auto& read = std::get<wire::StageRead>(std::get<Operation>(session.pending.front().what));
+    append(read.bytes, given.bytes);
+    answered(now, session, add(now, session, std::move(read)));
+}
+
+// The engine has, what stands at the front.
+void StageHost::answered(Now now, Session& session, const Status& kept) {
+    if (!kept) return end(now, session, StageFaultCode::busy, kept.error().message);
     hand_on(session);
-    out_.emplace_back(Took{pending.channel});
+    out_.emplace_back(Took{session.pending.front().channel});
+    session.pending.pop_front();
     pass_on(now, session);
+}
+
+Status StageHost::add(Now now, Session& session, Operation operation) {
+    const std::uint64_t number = number_of(operation);
+    TRY(session.outlet.add(std::move(operation)));
+    session.handed_on = number;
+    if (session.done_at == Instant::max()) session.done_at = now.mono + limits::stage_done_delay;
+    return ok();
 }
 
 // Those at the front wait for nothing that is computed.
@@ -336,9 +334,7 @@ void StageHost::pass_on(Now now, Session& session) {
             const auto& operation = std::get<Operation>(front.what);
             if (std::holds_alternative<wire::StageStep>(operation)) break;
             if (std::holds_alternative<wire::StageRead>(operation) && !front.passes) break;
-            const std::uint64_t number = number_of(operation);
-            kept = session.outlet.add(operation);
-            if (kept) handed_on(now, session, number);
+            kept = add(now, session, operation);
         }
         if (!kept) return end(now, session, StageFaultCode::busy, kept.error().message);
         out_.emplace_back(Took{front.channel});
@@ -346,11 +342,6 @@ void StageHost::pass_on(Now now, Session& session) {
     }
     if (session.pending.empty()) session.alive_at = Instant::max();
     hand_on(session);
-}
-
-void StageHost::handed_on(Now now, Session& session, std::uint64_t number) {
-    session.handed_on = number;
-    if (session.done_at == Instant::max()) session.done_at = now.mono + limits::stage_done_delay;
 }
 
 void StageHost::hand_on(Session& session) {

@@ -79,8 +79,10 @@ private:
     Status fill(Now now, Session& session, wire::StageKvRows& rows);
     // Whether its layers have a part in it. Errc::invalid: they have, and cannot give it.
     Result<bool> read(Now now, Session& session, const wire::StageRead& read);
+    void answered(Now now, Session& session, const Status& kept);
     void pass_on(Now now, Session& session);
-    void handed_on(Now now, Session& session, std::uint64_t number);
+    // To what the next hop gets. Errc::exhausted: there is no room.
+    Status add(Now now, Session& session, Operation operation);
     void hand_on(Session& session);
     void start_over(Now now, Session& session);
     void dial_next(Now now, Session& session);
