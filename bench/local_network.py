@@ -11,6 +11,7 @@ from figures import ROOT, NotMeasured
 sys.path.insert(0, str(ROOT / "test"))
 from harness import Network, Process, Skip, TimedOut, ProcessDied  # noqa: E402
 from harness.network import Node, default_model, fixture, free_port  # noqa: E402,F401  (for the other modules)
+from harness.prefixes import streams  # noqa: E402,F401
 from harness.waiting import until  # noqa: E402,F401
 
 

@@ -11,7 +11,7 @@ import time
 
 import engine
 from figures import NotMeasured, at_least, at_most, printed
-from local_network import Network, Skip, TimedOut, ProcessDied, default_model, new_folder, wait_quiet
+from local_network import Network, Skip, TimedOut, ProcessDied, default_model, new_folder, streams, wait_quiet
 
 TURN_TOKENS = 640      # of the first turn's prompt, whole blocks of 16; the second has 32 or a few more
 ASK = {"max_tokens": 1, "temperature": 0, "seed": 3}
@@ -40,10 +40,6 @@ def second_turn(text):
     # What random weights say is noise: something else is put in its place.
     return [{"role": "user", "content": text}, {"role": "assistant", "content": "we do"},
             {"role": "user", "content": "and then?"}]
-
-
-def streams(node):
-    return sum(line.get("command") == "STREAM_OPEN" for line in node.trace())
 
 
 class Moves:
