@@ -71,7 +71,7 @@ def over_links(build, folder, delay_ms, options):
 
         yield row("over none", plain, 2 if delay_ms == max(DELAYS_MS) else None)
         yield row("over ggml-rpc-server", rpc, 3 if delay_ms else 1.3)
-        yield row("over ggml-rpc-server that guesses too", rpc_guessing, None)
+        yield row("over ggml-rpc-server that guesses too", rpc_guessing, None if delay_ms else 1.3)
 
 
 def useless(build, folder, options):

@@ -63,6 +63,12 @@ def wait_quiet(processes, share=0.02, timeout=20):
             return
 
 
+def let_through(net):
+    """Those that only carry words stand back for those that compute: in life they are other machines."""
+    for node in [*net.relays, net.client]:
+        os.setpriority(os.PRIO_PROCESS, node.process.pid, 10)
+
+
 def new_folder(parent, name):
     folder = Path(parent) / name
     folder.mkdir(parents=True)

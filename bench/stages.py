@@ -5,6 +5,7 @@ behind the first piece of text. Each node computes with one thread. The models h
 not depend on what they say: `bench` is the one that engine.py uses, `bench-1b` has the shape of a 1.1 B llama.
 """
 
+import os
 import statistics
 import subprocess
 import threading
@@ -12,11 +13,12 @@ import time
 
 from engine import Peer, bench_model, bootstrap_lower
 from figures import Figure, NotMeasured, at_least, at_most, exactly, percentile, printed, spread
-from local_network import fixture, network, new_folder, until
+from local_network import fixture, let_through, network, new_folder, until
 from rpc_peer import PREFIX, rpc_peer
 
 HOPS = [(0, 3), (3, 6), (6, 8), (8, 10)]           # of bench
 HOPS_TWO = [(0, 5), (5, 10)]                          # of bench, where hops should not wait for a processor
+HOP_1B = [(0, 22)]
 HOPS_1B = [(0, 6), (6, 12), (12, 17), (17, 22)]    # of bench-1b
 HOPS_SLOW = [(0, 3), (3, 6), (6, 8)]               # of the fixture `slow`
 DELAYS_MS = (0, 10, 30)
@@ -96,12 +98,12 @@ class Questions:
         return made / (end - begin)
 
 
-def in_turn(rounds, ours, theirs):
-    """Two lists, measured turn by turn; who goes first changes."""
-    found = ([], [])
+def in_turn(rounds, *sides):
+    """A list for each, measured turn by turn; who goes first changes."""
+    found = tuple([] for _ in sides)
     for turn in range(rounds):
-        for side in (0, 1) if turn % 2 == 0 else (1, 0):
-            found[side].append((ours, theirs)[side]())
+        for side in range(len(sides))[::1 if turn % 2 == 0 else -1]:
+            found[side].append(sides[side]())
     return found
 
 
@@ -116,48 +118,57 @@ def against(name, value, unit, bar, ratios, peer, **conditions):
 # ---- what a stage costs --------------------------------------------------------------------------------------------
 
 def cost(build, folder, options):
-    """A model in one process against the same model over hops, both on this machine."""
+    """A model in one process, over one hop and over four, all on this machine. Hops beyond the first are what a stage
+    costs by itself; the bar counts the lead's process into the four as well."""
     model = bench_model_1b(build)
     with network(new_folder(folder, "whole"), build, model, relays=10, options=SIZES) as whole, \
+            network(new_folder(folder, "hop"), build, model, relays=10, hops=HOP_1B, lead_options=SIZES) as hop, \
             network(new_folder(folder, "hops"), build, model, relays=10, hops=HOPS_1B, lead_options=SIZES) as hops:
-        one, cut = Questions(whole), Questions(hops)
-        one.token_ms(8), cut.token_ms(8)
-        ours, theirs = in_turn(options.pairs, lambda: cut.token_ms(options.tokens),
-                               lambda: one.token_ms(options.tokens))
-        extra = [(a - b) / len(HOPS_1B) for a, b in zip(ours, theirs)]
+        sides = [Questions(net) for net in (whole, hop, hops)]
+        for net, ask in zip((whole, hop, hops), sides):
+            let_through(net)
+            ask.token_ms(8)
+        one, single, cut = in_turn(3 * options.pairs, *(lambda ask=ask: ask.token_ms(options.tokens) for ask in sides))
+        extra = [(a - b) / len(HOPS_1B) for a, b in zip(cut, one)]
+        further = [(a - b) / (len(HOPS_1B) - len(HOP_1B)) for a, b in zip(cut, single)]
+        whole_ms = statistics.median(one)
         figure = at_most("stages: extra cost of one, 1.1 B", statistics.median(extra), "ms/token", 0.5, **spread(extra),
-                         stages=len(HOPS_1B), whole=statistics.median(theirs), cut=statistics.median(ours),
+                         stages=len(HOPS_1B), whole=whole_ms, cut=statistics.median(cut), least=min(cut) - min(one),
                          lead="its process counts into it")
-        figure.peer = statistics.median(theirs)
+        figure.peer = whole_ms
         yield figure
-        ours, theirs = in_turn(max(1, options.pairs // 3), lambda: cut.prefill(options.prompt),
-                               lambda: one.prefill(options.prompt))
-        yield against("stages: prefill against one process, 1.1 B", statistics.median(ours), "tokens/s", 0.9,
-                      [a / b for a, b in zip(ours, theirs)], statistics.median(theirs), words=options.prompt,
+        yield printed("stages: one more, 1.1 B", statistics.median(further), "ms/token", **spread(further))
+        reading = in_turn(options.pairs, lambda: sides[2].prefill(options.prompt),
+                          lambda: sides[0].prefill(options.prompt))
+        yield against("stages: prefill against one process, 1.1 B", statistics.median(reading[0]), "tokens/s", 0.9,
+                      [a / b for a, b in zip(*reading)], statistics.median(reading[1]), words=options.prompt,
                       note="hops compute at the same time where there are processors")
-        yield from rpc_beside(folder, model, HOPS_1B, 0, cut, options, "1.1 B")
+        yield from rpc_beside(folder, model, HOPS_1B, 0, sides[2], options, "1.1 B", whole_ms)
 
 
 # ---- against ggml-rpc-server ---------------------------------------------------------------------------------------
 
-def rpc_beside(folder, model, hops, delay_ms, ours, options, name):
+def rpc_beside(folder, model, hops, delay_ms, ours, options, name, whole_ms=None):
+    """One stream token by token: the bars are met with guesses, in guesses.py. At best the delays count once instead of
+    twice, or without delays nothing but the arithmetic (`whole_ms`) counts."""
     with rpc_peer(new_folder(folder, f"rpc-{name}-{delay_ms}".replace(" ", "")), model, hops, delay_ms) as peer:
         peer.token_ms("warm", 8)
         mine, theirs = in_turn(options.pairs, lambda: ours.token_ms(options.tokens),
                                lambda: peer.token_ms("tell me of it", options.tokens))
         rates = statistics.median(1e3 / ms for ms in mine)
-        peer_rate = statistics.median(1e3 / ms for ms in theirs)
+        peer_ms = statistics.median(theirs)
         ratios, of = [b / a for a, b in zip(mine, theirs)], f"ggml-rpc-server, {len(hops)} parts"
-        if delay_ms == 0:
-            yield against(f"stages: decode, {delay_ms} ms, {name}", rates, "tokens/s", 1.3, ratios, peer_rate, of=of)
-        else:
-            # One stream token by token: the bar is met with guesses, in guesses.py.
-            yield printed(f"unfavourable: no guesses, {delay_ms} ms, {name}", statistics.median(ratios), "x peer",
-                          tokens_per_second=rates, peer=peer_rate, of=of,
-                          at_most=f"{2 * len(hops) / (len(hops) + 1):.2f} by the delays alone")
+        at_most_of = {}
+        if delay_ms > 0:
+            at_most_of["at_most"] = f"{2 * len(hops) / (len(hops) + 1):.2f} by the delays alone"
+        elif whole_ms is not None:
+            at_most_of["at_most"] = f"{peer_ms / whole_ms:.2f} by the arithmetic alone"
+        yield printed(f"unfavourable: no guesses, {delay_ms} ms, {name}", statistics.median(ratios), "x peer",
+                      tokens_per_second=rates, peer=1e3 / peer_ms, lower_bound=bootstrap_lower(ratios),
+                      pairs=len(ratios), of=of, **at_most_of)
+        if delay_ms > 0:
             yield printed(f"stages: one-way delays a token, {delay_ms} ms, {name}",
-                          statistics.median(mine) / delay_ms, "delays", peer=statistics.median(theirs) / delay_ms,
-                          least=len(hops) + 1)
+                          statistics.median(mine) / delay_ms, "delays", peer=peer_ms / delay_ms, least=len(hops) + 1)
 
 
 # ---- delayed links -------------------------------------------------------------------------------------------------
@@ -169,6 +180,7 @@ def links(build, folder, options):
         with network(new_folder(folder, f"links{delay_ms}"), build, model, relays=10, hops=HOPS, delay_ms=delay_ms,
                      lead_options=SIZES) as net:
             ask = Questions(net)
+            let_through(net)
             ask.token_ms(8)
             yield from rpc_beside(folder, model, HOPS, delay_ms, ask, options, "178 M")
             alone = [ask.token_ms(options.tokens) for _ in range(options.pairs)]
@@ -185,7 +197,7 @@ def links(build, folder, options):
 
 
 def many_streams(ask, options, streams, bar, of):
-    ours, theirs = in_turn(max(1, options.pairs // 3), lambda: ask.together(streams, options.tokens),
+    ours, theirs = in_turn(options.pairs, lambda: ask.together(streams, options.tokens),
                            lambda: ask.together(1, options.tokens))
     yield against(f"streams: {streams} over 1, {of}", statistics.median(ours), "tokens/s", bar,
                   [a / b for a, b in zip(ours, theirs)], statistics.median(theirs))
@@ -291,21 +303,26 @@ def library_gain(model, streams):
     return peer.streams(streams) / peer.streams(1)
 
 
+def unfavourable(ask, options, of, **conditions):
+    figure = next(many_streams(ask, options, 4, 1.5, of))
+    return printed(f"unfavourable: 4 streams over 1, {of}", figure.ratio, "x peer", **figure.conditions,
+                   tokens_per_second=figure.value, **conditions)
+
+
 def batches(build, folder, options):
-    """Weights that are read from memory gain by a batch; Q8_0 on a processor that is busy computing gains less."""
+    """Weights that are read from memory gain by a batch. Q8_0 on a processor that is busy computing gains as little as
+    the library does, and stages gain where each has a processor: here the relays and the client want theirs too."""
     sizes = ("--context", "2048", "--sequences", "4")
     with network(new_folder(folder, "f32"), build, bench_model_f32(build), relays=10, options=sizes) as net:
         yield from many_streams(Questions(net), options, 4, 1.5, "one node, f32")
     model = bench_model(build)
     with network(new_folder(folder, "node"), build, model, relays=10, options=sizes) as net:
         ask = Questions(net)
-        unfavourable = next(many_streams(ask, options, 4, 1.5, "one node, 178 M q8_0"))
-        yield printed(unfavourable.name, unfavourable.ratio, "x peer", **unfavourable.conditions,
-                      library_gains=library_gain(model, 4))
+        yield unfavourable(ask, options, "one node, 178 M q8_0", library_gains=library_gain(model, 4))
         yield from beside_long(net, ask, options, "one node")
     with network(new_folder(folder, "batches"), build, model, relays=10, hops=HOPS_TWO, lead_options=sizes) as net:
         ask = Questions(net)
-        yield from many_streams(ask, options, 4, 1.5, f"{len(HOPS_TWO)} stages, 178 M q8_0")
+        yield unfavourable(ask, options, f"{len(HOPS_TWO)} stages, 178 M q8_0", processors=os.cpu_count())
         yield from beside_long(net, ask, options, f"{len(HOPS_TWO)} stages")
 
 
