@@ -254,7 +254,7 @@ void make_stages(const UpOptions& o, const backend::EngineCommand& command,
     options.command = command;
     options.threads = o.threads;
     options.gpu = gpu;
-    const auto wake = [&run] { run.loop.post([&run] { run.driver->on_stages(); }); };
+    const auto wake = run.loop.once_a_turn([&run] { run.driver->on_stages(); });
     run.stages = std::make_unique<backend::StageWorkers>(run.loop, *run.log, options, wake);
 }
 
@@ -326,7 +326,7 @@ Status make_engines(const UpOptions& o, const std::vector<pipeline::StageNode>& 
         if (!hops.empty()) options.lead = ends_of(o, hops);
         if (hops.empty() || o.boomerang) options.gpu = gpu;
         // From inside the engine's own callbacks: the node reads it at the next turn.
-        const auto wake = [&run] { run.loop.post([&run] { on_engine(run); }); };
+        const auto wake = run.loop.once_a_turn([&run] { on_engine(run); });
         auto engine = std::make_unique<backend::WorkerEngine>(run.loop, *run.log, options, wake);
         run.served.push_back({name, path, std::move(engine), o.boomerang});
     }

@@ -1,4 +1,6 @@
 // How prompts share steps, seen from outside: who is answered first, and that nobody is forgotten.
+#include <csignal>
+
 #include "engine_worker/test_files.h"
 #include "engine_worker/test_worker.h"
 
@@ -55,13 +57,15 @@ TEST_F(BesideALongPrompt, AShortRequestIsAnsweredFirst) {
 TEST_F(BesideALongPrompt, ShortRequestsWithoutEndDoNotStarveTheLongOne) {
     constexpr std::uint64_t shorts = limits::engine_jobs_queued_max - 8;
     begin_long(600);
+    worker_.kill(SIGSTOP);  // it is to find them all at once
     for (std::uint64_t i = 1; i <= shorts; ++i) worker_.send(job_of(long_job + i, "hi", 1));
+    worker_.kill(SIGCONT);
     std::uint64_t before = 0;
     for (auto finished = next<Finished>(); finished; finished = next<Finished>(), ++before) {
         if (finished->job.value() == long_job) break;
     }
     EXPECT_GT(before, 5U) << "no short one was answered before the long one";
-    EXPECT_LT(before, shorts) << "the long one was read when no short one was left";
+    EXPECT_LT(before, shorts / 4) << "the long one was read when hardly a short one was left";
 }
 
 }  // namespace shoal::engine_worker

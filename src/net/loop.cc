@@ -112,6 +112,20 @@ void Loop::post(std::function<void()> fn) {
     boost::asio::post(impl_->io, std::move(fn));
 }
 
+std::function<void()> Loop::once_a_turn(std::function<void()> fn) {
+    struct Call {
+        std::function<void()> fn;
+        bool posted = false;
+    };
+    return [this, call = std::make_shared<Call>(Call{std::move(fn)})] {
+        if (std::exchange(call->posted, true)) return;
+        post([call] {
+            call->posted = false;
+            call->fn();
+        });
+    };
+}
+
 Timer Loop::at(Instant when, std::function<void()> fn) {
     auto impl = std::make_shared<Timer::Impl>(impl_->io, std::move(fn));
     impl->timer.expires_at(std::chrono::steady_clock::time_point(when.time_since_epoch()));

@@ -47,6 +47,9 @@ public:
 
     // Runs `fn` on the loop's thread, after what is already posted. From any thread.
     void post(std::function<void()> fn);
+    // What it returns may be called any number of times: `fn` runs once, after what was posted before the first of
+    // them, and what it calls again is for another time. On the loop's thread, and not after the loop.
+    std::function<void()> once_a_turn(std::function<void()> fn);
     // A time in the past fires at the next turn, never inside this call.
     [[nodiscard]] Timer at(Instant when, std::function<void()> fn);
     [[nodiscard]] Timer after(Duration delay, std::function<void()> fn);

@@ -77,6 +77,26 @@ TEST(LoopTest, PostsFromOtherThreadsRunOnTheLoop) {
     EXPECT_EQ(count, 100);
 }
 
+TEST(LoopTest, WhatIsWokenOftenRunsOnceATurn) {
+    Loop loop;
+    std::string order;
+    std::function<void()> again;
+    const auto wake = loop.once_a_turn([&] {
+        order += 'w';
+        if (again) std::exchange(again, nullptr)();
+    });
+    again = wake;  // from inside: for another turn
+    loop.post([&] { order += 'a'; });
+    wake();
+    wake();
+    loop.post([&] { order += 'b'; });
+    wake();
+    bool done = false;
+    loop.post([&] { loop.post([&] { done = true; }); });
+    ASSERT_TRUE(loop.run_until([&] { return done; }, watchdog));
+    EXPECT_EQ(order, "awbw");
+}
+
 TEST(LoopTest, BlockingWorkRunsElsewhereAndComesBack) {
     Loop loop;
     const auto home = std::this_thread::get_id();
