@@ -30,7 +30,7 @@ volatile std::sig_atomic_t interrupted = 0;
 
 class File {
 public:
-    explicit File(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+    explicit File(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
     ~File() {
         if (fd_ >= 0) close(fd_);
     }

@@ -21,7 +21,7 @@ constexpr const char* unfinished = "/pieces/.unfinished";
 
 class OpenFile {
 public:
-    OpenFile(const std::string& path, int flags) : fd_(open(path.c_str(), flags | O_CLOEXEC, 0644)) {}
+    OpenFile(const std::string& path, int flags) : fd_(open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644)) {}
     ~OpenFile() {
         if (fd_ >= 0) close(fd_);
     }

@@ -8,7 +8,14 @@
 
 namespace shoal::backend {
 
-Result<ModelFile> open_model_file(const std::string& path) {
+Result<ModelFile> open_model_file(const std::string& path, Links links) {
+    std::error_code error;
+    const std::filesystem::file_status status =
+        links == Links::followed ? std::filesystem::status(path, error) : std::filesystem::symlink_status(path, error);
+    // Opening a pipe would wait for its writer, and the node with it.
+    if (std::filesystem::is_fifo(status) || (links == Links::refused && std::filesystem::is_symlink(status))) {
+        return fail(Errc::invalid, path + " is no file");
+    }
     ModelFile out;
     // "e": not inherited by accident; the child gets its copy by name.
     out.file_.reset(std::fopen(path.c_str(), "re"));
@@ -22,7 +29,7 @@ bool PieceFiles::is_folder(const std::string& path) {
 }
 
 Result<ModelFile> PieceFiles::manifest(const ModelId& model) const {
-    auto file = open_model_file(folder_ + "/" + model.hex() + ".manifest");
+    auto file = open_model_file(folder_ + "/" + model.hex() + ".manifest", Links::refused);
     if (!file) return fail(Errc::not_found, "this node has no pieces of the model " + model.brief());
     return file;
 }
@@ -43,14 +50,14 @@ Result<std::vector<std::string>> PieceFiles::manifests() const {
 
 Result<ModelFile> PieceFiles::only_manifest() const {
     const std::vector<std::string> found = TRY(manifests());
-    if (found.size() == 1) return open_model_file(found.front());
+    if (found.size() == 1) return open_model_file(found.front(), Links::refused);
     return fail(Errc::invalid, folder_ + " has pieces of " + std::to_string(found.size()) +
                                    " models: make a folder for each (shoal model split)");
 }
 
 Bytes PieceFiles::read(const wire::PieceId& piece, std::uint64_t offset, std::uint32_t bytes) {
     if (piece != open_piece_ || !file_) {
-        auto file = open_model_file(folder_ + "/pieces/" + piece.hex());
+        auto file = open_model_file(folder_ + "/pieces/" + piece.hex(), Links::refused);
         if (!file) return {};
         open_piece_ = piece;
         file_ = std::move(*file);

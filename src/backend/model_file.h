@@ -17,21 +17,25 @@ namespace shoal::backend {
 inline constexpr int draft_descriptor = 5;  // where a model drafts
 inline constexpr int model_descriptor = 4;  // of the worker; protocol/pipe.md
 
+// What is named by its content lies under that name itself: in a folder that came from elsewhere a link would have the
+// worker read any file of the user.
+enum class Links : std::uint8_t { followed, refused };
+
 class ModelFile {
 public:
     int descriptor() const { return fileno(file_.get()); }
 
 private:
     friend class PieceFiles;
-    friend Result<ModelFile> open_model_file(const std::string& path);
+    friend Result<ModelFile> open_model_file(const std::string& path, Links links);
     struct CloseFile {
         void operator()(std::FILE* file) const { (void)std::fclose(file); }
     };
     std::unique_ptr<std::FILE, CloseFile> file_;
 };
 
-// Errc::not_found, with the path and the system's reason.
-Result<ModelFile> open_model_file(const std::string& path);
+// Errc::not_found, with the path and the system's reason; Errc::invalid: a pipe, or a link where they are refused.
+Result<ModelFile> open_model_file(const std::string& path, Links links = Links::followed);
 
 // A folder of pieces (protocol/shard.md), as a worker reads it: by way of its node.
 class PieceFiles {

@@ -343,10 +343,15 @@ static_assert(stage_tensor_bytes_max + stage_sequences_max * 8 + 64 <= channel_m
 // pipeline of 4 hops this is as much as keeps all of them busy.
 inline constexpr std::uint64_t stage_unsettled_max = 32;
 inline constexpr std::size_t stage_fault_bytes_max = 512;
-// Sessions that a node computes stages for, and operations of one that wait for its engine: what is unsettled, and as
-// many rows of a replay.
+// That a hop keeps for the next one: while that one is replayed to nothing is settled, and as many come behind.
+inline constexpr std::uint64_t stage_open_max = 2 * stage_unsettled_max;
+// Of what is kept or filled in, in one message, if a token is not more: it goes well between two tokens of other
+// answers, and a slow line has it through before who waits for it is missed.
+inline constexpr std::size_t stage_piece_bytes = 256 * 1024;
+// Sessions that a node computes stages for, and messages of one that wait for its engine: operations, and as many
+// pieces of a replay.
 inline constexpr std::size_t stage_sessions_max = 16;
-inline constexpr std::size_t stage_queued_max = 2 * stage_unsettled_max;
+inline constexpr std::size_t stage_queued_max = 2 * stage_open_max;
 // Rows kept for whoever takes the next hop's place.
 inline constexpr std::size_t stage_history_bytes_max = std::size_t{1} << 30;
 // A hop that owes an operation says this often that it is there; one that is silent for the longest time is lost.

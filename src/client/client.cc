@@ -104,12 +104,13 @@ std::optional<std::pair<AskId, prompt::LaneId>> Client::find_lane(CircuitNumber 
 
 std::variant<AskId, ChatFault> Client::ask(Now now, const ModelId& model, const ChatRequest& request,
                                            std::optional<Comparison> compare) {
+    const Comparison rule = compare.value_or(config_.compare);
+    make_room(now, rule.compares() ? rule.nodes() : 1);
     if (asks_.size() >= limits::asks_max) return ChatFault{AskFault::overloaded, "too many questions at once"};
     if (!view_ || !view_->running(now)) return ChatFault{AskFault::no_circuit, "no directory of the network yet"};
     const bool by_leads = config_.pipelines && !view_->leads_of(model).empty();
     if (view_->nodes_of(model).empty() && !by_leads)
         return ChatFault{AskFault::no_model_node, "no node serves this model"};
-    const Comparison rule = compare.value_or(config_.compare);
     ChatRequest scoped = request;
     // Nodes that are compared compute all of the question, each in the same way.
     if (config_.reuse && !rule.compares()) scoped.scope = scopes_.of(model, request);

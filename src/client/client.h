@@ -187,6 +187,8 @@ private:
     void rule(Now now, Group& group, const Quorum::Verdict& verdict);
     void end_group(Now now, AskId id);
     void end_late_groups(Now now);
+    // Comparisons that have their answer go, the oldest first, while there is no room for so many asks more.
+    void make_room(Now now, std::size_t asks);
     void drop(Now now, AskId id);
     // Those of a comparison whose replies are of no use any more, or all.
     void drop_asks(Now now, AskId group, bool all);

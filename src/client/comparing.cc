@@ -208,6 +208,15 @@ void Client::end_late_groups(Now now) {
     for (const AskId id : late) end_group(now, id);
 }
 
+void Client::make_room(Now now, std::size_t asks) {
+    while (asks_.size() + asks > limits::asks_max) {
+        const auto lingers = [](const auto& each) { return each.second.quorum.over(); };
+        const auto oldest = std::find_if(groups_.begin(), groups_.end(), lingers);
+        if (oldest == groups_.end()) return;
+        end_group(now, oldest->first);
+    }
+}
+
 void Client::drop_asks(Now now, AskId group, bool all) {
     std::vector<AskId> ids;
     for (const auto& [id, ask] : asks_) {

@@ -22,7 +22,7 @@ void FakeStageEngine::open(Now now, StageHandle handle, const StageShape& shape)
     open_[handle] = {shape, {}};
     const wire::KvRows half{wire::KvRowType::f16, 4};
     const std::size_t layers = shape.layers.end - std::size_t{shape.layers.first};
-    due_.push_back({busy_until(now), StageReady{handle, wire::KvShape{{layers, {half, half}}, 0, 0}}});
+    due_.push_back({busy_until(now) + load_, StageReady{handle, wire::KvShape{{layers, {half, half}}, 0, 0}}});
 }
 
 void FakeStageEngine::compute(Now now, StageHandle handle, const wire::StageRows& rows) {

@@ -28,6 +28,8 @@ public:
     // Events are due from here on only when their time has come; next_deadline() says when that is.
     void on_tick(Now now) { now_ = now.mono; }
     std::optional<Instant> next_deadline() const;
+    // Of each open() from now on.
+    void load_takes(Duration time) { load_ = time; }
     // The next compute() fails with this code.
     void fail_next(wire::StageFaultCode code) { fail_next_ = code; }
     std::uint64_t rows_computed() const { return rows_computed_; }
@@ -47,6 +49,7 @@ private:
     Instant busy_until(Now now) const { return due_.empty() ? now.mono : std::max(now.mono, due_.back().at); }
 
     Duration time_per_row_;
+    Duration load_{};
     Instant now_ = Instant::min();
     std::map<StageHandle, Open> open_;  // bounded: by the test
     std::deque<Due> due_;               // bounded: as the calls

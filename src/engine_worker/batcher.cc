@@ -191,14 +191,18 @@ Guess Batcher::guess(const Running& run, std::size_t most) {
 }
 
 void Batcher::add_decodes(Step& step) {
-    const auto decoding = static_cast<std::size_t>(
-        std::count_if(running_.begin(), running_.end(), [](const auto& r) { return !r->reading() && !r->cancelled; }));
-    const std::size_t share = (decoding + backbone_.steps_max() - 1) / backbone_.steps_max();
-    for (auto& run : running_) {
-        if (run->reading() || run->awaits || run->cancelled) continue;
-        if (step.takers.size() >= share) return;
+    std::vector<Running*> decoding;
+    for (const auto& run : running_) {
+        if (!run->reading() && !run->cancelled) decoding.push_back(run.get());
+    }
+    const std::size_t share = (decoding.size() + backbone_.steps_max() - 1) / backbone_.steps_max();
+    std::erase_if(decoding, [](const Running* run) { return run->awaits; });
+    std::stable_sort(decoding.begin(), decoding.end(), [](Running* a, Running* b) { return a->stepped < b->stepped; });
+    decoding.resize(std::min(decoding.size(), share));
+    for (Running* run : decoding) {
+        run->stepped = ++decoded_;
         auto position = static_cast<std::uint32_t>(run->tokens.expose().size()) - 1;
-        Taker taker{run.get(), rows_.size(), guess(*run, guess_rows_max / std::max<std::size_t>(share, 1))};
+        Taker taker{run, rows_.size(), guess(*run, guess_rows_max / std::max<std::size_t>(share, 1))};
         add_row(step, *run, run->pending(), position, true);
         for (const llama_token token : taker.guess.tokens) add_row(step, *run, token, ++position, true);
         step.takers.push_back(std::move(taker));
@@ -240,7 +244,7 @@ void Batcher::add_prompts(Step& step, std::uint32_t budget) {
 
 bool Batcher::begin_step() {
     if (steps_.size() >= backbone_.steps_max()) return false;
-    giver_.work();
+    giver_.work(last_step_);
     admit();
     for (auto& run : running_) {
         if (run->source && run->steps == 0) ask_for_prefix(*run);
@@ -303,6 +307,7 @@ void Batcher::end_step(const std::function<const float*(std::size_t row)>& logit
     const Step step = std::move(steps_.front());
     steps_.pop_front();
     measure(step);
+    if (step.rows > 0) last_step_ = clock_() - step.began;
     for (Running* run : step.runs) --run->steps;
     std::set<const Running*> ended;
     for (const Taker& taker : step.takers) {
@@ -377,7 +382,7 @@ void Batcher::give_text(Running& run, std::string text) {
 }
 
 void Batcher::end(Running& run, FinishReason reason) {
-    give_text(run, run.text->finish());
+    give_text(run, run.text->finish(reason == FinishReason::length));
     run.end = Finished{run.job, reason, usage(run)};
 }
 

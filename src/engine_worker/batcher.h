@@ -10,7 +10,8 @@
 //      Rationale: reserved, not hoped for: no running job is ever thrown out for want of memory.
 //      What is only kept (rule 7) counts as free: it goes, the oldest first, before a job would wait.
 //   4. Over stages on other machines several steps are under way at once (Backbone::steps_max): then the sequences that
-//      decode are shared among them, and the pieces of a prompt follow each other without waiting for results.
+//      decode are shared among them, those first that have waited longest, and the pieces of a prompt follow each
+//      other without waiting for results.
 //      Rationale: while one stage computes a step the others would have nothing to do.
 //   5. Where the next tokens can be guessed, a sequence that decodes has rows for its guesses too, at most
 //      guess_rows_max a step together. A guess counts when it is the token that is drawn from the logits of the row
@@ -109,6 +110,7 @@ private:
         std::uint32_t completion_max = 0;
         std::uint32_t cells = 0;
         std::uint32_t steps = 0;                 // under way, with rows of it
+        std::uint64_t stepped = 0;               // its turn, when it was last decoded
         bool awaits = false;                     // logits are under way
         bool cancelled = false;                  // ends when nothing of it is under way
         std::optional<PrefixScope> scope;        // none: nothing is kept of it
@@ -197,6 +199,8 @@ private:
     PrefixGiver giver_;
     FarGiver far_giver_;
     Clock clock_;
+    std::chrono::steady_clock::duration last_step_{};
+    std::uint64_t decoded_ = 0;                   // sequences, one after another
     std::chrono::duration<double> token_time_{};  // of a prompt, lately; 0: not known yet
     // Each sequence is free, a job's or kept; and so is each cell.
     std::vector<llama_seq_id> free_sequences_;

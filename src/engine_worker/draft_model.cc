@@ -58,7 +58,7 @@ Result<std::unique_ptr<DraftModel>> DraftModel::load(const WholeModel& model, co
     stage.sequences = options.sequences;
     stage.rows_max = rows_max;
     stage.threads = options.threads;
-    std::unique_ptr<Stage> loaded = TRY(Stage::load(shard, stage, [](double) {}));
+    std::unique_ptr<Stage> loaded = TRY(Stage::load(shard, stage, options.progress));
     return std::unique_ptr<DraftModel>(new DraftModel(std::move(embedding), std::move(loaded), options));
 }
 
@@ -89,7 +89,7 @@ std::vector<float> DraftModel::feed(llama_seq_id sequence, std::span<const llama
         return {};
     }
     for (const llama_token token : tokens) held.append(token);
-    return {logits->begin(), logits->end()};
+    return {logits->begin(), logits->begin() + std::min<std::ptrdiff_t>(std::ssize(*logits), options_.tokens)};
 }
 
 void DraftModel::follow(llama_seq_id sequence, std::span<const llama_token> tokens) {

@@ -6,6 +6,7 @@
 // there is no guess.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "engine_worker/drafter.h"
@@ -20,6 +21,8 @@ public:
         std::uint32_t context = 0;  // of each sequence
         std::uint32_t sequences = 1;
         std::uint32_t threads = 1;
+        std::uint32_t tokens = 0;                              // of the model whose tokens are guessed: no other is
+        std::function<void(double)> progress = [](double) {};  // of loading
     };
     // Another model, which must have the vocabulary of the one that `of` heads and `read` reads. Errc::invalid: it has
     // another one; and what Stage::load and WholeModel give.

@@ -14,7 +14,9 @@ const std::string models = std::string(SHOAL_SOURCE_DIR) + "/models/";
 class DraftModelTest : public ::testing::Test {
 protected:
     static void SetUpTestSuite() { load_library(); }
-    DraftModelTest() : file_(models + "shoal-mini.gguf"), nano_(models + "shoal-nano.gguf") {}
+    DraftModelTest() : file_(models + "shoal-mini.gguf"), nano_(models + "shoal-nano.gguf") {
+        options_.tokens = mini().shape().vocabulary;
+    }
 
     WholeModel mini() const { return *open_whole(file_); }
     static Sampler greedy() {
@@ -52,6 +54,17 @@ TEST_F(DraftModelTest, GuessesWhatItsModelWouldSay) {
     EXPECT_EQ((*drafter)->draft(0, prompt, 12, greedy()), expected);
     (*drafter)->forget(0);
     EXPECT_EQ((*drafter)->draft(0, prompt, 12, greedy()), expected);
+}
+
+// A draft may have rows for more tokens than its vocabulary names: the model would refuse them with all that runs.
+TEST_F(DraftModelTest, GuessesNoTokenThatTheModelHasNot) {
+    options_.tokens = 300;
+    const WholeModel draft = *open_whole(nano_);
+    auto drafter = DraftModel::load_other(draft, mini().gguf(), file_.reader(), options_);
+    ASSERT_TRUE(drafter.has_value()) << drafter.error().message;
+    const std::vector<llama_token> guesses = (*drafter)->draft(0, some_tokens(20), 12, greedy());
+    EXPECT_EQ(guesses.size(), 12U);
+    for (const llama_token token : guesses) EXPECT_LT(token, 300);
 }
 
 // No step waits for all of a long prompt.
@@ -99,9 +112,9 @@ TEST_F(DraftModelTest, OfARecurrentModelNothingIsGuessed) {
     Model model;
     model.one_kind_a_step = true;
     engine::pipe::Drafts drafts;
-    EXPECT_TRUE(load_drafters(drafts, model, mini().gguf(), file_.reader(), -1).has_value());
+    EXPECT_TRUE(load_drafters(drafts, model, mini().gguf(), file_.reader(), -1, [](double) {}).has_value());
     drafts.repeats = true;
-    EXPECT_FALSE(load_drafters(drafts, model, mini().gguf(), file_.reader(), -1).has_value());
+    EXPECT_FALSE(load_drafters(drafts, model, mini().gguf(), file_.reader(), -1, [](double) {}).has_value());
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 namespace shoal::engine_worker {
 
 Result<Speculation> load_drafters(const engine::pipe::Drafts& drafts, const Model& model, Gguf header,
-                                  const ReadAt& read, int draft_file) {
+                                  const ReadAt& read, int draft_file, const std::function<void(double)>& progress) {
     Speculation out;
     if (!drafts.any()) return out;
     if (model.one_kind_a_step) {
@@ -13,7 +13,8 @@ Result<Speculation> load_drafters(const engine::pipe::Drafts& drafts, const Mode
     }
     if (drafts.repeats) out.add(std::make_unique<Repeats>());
     if (!drafts.model && drafts.skipped.end == 0) return out;
-    const DraftModel::Options options{model.info.context_tokens, model.info.sequences, model.threads};
+    const DraftModel::Options options{model.info.context_tokens, model.info.sequences, model.threads,
+                                      static_cast<std::uint32_t>(llama_vocab_n_tokens(model.vocab())), progress};
     if (drafts.model) {
         Gguf other = TRY(read_header(draft_file));
         const WholeModel draft = TRY(WholeModel::open(std::move(other), reader_of(draft_file), library_block));

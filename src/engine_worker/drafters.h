@@ -11,6 +11,6 @@ namespace shoal::engine_worker {
 // is to be one. What is read must stay as it is. Call load_backends() before. Errc::unsupported: a recurrent model,
 // which cannot take a guess back. Errors of DraftModel.
 Result<Speculation> load_drafters(const engine::pipe::Drafts& drafts, const Model& model, Gguf header,
-                                  const ReadAt& read, int draft_file);
+                                  const ReadAt& read, int draft_file, const std::function<void(double)>& progress);
 
 }  // namespace shoal::engine_worker

@@ -161,7 +161,8 @@ Status read_metadata(Header& in, std::uint64_t count, Gguf& out, Wanted& wanted)
         pair.offset = in.at();
         in.start_digest();
         const auto type = in.number<std::uint32_t>();
-        if (!in.failed() && type >= value_types) {
+        if (in.failed()) return cut_short();
+        if (type >= value_types) {
             return fail(Errc::malformed, "the metadata '" + wire::plain_text(pair.key, 64) + "' has an unknown type");
         }
         if (type == text_type) {
@@ -231,6 +232,21 @@ Status place_tensors(Gguf& gguf, std::uint64_t header_bytes, std::uint64_t file_
                 "the file is cut short: " + std::to_string(missing) + " bytes are missing; download it again");
 }
 
+// Tensors that share bytes would let a small file be hashed, and stand for shards, of any size.
+Status check_overlaps(const Gguf& gguf) {
+    std::vector<const GgufTensor*> by_place;
+    for (const GgufTensor& tensor : gguf.tensors) by_place.push_back(&tensor);
+    std::sort(by_place.begin(), by_place.end(),
+              [](const GgufTensor* a, const GgufTensor* b) { return a->offset < b->offset; });
+    for (std::size_t i = 1; i < by_place.size(); ++i) {
+        if (by_place[i - 1]->offset + by_place[i - 1]->bytes > by_place[i]->offset) {
+            return fail(Errc::malformed, "the tensors '" + wire::plain_text(by_place[i - 1]->name, 64) + "' and '" +
+                                             wire::plain_text(by_place[i]->name, 64) + "' lie on top of each other");
+        }
+    }
+    return ok();
+}
+
 template <typename T, typename Name>
 bool sort_unique(std::vector<T>& items, Name name) {
     std::sort(items.begin(), items.end(), [name](const T& a, const T& b) { return name(a) < name(b); });
@@ -270,6 +286,7 @@ Result<Gguf> read_gguf(const ReadAt& read, std::uint64_t file_bytes, const Block
     if (!power_of_two || wanted.alignment > 65'536)
         return fail(Errc::malformed, "the alignment is no small power of two");
     TRY(place_tensors(out, in.at(), file_bytes, wanted.alignment));
+    TRY(check_overlaps(out));
     if (!sort_unique(out.metadata, [](const GgufPair& p) -> const std::string& { return p.key; }) ||
         !sort_unique(out.tensors, [](const GgufTensor& t) -> const std::string& { return t.name; })) {
         return fail(Errc::malformed, "a name is used twice in the header");

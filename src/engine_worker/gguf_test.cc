@@ -82,6 +82,35 @@ TEST(Gguf, SaysThatAFileIsCutShortAtEveryLength) {
     }
 }
 
+// A type whose first byte was read and whose rest cannot be.
+TEST(Gguf, SaysThatAReadFailsInTheMiddleOfAValue) {
+    constexpr std::size_t buffer = 64 * 1024;
+    Writer w;
+    w.bytes(as_bytes("GGUF"));
+    w.u32(3);
+    w.u64(1);
+    w.u64(2);
+    text64(w, "a");
+    w.u32(8);
+    const std::size_t second = 8 + 1;  // the next key
+    const std::size_t text = buffer - 1 - w.size() - 8 - second;
+    w.u64(text);
+    w.zeros(text);
+    text64(w, "b");
+    EXPECT_EQ(w.size(), buffer - 1);
+    w.u32(0xFFFF'FFFF);
+    w.zeros(1024);
+    const Bytes file = w.take();
+    const auto failing = [&file](std::uint64_t offset, ByteSpan out) {
+        if (offset + out.size() > buffer) return false;
+        std::copy_n(file.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+        return true;
+    };
+    const auto parsed = read_gguf(failing, file.size(), block_of);
+    ASSERT_FALSE(parsed);
+    EXPECT_NE(parsed.error().message.find("cut short"), std::string::npos) << parsed.error().message;
+}
+
 TEST(Gguf, RefusesWhatCannotBe) {
     EXPECT_NE(reason(small_file({.version = 9})).find("version 9"), std::string::npos);
     EXPECT_NE(reason(small_file({.tensors = 1ULL << 40})).find("absurd"), std::string::npos);

@@ -3,6 +3,7 @@
 #include <arch_fixture.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "engine_worker/test_chain.h"
 #include "engine_worker/test_files.h"
@@ -32,6 +33,37 @@ protected:
         return out;
     }
 };
+
+// Of a whole model the library compares them: of a lead's it sees the tokenizer only.
+TEST_F(HeadTest, AModelNamesNoMoreTokensThanItHasRowsFor) {
+    Bytes bytes = fixture_bytes("spm");
+    const auto read = [&bytes](std::uint64_t offset, ByteSpan out) {
+        std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+        return true;
+    };
+    Gguf gguf = read_gguf(read, bytes.size(), library_block).value();
+    std::sort(gguf.tensors.begin(), gguf.tensors.end(), [](auto& a, auto& b) { return a.offset < b.offset; });
+    std::uint64_t place = 0;
+    for (const GgufTensor& tensor : gguf.tensors) {
+        const bool halved = tensor.name == "token_embd.weight" || tensor.name == "output.weight";
+        // Its name, the number of dimensions, these, the type, the place.
+        const auto at = std::search(bytes.begin(), bytes.end(), tensor.name.begin(), tensor.name.end());
+        std::uint8_t* const dims = &*at + tensor.name.size() + 4;
+        if (halved) store_le<std::uint64_t>(dims + 8, 256);
+        store_le<std::uint64_t>(dims + 8 * tensor.dims.size() + 4, place);
+        place += ((halved ? tensor.bytes / 2 : tensor.bytes) + 31) / 32 * 32;
+    }
+    const std::string path = fixture_path("head-test-rows");
+    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
+    const OpenFile file(path);
+    std::filesystem::remove(path);
+    engine::pipe::Load load;
+    load.threads = 1;
+    const auto ends = load_ends(open_whole_model(file.descriptor(), [](double) {}).value(), load);
+    ASSERT_FALSE(ends);
+    EXPECT_EQ(ends.error().code, Errc::malformed);
+    EXPECT_NE(ends.error().message.find("has rows for 256"), std::string::npos) << ends.error().message;
+}
 
 TEST_F(HeadTest, RefusesToForgetThatLogitsAreBent) {
     const Error error = refusal("gemma2", [](Architecture& twin) { twin.bends_logits = false; });

@@ -7,13 +7,6 @@
 
 namespace shoal::engine_worker {
 
-namespace {
-
-// Of a piece that fills a sequence: as much as goes well between two tokens of other answers.
-constexpr std::size_t fill_bytes = 256 * 1024;
-
-}  // namespace
-
 LeadBackbone::LeadBackbone(Embedding embedding, std::unique_ptr<Head> head, wire::ActivationType type,
                            std::size_t steps, Hand hand, GiveUp give_up, std::unique_ptr<OwnLayers> own)
     : embedding_(std::move(embedding)),
@@ -74,7 +67,7 @@ void LeadBackbone::set_kv(std::optional<KvShape> kv) {
 std::uint32_t LeadBackbone::begin_place(llama_seq_id sequence, const KvCopy& copy, std::uint32_t from) {
     ASSERT(steps_.size() < steps_max_ && from < copy.tokens());
     if (from == 0) truncate(sequence, 0);
-    const std::uint64_t fit = std::max<std::uint64_t>(fill_bytes / copy.shape().token_bytes(), 1);
+    const std::uint64_t fit = std::max<std::uint64_t>(limits::stage_piece_bytes / copy.shape().token_bytes(), 1);
     const auto count = static_cast<std::uint16_t>(
         std::min<std::uint64_t>({fit, limits::stage_rows_max, std::uint64_t{copy.tokens()} - from}));
     wire::StageKvRows out{static_cast<std::uint16_t>(sequence), from, count, {}};

@@ -152,6 +152,11 @@ Result<std::unique_ptr<LeadServer>> load_lead(Channel& channel, int file, const 
         const std::vector<Shard::Extent> read = TRY(what_is_read(opened.model, lead));
         TRY(pieces->check(read, hashed));
     }
+    if (const std::uint32_t width = opened.model.shape().width; width % 32 != 0) {
+        return fail(Errc::unsupported, "rows of " + std::to_string(width) +
+                                           " numbers do not travel: a model over "
+                                           "stages has a multiple of 32");
+    }
     EndsOfModel ends = TRY(load_ends(std::move(opened), lead.load));
     std::unique_ptr<OwnLayers> own =
         TRY(load_own_layers(ends, lead, offload, [&](double part) { progress(share + part * (1 - share)); }));
@@ -161,8 +166,8 @@ Result<std::unique_ptr<LeadServer>> load_lead(Channel& channel, int file, const 
     };
     Embedding embedding = TRY(Embedding::open(ends.whole));
     std::unique_ptr<Head> head = TRY(Head::load(ends.whole, lead.load.threads));
-    Speculation speculation =
-        TRY(load_drafters(lead.load.drafts, ends.model, ends.whole.gguf(), ends.whole.read(), draft_file));
+    Speculation speculation = TRY(load_drafters(lead.load.drafts, ends.model, ends.whole.gguf(), ends.whole.read(),
+                                                draft_file, [&progress](double) { progress(1); }));
     LeadBackbone backbone(
         std::move(embedding), std::move(head), lead.type, lead.steps, hand,
         [&channel](const Error& error) { give_up(channel, error); }, std::move(own));
@@ -177,12 +182,11 @@ Result<std::unique_ptr<LeadServer>> load_lead(Channel& channel, int file, const 
 
 void serve_lead(Channel& channel, int file, int draft_file, const pipe::Lead& lead, const Offload& offload,
                 std::vector<pipe::ToWorker> early) {
-    auto progress = [&channel, shown = -1.0](double share) mutable {
-        if (share - shown < 0.01) return;
-        shown = share;
-        say(channel, engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
+    LoadingShare share([&channel](const engine::Loading& done) {
+        say(channel, done);
         channel.flush();
-    };
+    });
+    const auto progress = [&share](double part) { share(part); };
     Inbox<pipe::ToWorker> inbox(channel, pipe::decode_to_worker, std::move(early));
     std::unique_ptr<AskedPieces> pieces;
     const auto load = [&]() -> Result<std::unique_ptr<LeadServer>> {

@@ -266,6 +266,12 @@ Result<EndsOfModel> load_ends(OpenedModel opened, const engine::pipe::Load& opti
     model.threads = options.threads;
     forget_library_error();
     TRY(load_vocabulary(opened.model, model));
+    // The library compares them where it loads the tensors.
+    const std::uint32_t rows = opened.model.shape().vocabulary;
+    if (static_cast<std::uint32_t>(llama_vocab_n_tokens(model.vocab())) > rows) {
+        return fail(Errc::malformed, "the model names " + std::to_string(llama_vocab_n_tokens(model.vocab())) +
+                                         " tokens and has rows for " + std::to_string(rows));
+    }
     model.one_kind_a_step = opened.model.shape().kind->recurrent;
     TRY(make_text_side(model));
     model.info.context_tokens = context_of(options.context_tokens, model.weights.get());

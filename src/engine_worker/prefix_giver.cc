@@ -33,8 +33,10 @@ void PrefixGiver::finish(const engine::Finished& finished, const PrefixScope& sc
         {finished, prefix_chain(scope, prompt.first(tokens)), sequence, SnapshotHashing(std::move(*rows))});
 }
 
-void PrefixGiver::work() {
-    if (hashing_.empty() || !hashing_.front().hashing.work(work_bytes)) return;
+void PrefixGiver::work(std::chrono::steady_clock::duration step) {
+    const auto ms = static_cast<std::size_t>(std::chrono::duration_cast<std::chrono::milliseconds>(step).count());
+    const std::size_t bytes = std::clamp(ms * work_bytes_per_ms, work_bytes, 16 * work_bytes);
+    if (hashing_.empty() || !hashing_.front().hashing.work(bytes)) return;
     Hashing& done = hashing_.front();
     SnapshotHead head = done.hashing.head();
     const std::uint32_t tokens = done.hashing.rows().tokens();

@@ -13,6 +13,7 @@
 // One thread.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <list>
 #include <map>
@@ -28,7 +29,9 @@ class PrefixGiver {
 public:
     using Emit = std::function<void(const engine::pipe::FromWorker&)>;
     static constexpr std::uint32_t tokens_min = 64;
-    static constexpr std::size_t work_bytes = 2 * 1024 * 1024;  // between two steps: a few milliseconds
+    // Hashed between two steps: a few milliseconds, or a tenth of what steps take, whichever is more.
+    static constexpr std::size_t work_bytes = 2 * 1024 * 1024;
+    static constexpr std::size_t work_bytes_per_ms = 100 * 1024;
 
     // Both must outlive it. `emit` must not call it.
     PrefixGiver(const Backbone& backbone, PrefixCache& kept, Emit emit,
@@ -38,7 +41,8 @@ public:
     void finish(const engine::Finished& finished, const PrefixScope& scope, std::span<const std::int32_t> prompt,
                 std::int32_t sequence);
     bool busy() const { return !hashing_.empty(); }
-    void work();
+    // Since the last call so much time was spent on a step.
+    void work(std::chrono::steady_clock::duration step);
     bool knows(JobId job) const;
     // It need not wait for its name. False: it is not here.
     bool hurry(JobId job);

@@ -492,7 +492,7 @@ TEST_F(PrefixMove, NoMoreIsCopiedThanMay) {
     ASSERT_EQ(ends.size(), 1U);
     EXPECT_EQ(ends[0].job, JobId(3));
     EXPECT_FALSE(ends[0].kept.has_value());
-    while (giver.busy()) giver.work();
+    while (giver.busy()) giver.work({});
     ASSERT_EQ(ends.size(), 4U);
     for (std::size_t i = 1; i < 4; ++i) EXPECT_TRUE(ends[i].kept.has_value());
 }

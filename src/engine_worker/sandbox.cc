@@ -53,12 +53,11 @@ constexpr int allowed[] = {
     SCMP_SYS(exit),
     SCMP_SYS(exit_group),
     SCMP_SYS(restart_syscall),
-    // Signals: a thread starts with them blocked, abort() raises one in itself.
+    // Signals: a thread starts with them blocked. tgkill is below: for itself alone.
     SCMP_SYS(rt_sigprocmask),
     SCMP_SYS(rt_sigaction),
     SCMP_SYS(rt_sigreturn),
     SCMP_SYS(sigaltstack),
-    SCMP_SYS(tgkill),
     // Time where the processor's clock is no good, the machine's memory, seeds of the allocator.
     SCMP_SYS(clock_gettime),
     SCMP_SYS(sysinfo),
@@ -98,6 +97,8 @@ bool add_rules(scmp_filter_ctx filter) {
     const scmp_arg_cmp limit_rule[] = {{2, SCMP_CMP_EQ, 0, 0}};
     // The kernel's names of threads and of anonymous memory (malloc names its arenas).
     const scmp_arg_cmp name_rule[] = {{0, SCMP_CMP_EQ, 0x53564d41 /* PR_SET_VMA */, 0}};
+    // abort() raises a signal in its own process.
+    const scmp_arg_cmp signal_rule[] = {{0, SCMP_CMP_EQ, static_cast<scmp_datum_t>(getpid()), 0}};
     // fstat() of newer C libraries: descriptor only, no path. The path pointer cannot be looked at, so the flag
     // AT_EMPTY_PATH is asked for; a path beside it could learn a file's size and date, never its content.
     const scmp_arg_cmp stat_rule[] = {{3, SCMP_CMP_EQ, AT_EMPTY_PATH, 0}};
@@ -109,6 +110,7 @@ bool add_rules(scmp_filter_ctx filter) {
            seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, flags_rule) == 0 &&
            seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, limit_rule) == 0 &&
            seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, name_rule) == 0 &&
+           seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, signal_rule) == 0 &&
            seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1, stat_rule) == 0;
 }
 
@@ -209,6 +211,7 @@ constexpr Forbidden forbidden[] = {
          if (syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr) == 0) _exit(0);
      }},
     {"ptrace", [] { (void)ptrace(PTRACE_TRACEME, 0, nullptr, nullptr); }},
+    {"signal-another", [] { (void)syscall(SYS_tgkill, getppid(), getppid(), 0); }},
     {"kill", [] { (void)kill(getppid(), 0); }},
     {"map-executable", [] { (void)mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }},
     {"make-executable",

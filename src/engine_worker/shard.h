@@ -130,7 +130,6 @@ private:
     Status read_shape();
     Status read_windows();
     Status check_tensors() const;
-    Status check_overlaps() const;
     std::string key(std::string_view name) const { return gguf_.architecture + "." + std::string(name); }
     const GgufPair* find(const std::string& key) const;
     Result<Shard> cut(LayerRange range, bool with_head) const;

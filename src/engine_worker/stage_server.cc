@@ -14,6 +14,7 @@
 #include "engine_worker/inbox.h"
 #include "engine_worker/kv_snapshot.h"
 #include "engine_worker/stage.h"
+#include "engine_worker/worker_say.h"
 #include "engine_worker/working_sign.h"
 #include "wire/text.h"
 
@@ -68,7 +69,7 @@ public:
         options.small_cache = load_.kv == engine::pipe::KvType::q8_0;
         options.offload = offload_;
         stage_ = TRY(Stage::load(shard, options,
-                                 [this](double share) { show(share_of_hashing + share * (1 - share_of_hashing)); }));
+                                 [this](double share) { show_(share_of_hashing + share * (1 - share_of_hashing)); }));
         if (ring_) stage_->sum_with([this](std::span<float> values) { return sum(values); });
         stage_->while_computing(WorkingSign::beat_and_go_on, &sign_);
         if (const std::uint32_t on_gpu = stage_->on_gpu(); on_gpu > 0) {
@@ -103,18 +104,12 @@ public:
 
 private:
     std::function<void(double)> show_hashing() {
-        return [this](double share) { show(share * share_of_hashing); };
+        return [this](double share) { show_(share * share_of_hashing); };
     }
     void say(const pipe::FromStage& message) {
         channel_.send(pipe::encode(message));
         channel_.flush();
     }
-    void show(double share) {
-        if (share - shown_ < 0.01) return;
-        shown_ = share;
-        say(engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
-    }
-
     wire::ReducePart next_part() {
         for (;;) {
             std::optional<pipe::ToStage> message = inbox_.next_within(limits::engine_working_interval);
@@ -236,7 +231,7 @@ private:
     std::list<Copied> copies_;              // bounded: limits::prefix_reads_max; what is being read
     std::map<std::uint16_t, Bytes> fills_;  // bounded: the sequences, of a context each; not with the library yet
     std::optional<engine::Ring> ring_;
-    double shown_ = -1;
+    LoadingShare show_{[this](const engine::Loading& loading) { say(loading); }};
 };
 
 }  // namespace

@@ -30,9 +30,9 @@ std::string TextStream::feed(std::string_view piece) {
     return release(false);
 }
 
-std::string TextStream::finish() {
+std::string TextStream::finish(bool cut) {
     if (stopped_) return {};
-    decode(true);
+    decode(!cut);
     return release(true);
 }
 

@@ -25,8 +25,9 @@ public:
 
     // The bytes of one token; gives what may leave now.
     std::string feed(std::string_view piece);
-    // No more tokens: gives what waited. Empty after a stop.
-    std::string finish();
+    // No more tokens: gives what waited. Empty after a stop. `cut`: there would have been more, so a character that is
+    // not whole is left out.
+    std::string finish(bool cut);
     // A stop string was met: the generation is over.
     bool stopped() const { return stopped_; }
     std::size_t given_bytes() const { return given_bytes_; }

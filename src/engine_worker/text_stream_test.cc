@@ -22,7 +22,7 @@ Outcome run(const std::vector<std::string>& pieces, std::vector<std::string> sto
         EXPECT_TRUE(wire::is_utf8(part));
         out.text += part;
     }
-    out.text += stream.finish();
+    out.text += stream.finish(false);
     out.stopped = stream.stopped();
     return out;
 }
@@ -30,7 +30,7 @@ Outcome run(const std::vector<std::string>& pieces, std::vector<std::string> sto
 TEST(TextStream, PassesPlainTextAtOnce) {
     TextStream stream({});
     EXPECT_EQ(stream.feed("hello"), "hello");
-    EXPECT_EQ(stream.finish(), "");
+    EXPECT_EQ(stream.finish(false), "");
 }
 
 TEST(TextStream, HoldsACharacterUntilItIsWhole) {
@@ -71,7 +71,15 @@ TEST(TextStream, SaysNothingAfterAStop) {
     TextStream stream({"."});
     EXPECT_EQ(stream.feed("a."), "a");
     EXPECT_EQ(stream.feed("b"), "");
-    EXPECT_EQ(stream.finish(), "");
+    EXPECT_EQ(stream.finish(false), "");
+}
+
+TEST(TextStream, WhatIsCutInACharacterEndsBeforeIt) {
+    for (const bool cut : {false, true}) {
+        TextStream stream({});
+        EXPECT_EQ(stream.feed("a\xE2\x82"), "a");
+        EXPECT_EQ(stream.finish(cut), cut ? "" : "\xEF\xBF\xBD\xEF\xBF\xBD");
+    }
 }
 
 // The naive twin: the first end of a text that is a stop string, the longest of them.
@@ -95,7 +103,7 @@ RC_GTEST_PROP(TextStream, EqualsCuttingTheWholeText, ()) {
     for (const std::string& piece : pieces) all += piece;
     TextStream whole({});
     std::string want = whole.feed(all);
-    want += whole.finish();
+    want += whole.finish(false);
     const auto end = cut_at(want, stops);
     const Outcome got = run(pieces, stops);
     RC_ASSERT(got.text == want.substr(0, end.value_or(want.size())));

@@ -139,18 +139,17 @@ std::vector<engine::pipe::ToWorker> next_messages(Channel& channel, const Batche
     const int again = options.drafts.any() ? dup(model_descriptor) : -1;
     const Offload offload = prepare(channel, computing);
 
-    double shown = -1;
-    const auto progress = [&channel, &shown](double share) {
-        if (share - shown < 0.01) return;
-        shown = share;
-        say(channel, engine::Loading{static_cast<float>(std::clamp(share, 0.0, 1.0))});
+    LoadingShare share([&channel](const engine::Loading& done) {
+        say(channel, done);
         channel.flush();
-    };
+    });
+    const auto progress = [&share](double part) { share(part); };
     Result<Model> model = load_model(model_descriptor, options, progress, offload);
     if (!model) give_up(channel, model.error());
     const auto load_guesses = [&]() -> Result<Speculation> {
         if (again < 0) return Speculation();
-        return load_drafters(options.drafts, *model, TRY(read_header(again)), reader_of(again), draft_descriptor);
+        return load_drafters(options.drafts, *model, TRY(read_header(again)), reader_of(again), draft_descriptor,
+                             [&progress](double) { progress(1); });
     };
     Result<Speculation> speculation = load_guesses();
     if (!speculation) give_up(channel, speculation.error());

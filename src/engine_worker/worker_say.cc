@@ -6,6 +6,14 @@
 
 namespace shoal::engine_worker {
 
+void LoadingShare::operator()(double share) {
+    const auto now = std::chrono::steady_clock::now();
+    if (share - shown_ < 0.01 && now - said_ < limits::engine_working_interval) return;
+    shown_ = std::max(shown_, share);
+    said_ = now;
+    say_(engine::Loading{static_cast<float>(std::clamp(shown_, 0.0, 1.0))});
+}
+
 void say(Channel& channel, const engine::pipe::FromWorker& message) {
     const auto frame = engine::pipe::encode(message);
     ASSERT(frame.has_value());  // what this process says of itself is valid, or it has a bug

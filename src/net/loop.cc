@@ -117,6 +117,7 @@ std::function<void()> Loop::once_a_turn(std::function<void()> fn) {
         std::function<void()> fn;
         bool posted = false;
     };
+    // Owned by who may call it, and by the call that is posted.
     return [this, call = std::make_shared<Call>(Call{std::move(fn)})] {
         if (std::exchange(call->posted, true)) return;
         post([call] {

@@ -166,6 +166,22 @@ TEST_F(CompareTest, CancelReachesEveryNode) {
     EXPECT_FALSE(net_->answered());
 }
 
+// Where three of five are enough the others are waited for, but not at the cost of what is asked next.
+TEST_F(CompareTest, WhoSaysNothingMoreKeepsNoPlaceFromOtherQuestions) {
+    start(118, 5);
+    net_->on_wire = [&](std::size_t from, std::size_t, Bytes& bytes) {
+        if (from == first_model || from == first_model + 1) bytes.clear();
+    };
+    std::size_t most = 0;
+    for (std::size_t i = 0; i < limits::asks_max; ++i) {
+        ASSERT_TRUE(net_->ask("hi", *Comparison::parse("3/5"))) << i << " questions, " << client().asks() << " wait";
+        ASSERT_TRUE(net_->run_until([&] { return net_->answered(); }, 60s));
+        ASSERT_TRUE(net_->client().end) << i;
+        most = std::max(most, client().asks());
+    }
+    EXPECT_GT(most, limits::asks_max - 5) << "else this shows nothing";
+}
+
 // The node's side of rule 6: what two nodes get of one question has nothing in common but what the model must read.
 TEST_F(CompareTest, EachNodeIsAskedOverCircuitsOfItsOwn) {
     start(117, 3);

@@ -146,7 +146,7 @@ void Coordinator::on_opened(Now now, Place& place, Member& member, const wire::S
     if (member.rank == 0) place.kv = opened.kv;
     place.opened = std::all_of(place.members.begin(), place.members.end(), [](const Member& m) { return m.opened; });
     if (!place.opened) return;
-    place.opened_at = now.mono;
+    place.opened_at = place.heard = now.mono;  // it may owe since long before it could compute
     place.open_until = Instant::max();
     if (place.returned) out_.emplace_back(StandbyBack{static_cast<std::uint8_t>(place.index + 1), place.hop.node});
     if (is_standby(place)) return;
@@ -236,7 +236,7 @@ std::optional<std::uint64_t> Coordinator::send(Now now, Operation operation) {
     const std::uint64_t number = next_number_++;
     if (places_[0].done + 1 == number) places_[0].heard = now.mono;  // it owes from now on
     const Status kept = outlet_.add(std::move(operation));
-    ASSERT(kept);  // stage_unsettled_max
+    ASSERT(kept);  // stage_open_max: what is under way, and what was when a replay began
     hand_on();
     return number;
 }
@@ -344,7 +344,10 @@ void Coordinator::on_result(Now now, wire::StageMessage message) {
     if (step != nullptr && !engine::all_finite(config_.type, step->rows.tensor)) {
         return lose(now, last, "its results are numbers that are none", Loss::breach);
     }
-    if (!answers(*result) || !results_.take(*result)) return lose(now, last, "its results do not fit", Loss::breach);
+    if (!answers(*result) || !results_.take(*result)) {
+        const char* whose = hops() == 1 ? "" : " (its fault, or that of a hop before it)";
+        return lose(now, last, std::string("its results do not fit") + whose, Loss::breach);
+    }
     settle(now);
     if (step != nullptr) {
         out_.emplace_back(Result{number, std::move(step->rows)});
@@ -452,6 +455,8 @@ void Coordinator::lose(Now now, std::size_t index, std::string why, Loss loss) {
     standbys_.erase(standby);
     place.done = results_.last();
     place.heard = now.mono;
+    // Also where it is the node that was there before: the hop before has given that one up meanwhile.
+    if (index > 0) places_[index - 1].told_next = {};
     if (place.opened) keep_as(index, place.kv);
     go_on(now);
 }

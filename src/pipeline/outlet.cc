@@ -22,6 +22,10 @@ std::size_t bytes_of(const Operation& operation) {
     return 0;
 }
 
+std::size_t rows_of_a_piece(std::size_t row_bytes) {
+    return std::clamp<std::size_t>(limits::stage_piece_bytes / row_bytes, 1, limits::stage_rows_max);
+}
+
 wire::StageMessage as_message(const Operation& operation) {
     return std::visit([](const auto& op) -> wire::StageMessage { return op; }, operation);
 }
@@ -35,7 +39,7 @@ Outlet::Outlet(std::size_t row_bytes, std::size_t bytes_max, bool primed)
 
 Status Outlet::add(Operation operation) {
     settle(settled_by(operation));
-    if (open_.size() >= limits::stage_unsettled_max) {
+    if (open_.size() >= limits::stage_open_max) {
         return fail(Errc::exhausted, "pipeline: too many operations wait for a result");
     }
     bytes_ += bytes_of(operation);
@@ -188,9 +192,8 @@ std::optional<wire::StageRefill> Outlet::next_fill(Lengths& sent) const {
         std::uint32_t& from = sent[sequence];
         if (from >= kept.filled) continue;
         const std::size_t row = kept.fills.size() / kept.filled;
-        const std::size_t room = row == 0 ? limits::stage_rows_max : limits::stage_tensor_bytes_max / row;
-        const auto count =
-            static_cast<std::uint32_t>(std::min<std::size_t>({room, limits::stage_rows_max, kept.filled - from}));
+        const std::size_t room = row == 0 ? limits::stage_rows_max : rows_of_a_piece(row);
+        const auto count = static_cast<std::uint32_t>(std::min<std::size_t>(room, kept.filled - from));
         wire::StageRefill out{{sequence, from, static_cast<std::uint16_t>(count), {}}};
         append(out.rows.tensor, ByteView(kept.fills).subspan(from * row, count * row));
         from += count;
@@ -201,7 +204,7 @@ std::optional<wire::StageRefill> Outlet::next_fill(Lengths& sent) const {
 
 wire::StageRows Outlet::next_rows(Lengths& sent) const {
     wire::StageRows out;
-    std::size_t room = std::min<std::size_t>(limits::stage_rows_max, limits::stage_tensor_bytes_max / row_bytes_);
+    std::size_t room = rows_of_a_piece(row_bytes_);
     for (const auto& [sequence, kept] : kept_) {
         std::uint32_t& from = sent[sequence];
         const std::size_t count = std::min<std::size_t>(room, length(kept) - from);

@@ -8,8 +8,9 @@
 //   1. An operation is settled when the coordinator has the results of it and of all before it. Every hop has then had
 //      it, so only a fresh hop can need its rows, and of those only what no truncation took since.
 //   2. A successor that joins says what it has. Fresh: it gets what is settled as REFILL and REPLAY, in pieces of
-//      stage_rows_max rows, then the operations. Else: the operations behind the one that it received last. All of it
-//      is made as it is polled: who has room for one message does not hold them all. Nothing is settled meanwhile.
+//      stage_rows_max rows and stage_piece_bytes at most, then the operations. Else: the operations behind the one that
+//      it received last. All of it is made as it is polled: who has room for one message does not hold them all.
+//      Nothing is settled meanwhile.
 //   3. What is kept is bounded by `bytes_max`. Above it the settled rows are dropped, and a fresh successor is refused.
 //   4. A hop that was fresh itself is primed by its own predecessor's last REPLAY; until then nothing here is settled,
 //      and rows go on as they come.
@@ -88,7 +89,7 @@ private:
     std::uint64_t may_settle_ = 0;  // up to here they may go there
     std::size_t bytes_ = 0;
     std::map<std::uint16_t, Kept> kept_;  // bounded: bytes_max_; what is settled
-    std::deque<Operation> open_;          // bounded: limits::stage_unsettled_max
+    std::deque<Operation> open_;          // bounded: limits::stage_open_max
     bool attached_ = false;
     std::optional<Lengths> replayed_;  // to a fresh successor that has not had the final REPLAY; bounded: sequences
     std::uint64_t sent_ = 0;           // operations up to here are not for this successor

@@ -174,6 +174,102 @@ TEST_F(PipelineTest, AReplayThatIsBrokenOffBeginsAnew) {
     EXPECT_FALSE(over_);
 }
 
+// While a standby is replayed to nothing is settled, and what was under way behind it still comes back and lets more
+// out.
+TEST_F(PipelineTest, ResultsDuringALongReplayLetMoreOut) {
+    byte_time_ = 1us;
+    start(4);
+    for (int i = 0; i < 7; ++i) {
+        ASSERT_TRUE(grow(0, 500));
+        pass(1s);
+    }
+    while (grow(0, 1)) {
+    }
+    pass(20ms);  // past hop 1
+    kill(node(1));
+    for (int i = 0; i < 100 && lengths_[0] < context - 64; ++i) {
+        pass(2ms);
+        while (lengths_[0] < context && grow(0, 1)) {
+        }
+    }
+    pass(5s);
+    EXPECT_TRUE(expected_.empty());
+    EXPECT_EQ(replaced_.size(), 1U);
+    EXPECT_FALSE(over_);
+}
+
+// The line brings the rows more slowly than they are computed, so the standby has nothing to do most of the time.
+TEST_F(PipelineTest, AStandbyThatIsReplayedToSlowlyIsHeardOf) {
+    byte_time_ = 10us;
+    start(3);
+    for (int i = 0; i < 7; ++i) {
+        ASSERT_TRUE(grow(0, 500));
+        pass(2s);
+    }
+    kill(node(2));
+    ASSERT_TRUE(grow(0, 1));
+    pass(10s);
+    EXPECT_TRUE(expected_.empty());
+    EXPECT_EQ(replaced_.size(), 1U);
+    EXPECT_FALSE(over_);
+}
+
+// But when nothing comes to it any more it says nothing either: somebody stands still.
+TEST_F(PipelineTest, WhoIsNotReplayedToAnyMoreIsFound) {
+    byte_time_ = 10us;
+    window_ = 2;
+    start(3);
+    for (int i = 0; i < 7; ++i) {
+        ASSERT_TRUE(grow(0, 500));
+        pass(2s);
+    }
+    kill(node(2));
+    ASSERT_TRUE(grow(0, 1));
+    pass(500ms);
+    machines_.at(node(1))->stopped = true;
+    pass(10s);
+    EXPECT_TRUE(over_);
+}
+
+TEST_F(PipelineTest, AStandbyThatIsStillLoadingTakesThePlaceWhenItHas) {
+    start(3);
+    ASSERT_TRUE(grow(0, 10));
+    pass(1s);
+    kill(node(102));
+    pass(100ms);
+    revive(node(102));
+    machines_.at(node(102))->engine.load_takes(10s);
+    pass(2s);  // it is asked again, and loads
+    kill(node(2));
+    ASSERT_TRUE(grow(0, 1));
+    pass(15s);
+    EXPECT_TRUE(expected_.empty());
+    EXPECT_EQ(replaced_.size(), 1U);
+    EXPECT_FALSE(over_);
+}
+
+TEST_F(PipelineTest, AHopThatIsBackInItsOwnPlaceIsSentToAgain) {
+    start(3);
+    ASSERT_TRUE(grow(0, 10));
+    pass(1s);
+    kill(node(102));
+    pass(100ms);
+    revive(node(102));
+    machines_.at(node(102))->engine.load_takes(1h);
+    pass(2s);
+    kill(node(2));  // its place goes to one that loads
+    pass(100ms);
+    revive(node(2));  // and is a standby again
+    ASSERT_TRUE(grow(0, 1));
+    pass(5s);
+    kill(node(102));
+    pass(5s);
+    EXPECT_TRUE(expected_.empty());
+    ASSERT_EQ(replaced_.size(), 2U);
+    EXPECT_EQ(replaced_[1].to, node(2));
+    EXPECT_FALSE(over_);
+}
+
 TEST_F(PipelineTest, AMendedNodeStandsByAgain) {
     start(3);
     ASSERT_TRUE(grow(0, 300));
@@ -364,11 +460,10 @@ TEST_F(PipelineTest, AHopLeavesToTheLeadWhatIsTheLeads) {
 TEST(Outlet, WhatWaitsForAResultIsBounded) {
     Outlet outlet(row_bytes, std::size_t{1} << 20, true);
     ASSERT_TRUE(outlet.attach({true, 0}));
-    for (std::uint64_t number = 1; number <= limits::stage_unsettled_max; ++number) {
+    for (std::uint64_t number = 1; number <= limits::stage_open_max; ++number) {
         ASSERT_TRUE(outlet.add(wire::StageTruncate{number, number - 1, 0, 0}));
     }
-    const Status more =
-        outlet.add(wire::StageTruncate{limits::stage_unsettled_max + 1, limits::stage_unsettled_max, 0, 0});
+    const Status more = outlet.add(wire::StageTruncate{limits::stage_open_max + 1, limits::stage_open_max, 0, 0});
     ASSERT_FALSE(more);
     EXPECT_EQ(more.error().code, Errc::exhausted);
 }

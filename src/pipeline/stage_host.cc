@@ -340,7 +340,9 @@ void StageHost::pass_on(Now now, Session& session) {
         out_.emplace_back(Took{front.channel});
         session.pending.pop_front();
     }
-    if (session.pending.empty()) session.alive_at = Instant::max();
+    // Of what is replayed nothing is said to be done, and a line may be slower than the engine: so that
+    // something came is said.
+    if (session.pending.empty() && session.intake.primed()) session.alive_at = Instant::max();
     hand_on(session);
 }
 
@@ -421,7 +423,7 @@ void StageHost::on_tick(Now now) {
     for (auto& [id, session] : sessions_) {
         if (now.mono >= session->alive_at) {
             say(session->control, wire::StageAlive{});
-            session->alive_at = now.mono + limits::stage_alive_interval;
+            session->alive_at = session->pending.empty() ? Instant::max() : now.mono + limits::stage_alive_interval;
         }
         if (now.mono >= session->done_at) {
             say(session->control, wire::StageDone{session->handed_on});

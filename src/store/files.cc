@@ -239,8 +239,12 @@ DirectoryLock::~DirectoryLock() {
 
 Result<DirectoryLock> lock_directory(const std::string& path) {
     const std::string name = path + "/lock";
-    FileDescriptor file(open_retrying(name, O_RDWR | O_CREAT, 0600));
-    if (!file.is_open()) return io_error("lock", path);
+    // A directory that came from elsewhere may hold anything under this name, and it is written over.
+    FileDescriptor file(open_retrying(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600));
+    struct stat about {};
+    if (!file.is_open() || ::fstat(file.get(), &about) != 0) return io_error("lock", path);
+    const bool is_file = S_ISREG(about.st_mode);
+    if (!is_file) return fail(Errc::io, "cannot lock " + path + ": " + name + " is no file; remove it");
     if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK) return io_error("lock", path);
         constexpr std::size_t pid_digits_max = 20;

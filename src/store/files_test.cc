@@ -159,6 +159,17 @@ TEST_F(FilesTest, ADirectoryHasOneHolderWhoseProcessIsNamed) {
     EXPECT_TRUE(lock_directory(directory));
 }
 
+// A directory that came from elsewhere.
+TEST_F(FilesTest, ALockThatIsALinkOrAPipeIsRefused) {
+    ASSERT_TRUE(write_file_atomic(path("mine"), as_bytes("precious")));
+    ASSERT_EQ(::symlink(path("mine").c_str(), path("lock").c_str()), 0);
+    EXPECT_FALSE(lock_directory(directory));
+    EXPECT_EQ(as_text(*read_file(path("mine"), 100)), "precious");
+    ASSERT_EQ(::unlink(path("lock").c_str()), 0);
+    ASSERT_EQ(::mkfifo(path("lock").c_str(), 0600), 0);
+    EXPECT_FALSE(lock_directory(directory));
+}
+
 TEST_F(FilesTest, TheLockOfAProcessThatWasKilledIsFree) {
     int ready[2];
     ASSERT_EQ(::pipe(ready), 0);
