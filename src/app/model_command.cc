@@ -10,6 +10,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <set>
 
 #include "app/commands.h"
@@ -168,13 +169,19 @@ Status split(const ModelOptions& options) {
 }
 
 Status verify_manifest(const PieceFolder& folder, const std::string& path, const std::string& layers) {
+    // Whoever made the folder made this name, too.
+    const std::string shown = wire::plain_text(path, 512);
     const File file(path);
-    if (file.get() < 0) return fail(Errc::io, path + " cannot be opened: " + std::strerror(errno));
+    if (file.get() < 0) return fail(Errc::io, shown + " cannot be opened: " + std::strerror(errno));
     Bar none("", 0);
     const auto checked = ask_worker("--check-manifest", file.get(), layers, none);
-    if (!checked) return fail(checked.error().code, path + ": " + checked.error().message);
+    if (!checked) return fail(checked.error().code, shown + ": " + checked.error().message);
     const Bytes encoded = TRY(store::read_file(path, wire::manifest_bytes_max));
     const Wanted wanted = wanted_of(TRY(wire::decode_manifest(encoded)), layers, checked->pieces);
+    if (std::filesystem::path(path).stem() != wanted.manifest.model.hex()) {
+        return fail(Errc::invalid, shown + " is of the model " + wanted.manifest.model.hex() +
+                                       ", and nobody finds it under this name: rename it");
+    }
     std::uint64_t wrong = 0;
     {
         Bar bar("checking", wanted.bytes);
@@ -201,19 +208,32 @@ Status verify_manifest(const PieceFolder& folder, const std::string& path, const
 Status verify(const ModelOptions& options) {
     const PieceFolder folder = TRY(PieceFolder::open_to_read(options.directory));
     const std::vector<std::string> manifests = TRY(backend::PieceFiles(options.directory).manifests());
-    for (const std::string& path : manifests) TRY(verify_manifest(folder, path, options.layers));
-    return ok();
+    Status found = ok();
+    for (const std::string& path : manifests) {
+        const Status good = verify_manifest(folder, path, options.layers);
+        if (good || good.error().code == Errc::cancelled) {
+            TRY(good);
+            continue;
+        }
+        if (!found) fmt::print(stderr, "shoal: {}\n", found.error().message);
+        found = good.error();
+    }
+    return found;
 }
 
 }  // namespace
 
 void declare_model(CLI::App& app, ModelOptions& options) {
     const auto are_parts = [](const std::string& text) -> std::string {
+        std::size_t ranges = 0;
         for (std::size_t from = 0; from <= text.size();) {
             const std::size_t comma = std::min(text.find(',', from), text.size());
             const std::string_view word = std::string_view(text).substr(from, comma - from);
             if (word != "ends" && !parse_layers(word)) {
                 return "must be FIRST-END, where END is one behind the last layer, or ends, or several with commas";
+            }
+            if (word != "ends" && ++ranges > wire::shard_parts_max) {
+                return fmt::format("has more than {} ranges: join those that touch", wire::shard_parts_max);
             }
             from = comma + 1;
         }

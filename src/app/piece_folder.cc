@@ -69,6 +69,13 @@ Result<PieceFolder> PieceFolder::open_to_write(const std::string& path) {
     TRY(store::ensure_directory(path + "/pieces", 0755));
     out.lock_ = TRY(store::lock_directory(path));
     TRY(store::remove_file(path + unfinished));
+    // A manifest that a killed writer did not finish (store::write_file_atomic).
+    std::vector<std::string> left;
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
+        if (entry.path().stem().extension() == ".manifest") left.push_back(entry.path().string());
+    }
+    for (const std::string& each : left) TRY(store::remove_file(each));
     return out;
 }
 
@@ -122,6 +129,9 @@ Status PieceFolder::put(const wire::Piece& piece, int whole, const OnBytes& prog
 
 Status PieceFolder::put_manifest(const wire::ShardManifest& manifest) {
     ASSERT(lock_.has_value());
+    // Whoever sees the manifest finds its pieces, also when the power fails in between.
+    const OpenFile pieces(path_ + "/pieces", O_RDONLY | O_DIRECTORY);
+    if (pieces.get() < 0 || fsync(pieces.get()) != 0) return cannot(path_ + "/pieces", "written");
     return store::write_file_atomic(path_ + "/" + manifest.model.hex() + ".manifest", wire::encode(manifest), 0644);
 }
 
@@ -129,7 +139,8 @@ Status PieceFolder::check(const wire::Piece& piece, const OnBytes& progress) con
     const std::string path = piece_path(piece.id);
     const OpenFile file(path, O_RDONLY);
     struct stat status {};
-    if (file.get() < 0 || fstat(file.get(), &status) != 0) return fail(Errc::not_found, path + " is missing");
+    if (file.get() < 0 && errno == ENOENT) return fail(Errc::not_found, path + " is missing");
+    if (file.get() < 0 || fstat(file.get(), &status) != 0) return cannot(path, "read");
     const Error wrong = fail(Errc::unauthenticated, path + " has other bytes than its name says: remove it");
     if (!S_ISREG(status.st_mode) || static_cast<std::uint64_t>(status.st_size) != piece.bytes) return wrong;
     crypto::Blake2b256 hash;

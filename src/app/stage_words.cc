@@ -28,7 +28,7 @@ Result<std::vector<NodeId>> parse_nodes(const std::string& what, const std::stri
 
 Result<NodeId> parse_node(const std::string& what, const std::string& text) {
     const auto bytes = from_hex(text);
-    if (!bytes || bytes->size() != NodeId::size) {
+    if (!bytes || bytes->size() != NodeId::size || NodeId(first_bytes<NodeId::size>(*bytes)).is_zero()) {
         return fail(Errc::invalid, fmt::format("{} {}: a node is named by the 64 hexadecimal digits that 'shoal keys' "
                                                "prints there",
                                                what, text));

@@ -55,7 +55,8 @@ void WorkerEngine::submit(Now now, engine::Job job) {
 }
 
 void WorkerEngine::cancel(Now, JobId job) {
-    if (open_.contains(job.value())) send(engine::pipe::Cancel{job});
+    const auto at = open_.find(job.value());
+    if (at != open_.end() && !std::exchange(at->second.cancelled, true)) send(engine::pipe::Cancel{job});
 }
 
 void WorkerEngine::on_tick(Now now) {

@@ -93,6 +93,7 @@ private:
     // A job that has not ended, and what is known of its use.
     struct Open {
         Usage usage;
+        bool cancelled = false;
     };
 
     void start();

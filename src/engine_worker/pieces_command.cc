@@ -67,7 +67,7 @@ std::optional<Parts> parse_parts(std::string_view text) {
             out.ends = true;
         } else {
             const auto layers = parse_layers(word);
-            if (!layers || out.layers.size() == Parts::parts_max) return std::nullopt;
+            if (!layers || out.layers.size() == wire::shard_parts_max) return std::nullopt;
             out.layers.push_back(*layers);
         }
         from = comma + 1;

@@ -3,14 +3,14 @@
 #pragma once
 
 #include "engine_worker/pieces.h"
+#include "wire/shard.h"
 
 namespace shoal::engine_worker {
 
 // Parts of a model that a node is to have: what a lead reads of no layer, and ranges of layers.
 struct Parts {
     bool ends = false;
-    std::vector<LayerRange> layers;  // at most parts_max
-    static constexpr std::size_t parts_max = 64;
+    std::vector<LayerRange> layers;  // at most wire::shard_parts_max
 };
 // "ends", "FIRST-END", or several of them with commas between. nullopt: it is written otherwise.
 std::optional<Parts> parse_parts(std::string_view text);

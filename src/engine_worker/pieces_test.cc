@@ -130,7 +130,7 @@ TEST(Pieces, PartsAreWrittenWithCommas) {
     EXPECT_EQ(parts->layers[1].end, 32U);
     EXPECT_FALSE(parse_parts("3-8")->ends);
     std::string many = "0-1";
-    for (std::size_t i = 1; i < Parts::parts_max; ++i) many += ",0-1";
+    for (std::size_t i = 1; i < wire::shard_parts_max; ++i) many += ",0-1";
     EXPECT_TRUE(parse_parts(many));
     for (const std::string& bad : std::vector<std::string>{"", "ends,", ",ends", "end", "3", "3-", "-4", "3-4 ", "head",
                                                            "0-4,,5-6", many + ",0-1"}) {

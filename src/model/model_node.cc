@@ -189,6 +189,7 @@ void ModelNode::on_text(Now now, engine::Text& text) {
     const auto at = jobs_.find(text.job);
     if (at == jobs_.end()) return;
     Running& running = at->second;
+    if (running.too_long) return;
     std::string_view rest = text.text.expose();
     while (!rest.empty()) {
         std::size_t take = std::min(rest.size(), wire::reply_frame_text_bytes_max);

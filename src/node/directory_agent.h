@@ -69,8 +69,9 @@ public:
     void set_starved(Now now, bool starved);
     void set_models(std::vector<wire::OfferedModel> models);
 
-    // A whole directory message from `peer`. An error ends the link.
-    Status on_message(Now now, LinkId link, const NodeId& peer, ByteView message);
+    // A whole directory message from `peer`. `answers`: over this link this node answers questions. An error ends the
+    // link.
+    Status on_message(Now now, LinkId link, const NodeId& peer, ByteView message, bool answers);
     void on_unreachable(Now now, const NodeId& peer);
     // A circuit wants to go to a node that is not listed here: this directory may be older than the client's. True: a
     // newer one is being asked for.

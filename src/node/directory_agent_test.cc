@@ -38,10 +38,10 @@ struct AgentTest : testing::Test {
     // What a link brings; the status decides whether the link goes on.
     Status answer(const NodeId& from, std::uint64_t epoch) {
         return agent->on_message(net.now, LinkId(1), from,
-                                 wire::encode_snapshot_message(wire::encode(net.signed_snapshot(epoch))));
+                                 wire::encode_snapshot_message(wire::encode(net.signed_snapshot(epoch))), true);
     }
     Status not_newer(const NodeId& from) {
-        return agent->on_message(net.now, LinkId(1), from, wire::encode_directory_message(wire::NotNewer{Epoch(0)}));
+        return agent->on_message(net.now, LinkId(1), from, wire::encode_directory_message(wire::NotNewer{Epoch(0)}), true);
     }
 };
 

@@ -131,6 +131,27 @@ TEST_F(LinksTest, ADirectoryThatNobodyAskedForEndsTheLink) {
     EXPECT_TRUE(is_closed(LinkId(1)));
 }
 
+TEST_F(LinksTest, AClientAnswersNoQuestion) {
+    start(0);
+    connect(LinkId(1), verifier_.node_id(), dials_.back().dial);
+    const Bytes message = wire::encode_directory_message(wire::GetSnapshot{});
+    give(LinkId(1), wire::make_cell(CellCommand::directory, 0, wire::fragment_directory(message)[0], rng_));
+    EXPECT_TRUE(is_closed(LinkId(1)));
+}
+
+// The verifier may have dialled first: what it is asked then comes over that link.
+TEST_F(LinksTest, ASnapshotMayComeOverALinkThatTheOtherSideDialled) {
+    const Bytes begin = wire::fragment_directory(Bytes(100'000))[0];
+    start(wire::role_relay);
+    connect(LinkId(1), stranger_.node_id(), std::nullopt);
+    give(LinkId(1), wire::make_cell(CellCommand::directory, 0, begin, rng_));
+    EXPECT_TRUE(is_closed(LinkId(1))) << "who was not asked sends no snapshot";
+    ASSERT_FALSE(dials_.empty()) << "the directory is asked for";
+    connect(LinkId(2), verifier_.node_id(), std::nullopt);
+    give(LinkId(2), wire::make_cell(CellCommand::directory, 0, begin, rng_));
+    EXPECT_FALSE(is_closed(LinkId(2)));
+}
+
 // Sees at each directory cell how much waits for that link by then.
 class WaitingAnswers final : public CellObserver {
 public:

@@ -168,10 +168,10 @@ void Node::on_link_up(Now now, LinkId id) {
     } else if (client_) {
         client_->on_guard_up(now, link.peer, id);
     }
-    if (link.identity != directory_identity() || !link.we_dialled) return;
+    if (link.identity != directory_identity()) return;
     for (WaitingMessage& waiting : std::exchange(waiting_messages_, {})) {
         if (waiting.node == link.peer) {
-            send_directory(now, id, waiting.message);
+            ask_directory(now, id, waiting.message);
         } else {
             waiting_messages_.push_back(std::move(waiting));
         }
@@ -259,7 +259,9 @@ void Node::on_directory_cell(Now now, LinkId id, Link& link, const wire::Cell& c
     auto message = link.directory.feed(cell.payload());
     if (!message) return links_.close(id);
     if (!*message) return;
-    if (!agent_.on_message(now, id, link.peer, **message)) links_.close(id);
+    // Behind an ephemeral link is a client, whatever else this node may be: it asks, and answers nothing.
+    const bool answers = link.identity == Identity::own;
+    if (!agent_.on_message(now, id, link.peer, **message, answers)) links_.close(id);
     // At once: who sends a thousand requests in one piece must not have a thousand answers made.
     (void)drain_agent(now);
 }
@@ -287,10 +289,16 @@ void Node::send_directory(Now now, LinkId link, ByteView message) {
     }
 }
 
+// Whoever dialled: what comes back may be a snapshot.
+void Node::ask_directory(Now now, LinkId link, ByteView message) {
+    if (Link* on = links_.get(link)) on->directory.allow(limits::snapshot_bytes_max + 64);
+    send_directory(now, link, message);
+}
+
 void Node::directory_to(Now now, const NodeId& peer, const wire::DirectoryMessage& message) {
     const Identity identity = directory_identity();
     if (const auto link = links_.find(peer, identity)) {
-        return send_directory(now, *link, wire::encode_directory_message(message));
+        return ask_directory(now, *link, wire::encode_directory_message(message));
     }
     const auto address = agent_.address_of(peer, now);
     if (!address) return agent_.on_unreachable(now, peer);

@@ -170,6 +170,7 @@ private:
     void on_peer_failed(Now now, const NodeId& peer, Identity identity);
     void send(Now now, LinkId link, const wire::Cell& cell);
     void send_directory(Now now, LinkId link, ByteView message);
+    void ask_directory(Now now, LinkId link, ByteView message);
     void directory_to(Now now, const NodeId& peer, const wire::DirectoryMessage& message);
     void update_keys();
     Identity directory_identity() const {

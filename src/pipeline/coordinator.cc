@@ -261,7 +261,11 @@ void Coordinator::on_message(Now now, ChannelId channel, const NodeId& from, wir
     if (channel == first_) {
         const auto* joined = std::get_if<wire::StageJoined>(&message);
         if (joined == nullptr || outlet_.attached()) return lose(now, 0, "it speaks out of turn", Loss::breach);
-        if (const Status attached = outlet_.attach(*joined); !attached) return over(0, attached.error().message);
+        if (const Status attached = outlet_.attach(*joined); !attached) {
+            // Of a history that is not kept any more no standby has more.
+            if (joined->fresh) return over(0, attached.error().message);
+            return lose(now, 0, attached.error().message, Loss::breach);
+        }
         first_dials_ = 0;
         return hand_on();
     }
@@ -339,6 +343,8 @@ void Coordinator::on_result(Now now, wire::StageMessage message) {
         message);
     if (!result) return lose(now, last, "it speaks out of turn", Loss::breach);
     const std::uint64_t number = number_of(*result);
+    // It would let more and more operations out that nobody takes.
+    if (number > outlet_.most_sent()) return lose(now, last, "it gives results of what was not asked", Loss::breach);
     auto* step = std::get_if<wire::StageStep>(&*result);
     // Nobody's but its: an honest hop holds its own engine to this, and no engine takes such rows.
     if (step != nullptr && !engine::all_finite(config_.type, step->rows.tensor)) {

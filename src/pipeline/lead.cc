@@ -140,6 +140,13 @@ bool Lead::hand_over(Now now, engine::LeadEngine::Work& work) {
             lose_session(now, "the engine sent rows that do not follow on");
             return false;
         }
+        std::size_t rows = 0;
+        for (const wire::StagePart& part : forward->rows.parts) rows += part.rows;
+        const engine::LeadShape& shape = *ends_.shape();
+        if (forward->rows.tensor.size() != rows * wire::activation_row_bytes(shape.type, shape.width)) {
+            lose_session(now, "the engine sent rows of another shape");
+            return false;
+        }
         const std::vector<wire::StagePart> parts = forward->rows.parts;
         if (!coordinator_->step(now, forward->rows)) return false;
         for (const wire::StagePart& part : parts) {

@@ -475,6 +475,18 @@ TEST_F(LeadTest, AHopThatIsReplacedIsNoNews) {
     EXPECT_NE(report_.back().find(node(102).hex()), std::string::npos) << report_.back();
 }
 
+TEST_F(LeadTest, RowsOfAnotherShapeLoseTheSessionOnly) {
+    start();
+    ends_.load();
+    on_ends();
+    open_session();
+    ends_.work.emplace_back(Forward{{{{0, 0, 1}}, Bytes(row_bytes + 2)}});
+    on_ends();
+    ASSERT_EQ(all<Down>().size(), 1U);
+    EXPECT_NE(all<Down>().back()->reason.find("another shape"), std::string::npos);
+    EXPECT_TRUE(all_closed());
+}
+
 TEST_F(LeadTest, RowsThatDoNotFollowOnLoseTheSessionOnly) {
     struct Bad {
         std::uint16_t sequence;

@@ -165,6 +165,7 @@ std::optional<wire::StageMessage> Outlet::poll() {
     for (const Operation& operation : open_) {
         if (number_of(operation) <= sent_) continue;
         sent_ = number_of(operation);
+        most_sent_ = std::max(most_sent_, sent_);
         return as_message(operation);
     }
     return std::nullopt;

@@ -58,6 +58,8 @@ public:
     const Operation* unsettled(std::uint64_t number) const;
     std::uint64_t settled() const { return settled_; }
     std::size_t bytes() const { return bytes_; }
+    // No successor was ever given an operation behind this one.
+    std::uint64_t most_sent() const { return most_sent_; }
 
 private:
     using Lengths = std::map<std::uint16_t, std::uint32_t>;  // of each sequence, in rows
@@ -93,6 +95,7 @@ private:
     bool attached_ = false;
     std::optional<Lengths> replayed_;  // to a fresh successor that has not had the final REPLAY; bounded: sequences
     std::uint64_t sent_ = 0;           // operations up to here are not for this successor
+    std::uint64_t most_sent_ = 0;
 };
 
 }  // namespace shoal::pipeline

@@ -270,6 +270,21 @@ TEST_F(PipelineTest, AHopThatIsBackInItsOwnPlaceIsSentToAgain) {
     EXPECT_FALSE(over_);
 }
 
+// Each would let another operation out, and nobody takes them.
+TEST_F(PipelineTest, ResultsOfWhatNoHopWasGivenAreRefused) {
+    start(1, false);
+    ASSERT_TRUE(grow(0, 1));
+    pass(1s);
+    window_ = 0;  // from now on the hop takes nothing
+    ASSERT_TRUE(grow(0, 1));
+    pass(100ms);
+    ASSERT_TRUE(gave_);
+    send(*gave_, wire::StageStep{2, 1, {{{0, 1, 1}}, Bytes(row_bytes)}});
+    pass(100ms);
+    ASSERT_TRUE(over_);
+    EXPECT_NE(over_->why.find("was not asked"), std::string::npos) << over_->why;
+}
+
 TEST_F(PipelineTest, AMendedNodeStandsByAgain) {
     start(3);
     ASSERT_TRUE(grow(0, 300));

@@ -252,7 +252,9 @@ void StageHost::on_successor(Now now, Session& session, const wire::StageMessage
     const auto* joined = std::get_if<wire::StageJoined>(&message);
     if (joined == nullptr || session.outlet.attached()) return lose_next(now, session);
     if (const Status attached = session.outlet.attach(*joined); !attached) {
-        return end(now, session, StageFaultCode::busy, attached.error().message);
+        if (joined->fresh) return end(now, session, StageFaultCode::busy, attached.error().message);
+        hang_up(session);
+        return say(session.control, wire::StageFault{StageFaultCode::next_lost, attached.error().message});
     }
     session.dials = 0;
     hand_on(session);

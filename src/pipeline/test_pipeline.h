@@ -113,6 +113,7 @@ protected:
         const auto peer = peers_.find(from);
         if (peer == peers_.end()) return;
         const End to = peer->second;
+        if (to.node == leader && std::holds_alternative<wire::StageStep>(message)) gave_ = from;
         // Over the codec, as it would travel.
         const Bytes bytes = wire::encode_stage_message(message);
         most_under_way_ = std::max(most_under_way_, ++under_way_[from]);
@@ -390,6 +391,7 @@ protected:
     std::size_t lost_standbys_ = 0;
     std::size_t others_ = 0;
     std::vector<NodeId> back_;
+    std::optional<End> gave_;  // the last result
     std::map<NodeId, std::size_t> dials_;  // of the coordinator
     std::size_t window_ = 32;
     std::map<End, std::size_t> under_way_;

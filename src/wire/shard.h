@@ -16,6 +16,8 @@ using PieceId = ByteId<struct PieceIdTag, 32>;  // BLAKE2b-256 of its bytes
 
 inline constexpr std::size_t manifest_head_bytes_max = 256 * 1024 * 1024;  // 250,000 tokens are 12 MB
 inline constexpr std::size_t manifest_pieces_max = 65'536;
+// Ranges of layers that are asked for at once.
+inline constexpr std::size_t shard_parts_max = 64;
 // Of an encoded manifest.
 inline constexpr std::size_t manifest_bytes_max = manifest_head_bytes_max + 48 * manifest_pieces_max + 64;
 

@@ -2,6 +2,7 @@
 // Formats: protocol/snapshot.md.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -88,6 +89,8 @@ public:
     // A whole message, or nullopt: more is to come. Errc::malformed: a fragment out of place, not full though not the
     // last, or beyond what was announced; Errc::exhausted: announced above `bytes_max`. What was held is then dropped.
     Result<std::optional<Bytes>> feed(ByteView payload);
+    // From now on.
+    void allow(std::size_t bytes_max) { bytes_max_ = std::max(bytes_max_, bytes_max); }
     // Memory held for the message under way.
     std::size_t bytes_held() const { return buffer_.capacity(); }
 

@@ -5,6 +5,7 @@ The manifest is read here by the page protocol/shard.md, and the pieces by Pytho
 # build: accept
 
 import hashlib
+import os
 import signal
 import struct
 import subprocess
@@ -77,7 +78,26 @@ def test_wrong_manifest_is_found(folder):
     path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     found = model("verify", folder)
     check(found.returncode == 1 and found.stderr.count("\n") == 1, f"a changed manifest: {found}")
+    # One that is in order behind it is looked at all the same.
+    other = folder / ("~" * 64 + ".manifest")
+    other.write_bytes(kept)
+    found = model("verify", folder)
+    check(found.returncode == 1 and found.stderr.count("\n") == 2 and "rename it" in found.stderr,
+          f"a manifest by another name: {found}")
+    other.unlink()
     path.write_bytes(kept)
+
+
+def test_unreadable_is_not_missing(folder):
+    _, _, pieces = read_manifest(folder)
+    piece = folder / "pieces" / pieces[0][0]
+    kept = piece.read_bytes()
+    piece.unlink()
+    os.mkfifo(piece)
+    found = model("verify", folder)
+    check(found.returncode == 1 and "remove it" in found.stdout, f"a pipe in place of a piece: {found}")
+    piece.unlink()
+    piece.write_bytes(kept)
 
 
 def test_stopped_and_gone_on(folder):
@@ -94,7 +114,10 @@ def test_stopped_and_gone_on(folder):
             check(not (out / "pieces" / ".unfinished").exists(), "Ctrl-C leaves nothing half written")
         for path in (out / "pieces").iterdir():
             check(path.name == ".unfinished" or digest(path.read_bytes()) == path.name, f"{path} is half written")
+        left = out / ("0" * 64 + ".manifest.a1B2c3")
+        left.write_bytes(b"half")
         check(model("split", MODEL, "--out", out).returncode == 0, "the same command goes on")
+        check(not left.exists(), "and removes what a dead writer left of a manifest")
         check(model("verify", out).returncode == 0, "and ends with all in order")
         check(not (out / "pieces" / ".unfinished").exists(), "what a dead writer left is gone")
 
@@ -116,6 +139,7 @@ def test(folder):
     test_pieces_make_the_file(pieces)
     test_wrong_bytes_are_found(pieces)
     test_wrong_manifest_is_found(pieces)
+    test_unreadable_is_not_missing(pieces)
     test_stopped_and_gone_on(folder)
     test_bad_input(folder)
 
