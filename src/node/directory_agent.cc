@@ -89,8 +89,8 @@ std::optional<wire::Address> DirectoryAgent::address_of(const NodeId& node, Now 
 
 Status DirectoryAgent::on_message(Now now, LinkId link, const NodeId& peer, ByteView bytes, bool answers) {
     const wire::DirectoryMessage message = TRY(wire::decode_directory_message(bytes));
-    const bool asks = std::holds_alternative<wire::GetSnapshot>(message) ||
-                      std::holds_alternative<wire::PublishDescriptor>(message);
+    const bool asks =
+        std::holds_alternative<wire::GetSnapshot>(message) || std::holds_alternative<wire::PublishDescriptor>(message);
     if (asks && !answers) return fail(Errc::invalid, "directory: a client is asked for it");
     if (const auto* get = std::get_if<wire::GetSnapshot>(&message)) {
         serve(now, link, *get);

@@ -41,7 +41,8 @@ struct AgentTest : testing::Test {
                                  wire::encode_snapshot_message(wire::encode(net.signed_snapshot(epoch))), true);
     }
     Status not_newer(const NodeId& from) {
-        return agent->on_message(net.now, LinkId(1), from, wire::encode_directory_message(wire::NotNewer{Epoch(0)}), true);
+        return agent->on_message(net.now, LinkId(1), from, wire::encode_directory_message(wire::NotNewer{Epoch(0)}),
+                                 true);
     }
 };
 

@@ -391,7 +391,7 @@ protected:
     std::size_t lost_standbys_ = 0;
     std::size_t others_ = 0;
     std::vector<NodeId> back_;
-    std::optional<End> gave_;  // the last result
+    std::optional<End> gave_;              // the last result
     std::map<NodeId, std::size_t> dials_;  // of the coordinator
     std::size_t window_ = 32;
     std::map<End, std::size_t> under_way_;
